@@ -1,0 +1,3 @@
+"""clipdefend: make, clean and measure backdoors in CLIP models."""
+
+__version__ = "0.1.0"
