@@ -1,7 +1,7 @@
 """Losses of the methods: pure, differentiable functions of unit vectors, each one formula.
 
-Every image or text argument has shape (n, d), one unit vector a row, row i of all of them from sample i of the
-*global* batch. Results are scalars. Half-precision input is computed in float32, whatever autocast says; float64
+Every image or text argument has shape (n, d), one unit vector a row; row i of all of them comes from sample i
+of the *global* batch. Results are scalars. Half precision is computed in float32, whatever autocast says; float64
 stays float64.
 """
 
@@ -29,8 +29,8 @@ TAU = 0.3
 def mmcl(image: Tensor, text: Tensor, scale: Tensor | float) -> Tensor:
     """Symmetric InfoNCE between images and their captions.
 
-    L = (L_it + L_ti) / 2, L_it = -mean_i log[ e^{s c(I_i, T_i)} / sum_j e^{s c(I_i, T_j)} ] and L_ti the same with
-    images and texts exchanged; c is the cosine, s the logit scale.
+    L = (L_it + L_ti) / 2, L_it = -mean_i log[ e^{s c(I_i, T_i)} / sum_j e^{s c(I_i, T_j)} ] and L_ti the same
+    with images and texts exchanged; c is the cosine, s the logit scale.
 
     Args:
         image, text: unit vectors, shape (n, d).
@@ -39,7 +39,8 @@ def mmcl(image: Tensor, text: Tensor, scale: Tensor | float) -> Tensor:
     Returns:
         A scalar >= 0.
 
-    Reference: Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021, figure 3.
+    Reference: Radford et al., Learning Transferable Visual Models From Natural Language Supervision
+    (arXiv:2103.00020), figure 3.
     """
     image, text = _vectors(image=image, text=text)
     with _full_precision(image):
@@ -52,8 +53,8 @@ def ssl(
 ) -> Tensor:
     """CleanCLIP's self-supervision within each modality.
 
-    L = (L_image + L_text) / 2, L_image = -mean_i log[ e^{s c(I_i, I'_i)} / sum_j e^{s c(I_i, I'_j)} ] with I' the
-    augmented images, and L_text the same of captions. One direction for each modality, the scale of MMCL.
+    L = (L_image + L_text) / 2, L_image = -mean_i log[ e^{s c(I_i, I'_i)} / sum_j e^{s c(I_i, I'_j)} ] with I'
+    the augmented images, and L_text the same of captions. One direction a modality, at the scale of MMCL.
 
     Args:
         image, image_augmented, text, text_augmented: unit vectors, shape (n, d).
@@ -95,13 +96,13 @@ def factual_counterfactual(
     Args:
         image, factual, counterfactual: unit vectors, shape (n, d).
         tau_positive, tau_negative: tp and tn > 0; a smaller one gives its side more attention.
-        denominator: negatives of L_i2t: ``all`` counterfactuals of the batch, only the image's ``own``, ``all`` of
-            them and the ``positives`` of the other images, or those ``positives`` alone (no counterfactuals).
-        t2i_negatives: negatives of L_t2i: the other ``images``, or (``negtext``) the image's pairing with its own
-            counterfactual, e^{c(N_i,I_i)/tn}.
+        denominator: negatives of L_i2t: ``all`` counterfactuals of the batch; only the image's ``own``;
+            ``all+positives``, with the factuals of the other images at tn; or those ``positives`` alone.
+        t2i_negatives: negatives of L_t2i: the other ``images``, or (``negtext``) the image's pairing with its
+            own counterfactual, e^{c(N_i,I_i)/tn}.
         combine: ``mean`` or ``sum`` of the two directions.
-        form: ``infonce`` as above; ``mosaic``: MosaiCLIP's, every factual and counterfactual text in L_i2t at the
-            logit scale, so that tau_positive, tau_negative, denominator and t2i_negatives are not used.
+        form: ``infonce`` as above; ``mosaic``: MosaiCLIP's, every factual and counterfactual text in L_i2t at
+            the logit scale; tau_positive, tau_negative, denominator and t2i_negatives are then not used.
         gradient: ``both`` towers, or ``text``: images are constants.
         scale: s = exp(logit_scale); only for ``mosaic``, which needs it.
 
@@ -112,8 +113,8 @@ def factual_counterfactual(
         ValueError: a temperature that is not positive, or an unknown reading.
 
     Reference: CleanerCLIP (arXiv:2409.17601), equations 1-3; MosaiCLIP (arXiv:2305.13812) for ``mosaic``.
-    Deviates: the paper's equations are known in words only. The default is the reading that agrees with the text on
-    the effect of each temperature; the readings that the text also allows are the options.
+    Deviates: the equations are known to us in words only. The default is the reading that agrees with what
+    the text says of each temperature's effect; the readings that it also allows are the options.
     """
     for name, value, allowed in (
         ("denominator", denominator, Denominator),
@@ -154,9 +155,9 @@ def perturb_recover_distance(
 ) -> Tensor:
     """PAR's distance from the frozen victim, which its loss *subtracts*, bounded at ``tau``.
 
-    D = mean_i ||e_i - r_i||^2 (0 to 4). ``threshold``, as published: D while D <= tau, else 0 without a gradient.
-    ``smooth``: tau - w softplus((tau - D) / w), about min(D, tau), whose gradient fades over a few w around tau
-    where the published one jumps.
+    D = mean_i ||e_i - r_i||^2 (0 to 4). ``threshold``, as published: D while D <= tau, else 0 with a gradient
+    of 0. ``smooth``: tau - w softplus((tau - D) / w), about min(D, tau), whose gradient fades over a few w
+    around tau where the published one jumps.
 
     Args:
         embedding: unit vectors of the model in training, shape (n, d).
@@ -181,8 +182,8 @@ def perturb_recover_distance(
         distance = (embedding - reference.detach()).square().sum(dim=1).mean()
         if cutoff == "smooth":
             return tau - width * F.softplus((tau - distance) / width)
-        # A product, not torch.where with a constant: it stays attached to the graph, so every parameter gets a
-        # (zero) gradient, as distributed training expects.
+        # A product keeps the graph, so that parameters get a zero gradient and not none, which distributed
+        # training would wait for.
         return distance * (distance.detach() <= tau)
 
 
@@ -201,7 +202,7 @@ def check_positive(**values: float) -> None:
 
 
 def _i2t_negatives(match: Tensor, contrast: Tensor, denominator: Denominator) -> Tensor:
-    """Cosines of an image's negatives, shape (n, m), from (n, n) cosines with factuals and counterfactuals."""
+    """Cosines of each image's negatives, (n, m), out of those with factuals and counterfactuals, (n, n)."""
     if denominator == "all":
         return contrast
     if denominator == "own":
@@ -212,7 +213,7 @@ def _i2t_negatives(match: Tensor, contrast: Tensor, denominator: Denominator) ->
 
 
 def _others(square: Tensor) -> Tensor:
-    """Entries off the diagonal, (n, n) -> (n, n - 1): left out, not masked by -inf, so gradients stay finite."""
+    """Entries off the diagonal, (n, n) -> (n, n - 1)."""
     n = len(square)
     # Dropping the last entry leaves n - 1 runs of n + 1 entries that begin at the diagonal.
     return square.flatten()[:-1].view(n - 1, n + 1)[:, 1:].reshape(n, n - 1)
