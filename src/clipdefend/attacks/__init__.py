@@ -1,1 +1,18 @@
+"""Backdoor triggers: what is stamped on an image. Whose image, and its caption, is part of poisoning."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipdefend.registry import Registry
+
+if TYPE_CHECKING:
+    from clipdefend.attacks.base import Attack
+
+ATTACKS: Registry[Attack] = Registry(
+    "attack",
+    {
+        "badnet": "clipdefend.attacks.badnet:BadNet",
+        "blended": "clipdefend.attacks.blended:Blended",
+    },
+)
