@@ -1,8 +1,8 @@
 """Losses of the methods: pure, differentiable functions of unit vectors, each one formula.
 
 Every image or text argument has shape (n, d), one unit vector a row; row i of all of them comes from sample i
-of the *global* batch. Results are scalars. Half precision is computed in float32, whatever autocast says; float64
-stays float64.
+of the *global* batch. Results are scalars. Half precision is computed in float32, whatever autocast says, and
+float64 stays float64.
 """
 
 from __future__ import annotations
@@ -26,15 +26,31 @@ TAU = 0.3
 """Temperature of factual and of counterfactual sub-captions (CleanerCLIP, section 4.3)."""
 
 
+def info_nce(query: Tensor, key: Tensor, scale: Tensor | float) -> Tensor:
+    """InfoNCE in one direction, -mean_i log[ e^{s c(Q_i, K_i)} / sum_j e^{s c(Q_i, K_j)} ]; c is the cosine.
+
+    Args:
+        query, key: unit vectors, shape (n, d).
+        scale: s = exp(logit_scale), at most 100 in CLIP.
+
+    Returns:
+        A scalar >= 0; 0 for n = 1.
+
+    Reference: van den Oord et al., Contrastive Predictive Coding (arXiv:1807.03748), equation 4.
+    """
+    query, key = _vectors(query=query, key=key)
+    with _full_precision(query):
+        return _match(scale * query @ key.T)
+
+
 def mmcl(image: Tensor, text: Tensor, scale: Tensor | float) -> Tensor:
     """Symmetric InfoNCE between images and their captions.
 
-    L = (L_it + L_ti) / 2, L_it = -mean_i log[ e^{s c(I_i, T_i)} / sum_j e^{s c(I_i, T_j)} ] and L_ti the same
-    with images and texts exchanged; c is the cosine, s the logit scale.
+    L = (InfoNCE(I, T) + InfoNCE(T, I)) / 2.
 
     Args:
         image, text: unit vectors, shape (n, d).
-        scale: s = exp(logit_scale), at most 100 in CLIP.
+        scale: exp(logit_scale), at most 100 in CLIP.
 
     Returns:
         A scalar >= 0.
@@ -53,12 +69,12 @@ def ssl(
 ) -> Tensor:
     """CleanCLIP's self-supervision within each modality.
 
-    L = (L_image + L_text) / 2, L_image = -mean_i log[ e^{s c(I_i, I'_i)} / sum_j e^{s c(I_i, I'_j)} ] with I'
-    the augmented images, and L_text the same of captions. One direction a modality, at the scale of MMCL.
+    L = (InfoNCE(I, I') + InfoNCE(T, T')) / 2 with I' the augmented images and T' the augmented captions: one
+    direction a modality, at the scale of MMCL.
 
     Args:
         image, image_augmented, text, text_augmented: unit vectors, shape (n, d).
-        scale: s = exp(logit_scale).
+        scale: exp(logit_scale).
 
     Returns:
         A scalar >= 0.
@@ -66,11 +82,7 @@ def ssl(
     Reference: Bansal et al., CleanCLIP, ICCV 2023 (arXiv:2303.03323), equation 3 and its code
     (https://github.com/nishadsinghi/CleanCLIP, src/train.py).
     """
-    image, image_augmented, text, text_augmented = _vectors(
-        image=image, image_augmented=image_augmented, text=text, text_augmented=text_augmented
-    )
-    with _full_precision(image):
-        return (_match(scale * image @ image_augmented.T) + _match(scale * text @ text_augmented.T)) / 2
+    return (info_nce(image, image_augmented, scale) + info_nce(text, text_augmented, scale)) / 2
 
 
 def factual_counterfactual(

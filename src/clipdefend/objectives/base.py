@@ -1,0 +1,253 @@
+"""Terms, the views that they need, and their weighted sum.
+
+Views are named. Of the main batch: images ``clean``, ``augmented`` (AutoAugment), ``perturbed`` (PAR's noise
+and erasing); captions ``clean``, ``eda``. Of the sub-caption batch, which most steps do not have: images
+``subset``; captions ``factual``, ``counterfactual``, ``caption`` (the whole captions of those images).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from clipdefend.errors import ConfigError
+from clipdefend.objectives import METHODS, TERMS
+from clipdefend.registry import nearest
+
+IMAGE_VIEWS = ("clean", "augmented", "perturbed")
+TEXT_VIEWS = ("clean", "eda")
+SUBSET_IMAGE_VIEWS = ("subset",)
+SUBSET_TEXT_VIEWS = ("factual", "counterfactual", "caption")
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What the terms see: unit vectors of the *global* batch, gathered with gradients.
+
+    Attributes:
+        image, text: view -> shape (n, d), where n is the size of the view's batch, main or sub-caption.
+        scale: exp(logit_scale), shape (), at most 100.
+        reference_image, reference_text: the same views through the frozen victim, without gradients.
+    """
+
+    image: Mapping[str, Tensor]
+    text: Mapping[str, Tensor]
+    scale: Tensor
+    reference_image: Mapping[str, Tensor] = field(default_factory=dict)
+    reference_text: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def logit_scale(self, *, fixed: bool) -> Tensor:
+        """The scale, or a constant of its value when ``fixed``.
+
+        The constant's gradient is zero and not none: distributed training waits for a gradient of everything.
+        """
+        return self.scale.detach() + 0.0 * self.scale if fixed else self.scale
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term(ABC):
+    """One summand of an objective. Fields are its parameters; subclasses have one formula each.
+
+    Attributes:
+        weight: factor in the objective, >= 0; a term of weight 0 is left out, with its views.
+    """
+
+    weight: float = 1.0
+
+    subset: ClassVar[bool] = False
+    """Whether it works on the sub-caption batch, and so has no part in steps without one."""
+
+    def __post_init__(self) -> None:
+        """Check numbers by declared type, so that ``weight: "1e-5"``, YAML's reading of 1e-5, is the number.
+
+        Raises:
+            ValueError: a value of another type, or a weight that is negative or not finite.
+        """
+        for item in fields(self):
+            object.__setattr__(self, item.name, _typed(item.name, getattr(self, item.name), str(item.type)))
+        if not 0 <= self.weight < math.inf:
+            raise ValueError(f"weight is {self.weight}; it must be a finite number of at least 0")
+
+    @property
+    @abstractmethod
+    def image_views(self) -> tuple[str, ...]:
+        """Image views that ``loss`` reads."""
+
+    @property
+    @abstractmethod
+    def text_views(self) -> tuple[str, ...]:
+        """Caption views that ``loss`` reads."""
+
+    @property
+    def reference_image_views(self) -> tuple[str, ...]:
+        """Image views that ``loss`` reads through the frozen victim."""
+        return ()
+
+    @property
+    def reference_text_views(self) -> tuple[str, ...]:
+        """Caption views that ``loss`` reads through the frozen victim."""
+        return ()
+
+    @property
+    def needs_reference(self) -> bool:
+        return bool(self.reference_image_views or self.reference_text_views)
+
+    @abstractmethod
+    def loss(self, e: Embeddings) -> Tensor:
+        """The unweighted scalar to minimise."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Weighted sum of terms; those of weight 0 are not in it."""
+
+    terms: Mapping[str, Term]
+
+    @property
+    def image_views(self) -> tuple[str, ...]:
+        """Image views of the main batch, each once, in the order of ``IMAGE_VIEWS``."""
+        return _union(IMAGE_VIEWS, (term.image_views for term in self._of(subset=False)))
+
+    @property
+    def text_views(self) -> tuple[str, ...]:
+        """Caption views of the main batch."""
+        return _union(TEXT_VIEWS, (term.text_views for term in self._of(subset=False)))
+
+    @property
+    def subset_image_views(self) -> tuple[str, ...]:
+        """Image views of the sub-caption batch."""
+        return _union(SUBSET_IMAGE_VIEWS, (term.image_views for term in self._of(subset=True)))
+
+    @property
+    def subset_text_views(self) -> tuple[str, ...]:
+        """Caption views of the sub-caption batch."""
+        return _union(SUBSET_TEXT_VIEWS, (term.text_views for term in self._of(subset=True)))
+
+    @property
+    def reference_image_views(self) -> tuple[str, ...]:
+        """Image views that the frozen victim embeds as well."""
+        return _union(IMAGE_VIEWS, (term.reference_image_views for term in self.terms.values()))
+
+    @property
+    def reference_text_views(self) -> tuple[str, ...]:
+        """Caption views that the frozen victim embeds as well."""
+        return _union(TEXT_VIEWS, (term.reference_text_views for term in self.terms.values()))
+
+    @property
+    def needs_reference(self) -> bool:
+        return any(term.needs_reference for term in self.terms.values())
+
+    @property
+    def has_subset(self) -> bool:
+        """Whether a term works on the sub-caption batch."""
+        return any(term.subset for term in self.terms.values())
+
+    def loss(self, e: Embeddings) -> tuple[Tensor, dict[str, Tensor]]:
+        """Total and its parts.
+
+        Terms of a batch, main or sub-caption, that is not there at all have no part in the step.
+
+        Returns:
+            The weighted sum, a scalar with a graph; and term name -> unweighted value, detached.
+
+        Raises:
+            ValueError: a batch lacks one of the views of a term, or no term has a batch.
+        """
+        total: Tensor | None = None
+        parts: dict[str, Tensor] = {}
+        for name, term in self.terms.items():
+            if not _has_batch(e, subset=term.subset):
+                continue
+            _check_views(name, term, e)
+            value = term.loss(e)
+            parts[name] = value.detach()
+            weighted = term.weight * value
+            total = weighted if total is None else total + weighted
+        if total is None:
+            raise ValueError(f"none of the terms {', '.join(self.terms)} has a batch in this step")
+        return total, parts
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Term name -> every parameter: for a manifest, and as overrides of the same method."""
+        return {name: asdict(term) for name, term in self.terms.items()}
+
+    def __str__(self) -> str:
+        """Formula with weights, such as ``mmcl + 2 ssl``."""
+        return " + ".join(
+            name if term.weight == 1 else f"{term.weight:g} {name}" for name, term in self.terms.items()
+        )
+
+    def _of(self, *, subset: bool) -> Iterator[Term]:
+        return (term for term in self.terms.values() if term.subset is subset)
+
+
+def build_objective(method: str, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Objective:
+    """Make a method's objective, with parameters changed and terms added.
+
+    Args:
+        method: a name of ``METHODS``.
+        overrides: term name -> parameters, merged over the method's own; a term that the method lacks is
+            added after its own. A weight of 0 takes a term out.
+
+    Raises:
+        ConfigError: unknown method, term or parameter, a value that a term refuses, or no term left.
+    """
+    if method not in METHODS:
+        raise ConfigError(
+            f"Unknown method {method!r}.{nearest(method, list(METHODS))} Available: {', '.join(METHODS)}."
+        )
+    parameters = {name: dict(given) for name, given in METHODS[method].terms.items()}
+    for name, given in (overrides or {}).items():
+        if not isinstance(given, Mapping):
+            raise ConfigError(
+                f"Term {name!r} is given as {given!r}; name its parameters, such as {name}.weight."
+            )
+        parameters[name] = parameters.get(name, {}) | dict(given)
+    built = {name: TERMS.build(name, given) for name, given in parameters.items()}
+    terms = {name: term for name, term in built.items() if term.weight > 0}
+    if not terms:
+        raise ConfigError(f"Method {method!r} has no term left: {', '.join(built)} all have weight 0.")
+    return Objective(terms)
+
+
+def _typed(name: str, value: Any, declared: str) -> Any:
+    """The value, where it is of the declared type; numbers may be given as whole numbers or text."""
+    if declared == "bool":
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}; it must be true or false")
+        return value
+    if declared == "float":
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            return float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} is {value!r}; it must be a number") from None
+    return value
+
+
+def _union(order: tuple[str, ...], views: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    wanted = {view for group in views for view in group}
+    return tuple(view for view in order if view in wanted)
+
+
+def _has_batch(e: Embeddings, *, subset: bool) -> bool:
+    images, texts = (SUBSET_IMAGE_VIEWS, SUBSET_TEXT_VIEWS) if subset else (IMAGE_VIEWS, TEXT_VIEWS)
+    return any(view in e.image for view in images) or any(view in e.text for view in texts)
+
+
+def _check_views(name: str, term: Term, e: Embeddings) -> None:
+    for kind, needed, given in (
+        ("image", term.image_views, e.image),
+        ("text", term.text_views, e.text),
+        ("reference image", term.reference_image_views, e.reference_image),
+        ("reference text", term.reference_text_views, e.reference_text),
+    ):
+        missing = [view for view in needed if view not in given]
+        if missing:
+            raise ValueError(f"term {name!r} needs the {kind} view {missing[0]!r}; given: {', '.join(given)}")

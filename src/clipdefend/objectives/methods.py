@@ -1,0 +1,53 @@
+"""The named methods and the weighted terms that each is made of: plain data, so that listings stay light."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A published training objective.
+
+    Attributes:
+        description: one line for people.
+        source: where it was published.
+        terms: term name -> parameters that differ from the term's defaults; added up in this order.
+    """
+
+    description: str
+    source: str
+    terms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+METHODS: dict[str, Method] = {
+    "ft": Method(
+        description="fine-tuning on clean pairs: MMCL",
+        source="Radford et al. 2021 (arXiv:2103.00020)",
+        terms={"mmcl": {}},
+    ),
+    "ssl": Method(
+        description="self-supervision within images and within captions only: SSL",
+        source="the SSL part of CleanCLIP alone, Bansal et al. 2023 (arXiv:2303.03323)",
+        terms={"ssl": {}},
+    ),
+    "cleanclip": Method(
+        description="CleanCLIP: MMCL + SSL",
+        source="Bansal et al. 2023 (arXiv:2303.03323)",
+        terms={"mmcl": {}, "ssl": {}},
+    ),
+    # The paper's lambda_1 is the weight of mmcl and ssl alike, its lambda_2 the weight of fc.
+    "cleanerclip": Method(
+        description="CleanerCLIP: MMCL + SSL + FC on factual and counterfactual sub-captions",
+        source="CleanerCLIP 2024 (arXiv:2409.17601)",
+        terms={"mmcl": {}, "ssl": {}, "fc": {}},
+    ),
+    # The published code gives one noisy view to both terms and does not train the logit scale.
+    "par": Method(
+        description="Perturb and Recover: MMCL - distance from the frozen victim, on perturbed images",
+        source="Perturb and Recover 2024 (arXiv:2412.00727)",
+        terms={"mmcl": {"image_view": "perturbed", "fixed_scale": True}, "par": {}},
+    ),
+}
