@@ -1,0 +1,42 @@
+"""Configurations of the five commands and how they are resolved."""
+
+from clipdefend.config.commands import (
+    COMMANDS,
+    AugmentConfig,
+    DefendConfig,
+    EvaluateConfig,
+    FinetuneAttackConfig,
+    PoisonConfig,
+)
+from clipdefend.config.fields import Config, Leaf, leaves
+from clipdefend.config.load import load_config, preset_difference, to_dict, to_yaml
+from clipdefend.config.shared import (
+    ColumnsConfig,
+    EvalConfig,
+    ModelConfig,
+    RunConfig,
+    SubcaptionConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "COMMANDS",
+    "AugmentConfig",
+    "ColumnsConfig",
+    "Config",
+    "DefendConfig",
+    "EvalConfig",
+    "EvaluateConfig",
+    "FinetuneAttackConfig",
+    "Leaf",
+    "ModelConfig",
+    "PoisonConfig",
+    "RunConfig",
+    "SubcaptionConfig",
+    "TrainConfig",
+    "leaves",
+    "load_config",
+    "preset_difference",
+    "to_dict",
+    "to_yaml",
+]

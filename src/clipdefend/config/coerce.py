@@ -1,0 +1,178 @@
+"""From what was typed, or read from YAML, to the type that a field declares."""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from typing import Any, Literal, Union
+
+from clipdefend.errors import ConfigError
+from clipdefend.registry import nearest
+
+_TRUE = ("true", "yes", "on", "1")
+_FALSE = ("false", "no", "off", "0")
+_NULL = ("null", "~", "")
+
+
+class _MisfitError(Exception):
+    """A value that is not of the type; the caller words the message."""
+
+
+def coerce(value: object, annotation: Any, where: str) -> Any:
+    """Convert a string or a YAML value.
+
+    Args:
+        value: what was given; a string is read as the field's type, so that "1e-5" is a number.
+        annotation: int, float, bool, str, Literal, tuple[int, ...], a dict, or a union of them with None.
+        where: the flag or key, for the message.
+
+    Raises:
+        ConfigError: the value does not fit.
+    """
+    try:
+        return _convert(value, annotation)
+    except _MisfitError:
+        hint = ""
+        choices = [str(choice) for choice in _choices(annotation)]
+        if choices and isinstance(value, str):
+            hint = nearest(value, choices)
+        elif str in _members(annotation) and isinstance(value, int | float):
+            hint = " Put it in quotes."
+        raise ConfigError(f"{where} is {_short(value)}; it takes {describe(annotation)}.{hint}") from None
+
+
+def describe(annotation: Any) -> str:
+    """Say in words what a type takes: "a whole number or 'all'"."""
+    parts = []
+    for member in _members(annotation):
+        if member is type(None):
+            parts.append("null")
+        elif typing.get_origin(member) is Literal:
+            parts.append(" or ".join(repr(choice) for choice in typing.get_args(member)))
+        elif typing.get_origin(member) is tuple:
+            parts.append("whole numbers, as in 1,3,5")
+        elif typing.get_origin(member) is dict:
+            parts.append("a mapping")
+        else:
+            words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+            parts.append(words[member])
+    return " or ".join(part for part in parts if part != "null" or len(parts) == 1)
+
+
+def _convert(value: object, annotation: Any) -> Any:
+    members = _members(annotation)
+    if type(None) in members and (value is None or (isinstance(value, str) and _is_null(value, members))):
+        return None
+    for member in members:
+        if member is not type(None):
+            try:
+                return _convert_one(value, member)
+            except _MisfitError:
+                continue
+    raise _MisfitError
+
+
+def _is_null(text: str, members: tuple[Any, ...]) -> bool:
+    # "none" is a value of its own where texts are taken: --pretrained none means random weights.
+    return text.lower() in _NULL or (str not in members and text.lower() == "none")
+
+
+def _convert_one(value: object, kind: Any) -> Any:
+    origin = typing.get_origin(kind)
+    if origin is Literal:
+        return _literal(value, typing.get_args(kind))
+    if origin is tuple:
+        return _numbers(value)
+    if origin is dict:
+        return _mapping(value)
+    if kind is bool:
+        return _bool(value)
+    if kind is int:
+        return _int(value)
+    if kind is float:
+        return _float(value)
+    return _text(value)
+
+
+def _literal(value: object, choices: tuple[Any, ...]) -> Any:
+    for choice in choices:
+        if value == choice and not isinstance(value, bool):
+            return choice
+    raise _MisfitError
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    items: object = value
+    if isinstance(value, str):
+        items = [part for part in value.replace(" ", ",").split(",") if part]
+    elif isinstance(value, int):
+        items = [value]
+    if not isinstance(items, list | tuple) or not items:
+        raise _MisfitError
+    return tuple(_int(item) for item in items)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise _MisfitError
+    return value
+
+
+def _bool(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _TRUE + _FALSE:
+        return value.lower() in _TRUE
+    raise _MisfitError
+
+
+def _int(value: object) -> int:
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            pass
+    number = _float(value)
+    if not number.is_integer():
+        raise _MisfitError
+    return value if isinstance(value, int) else int(number)
+
+
+def _float(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise _MisfitError
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise _MisfitError from None
+    if not math.isfinite(number):
+        raise _MisfitError
+    return number
+
+
+def _text(value: object) -> str:
+    # A bare 012 in YAML is the number ten; only a quoted one keeps what was typed.
+    if isinstance(value, str) and value and "\0" not in value:
+        return value
+    raise _MisfitError
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) in (Union, types.UnionType):
+        return typing.get_args(annotation)
+    return (annotation,)
+
+
+def _choices(annotation: Any) -> list[Any]:
+    return [
+        choice
+        for member in _members(annotation)
+        if typing.get_origin(member) is Literal
+        for choice in typing.get_args(member)
+    ]
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,179 @@
+"""Declaring a configuration: one line a field holds its default, its flags, its range and its help."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clipdefend.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Allowed numbers: ``low <= x`` or ``above < x``, and ``x <= high`` or ``x < below``."""
+
+    low: float | None = None
+    above: float | None = None
+    high: float | None = None
+    below: float | None = None
+
+    def __contains__(self, number: float) -> bool:
+        return not (
+            (self.low is not None and number < self.low)
+            or (self.above is not None and number <= self.above)
+            or (self.high is not None and number > self.high)
+            or (self.below is not None and number >= self.below)
+        )
+
+    def __str__(self) -> str:
+        parts = [
+            text.format(limit)
+            for text, limit in (
+                ("at least {:g}", self.low),
+                ("above {:g}", self.above),
+                ("at most {:g}", self.high),
+                ("below {:g}", self.below),
+            )
+            if limit is not None
+        ]
+        return " and ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What ``option`` stores beside a field's default."""
+
+    flags: tuple[str, ...] = ()
+    help: str = ""
+    range: Range = Range()
+    shown: str | None = None
+    metavar: str | None = None
+    group: str | None = None
+
+
+def option(
+    default: Any,
+    *texts: str,
+    range: Range | None = None,
+    factory: Callable[[], Any] | None = None,
+    shown: str | None = None,
+    metavar: str | None = None,
+    group: str | None = None,
+) -> Any:
+    """Declare a field; returns what ``dataclasses.field`` does, hence Any.
+
+    Args:
+        default: its default; ignored with ``factory``.
+        *texts: flags, the chief one first, or none (then files and ``--set`` set it); last the help.
+        range: the allowed numbers.
+        factory: makes a default that depends on the machine or is mutable.
+        shown: how the help shows the default where its value would mislead.
+        metavar: how the help shows the value, such as ``FILE``.
+        group: heading in the help, where it is not the class's own.
+    """
+    spec = Spec(
+        flags=texts[:-1], help=texts[-1], range=range or Range(), shown=shown, metavar=metavar, group=group
+    )
+    if factory is not None:
+        return dataclasses.field(default_factory=factory, metadata={"spec": spec})
+    return dataclasses.field(default=default, metadata={"spec": spec})
+
+
+def nested(
+    factory: Callable[[], Any], group: str, *, flags: Mapping[str, tuple[str, ...]] | None = None
+) -> Any:
+    """Declare a nested configuration whose fields become flags of the command too.
+
+    Args:
+        factory: its class, or a function that makes it with other defaults.
+        group: heading of its flags in the help.
+        flags: field name -> flags that replace those of the nested class in this command.
+    """
+    return dataclasses.field(default_factory=factory, metadata={"group": group, "flags": dict(flags or {})})
+
+
+class Config:
+    """Base of every configuration: a frozen keyword-only dataclass that checks its own values."""
+
+    def __post_init__(self) -> None:
+        for leaf in own_leaves(self):
+            leaf.check(leaf.default, f"{type(self).__name__}.{leaf.path}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaf:
+    """One settable value of a configuration class, with the default of that class."""
+
+    path: str
+    annotation: Any
+    default: Any
+    group: str
+    spec: Spec
+
+    @property
+    def is_mapping(self) -> bool:
+        """True for free mappings such as ``attack``, whose keys others validate."""
+        return typing.get_origin(self.annotation) is dict
+
+    def check(self, value: object, where: str) -> None:
+        """Raise ConfigError when a number, or one of several, is out of range."""
+        for number in value if isinstance(value, tuple) else (value,):
+            if (
+                isinstance(number, int | float)
+                and not isinstance(number, bool)
+                and number not in self.spec.range
+            ):
+                raise ConfigError(f"{where} is {number!r}; it must be {self.spec.range}.")
+
+
+def own_leaves(config: Config) -> Iterator[Leaf]:
+    """The fields of one configuration object that are no nested configurations."""
+    hints = _hints(type(config))
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]  # Config itself is no dataclass
+        if "spec" in field.metadata:
+            yield Leaf(
+                path=field.name,
+                annotation=hints[field.name],
+                default=getattr(config, field.name),
+                group=field.metadata["spec"].group or getattr(config, "group", ""),
+                spec=field.metadata["spec"],
+            )
+
+
+def leaves(cls: type[Config]) -> Mapping[str, Leaf]:
+    """Dotted path -> leaf, in the order of declaration, nested fields in their parent's place."""
+    if cls not in _LEAVES:
+        _LEAVES[cls] = _find_leaves(cls)
+    return _LEAVES[cls]
+
+
+def _find_leaves(cls: type[Config]) -> dict[str, Leaf]:
+    found: dict[str, Leaf] = {}
+    config = cls()
+    own = {leaf.path: leaf for leaf in own_leaves(config)}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        if field.name in own:
+            found[field.name] = own[field.name]
+            continue
+        replaced = field.metadata["flags"]
+        for leaf in own_leaves(getattr(config, field.name)):
+            spec = leaf.spec
+            if leaf.path in replaced:
+                spec = dataclasses.replace(spec, flags=replaced[leaf.path])
+            path = f"{field.name}.{leaf.path}"
+            found[path] = dataclasses.replace(leaf, path=path, group=field.metadata["group"], spec=spec)
+    return found
+
+
+def _hints(cls: type[Config]) -> dict[str, Any]:
+    if cls not in _HINTS:
+        _HINTS[cls] = typing.get_type_hints(cls)
+    return _HINTS[cls]
+
+
+# Both are derived from the classes alone, once each.
+_LEAVES: dict[type[Config], dict[str, Leaf]] = {}
+_HINTS: dict[type[Config], dict[str, Any]] = {}

@@ -1,0 +1,274 @@
+"""Resolving a configuration: dataclass < preset < file < flags < ``--set``."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from clipdefend.config.coerce import coerce
+from clipdefend.config.fields import Config, Leaf, leaves
+from clipdefend.config.presets import TIED, preset_values
+from clipdefend.config.shared import RunConfig
+from clipdefend.config.yamlfile import YamlError, dump_yaml, parse_yaml, read_yaml
+from clipdefend.errors import ConfigError
+from clipdefend.registry import nearest
+
+C = TypeVar("C", bound=RunConfig)
+MAX_FILE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class _Assignment:
+    """A value for a leaf, or for the key ``inside`` of a leaf that is a free mapping."""
+
+    leaf: Leaf
+    inside: tuple[str, ...]
+    value: Any
+    where: str
+
+
+Layer = list[_Assignment]
+
+
+def load_config(
+    cls: type[C],
+    *,
+    preset: str | None = None,
+    file: Path | str | None = None,
+    flags: Mapping[str, object] | None = None,
+    sets: Sequence[str] = (),
+    recorded: Mapping[str, Any] | None = None,
+    inherited_data: str | None = None,
+) -> C:
+    """Resolve a command's configuration.
+
+    Args:
+        cls: one of the five command configurations.
+        preset: name of the preset; otherwise as the file or a flag says, otherwise chosen by the data.
+        file: YAML file of nested (or dotted) keys.
+        flags: dotted path -> value of each flag that was given; None values count as not given.
+        sets: ``key.sub=value`` texts.
+        recorded: a configuration that ``to_dict`` once gave, in place of a file: to repeat or resume a run.
+        inherited_data: the data of the input run, which chooses the preset where no data is given.
+
+    Raises:
+        ConfigError: an unknown key, or a value that does not fit; it names where it was given.
+    """
+    layers = [_from_mapping(cls, recorded or {}, "the recorded configuration: ")]
+    if file is not None:
+        layers.append(_from_file(cls, Path(file)))
+    layers.append(_from_flags(cls, {"preset": preset}))
+    layers.append(_from_flags(cls, flags or {}))
+    layers.append(_from_sets(cls, sets))
+    given = {item.leaf.path: item.value for layer in layers for item in layer}
+    chosen = given.get("preset") or _preset_by_data(cls, given, inherited_data)
+    layers.insert(0, _from_preset(cls, chosen, set(given)))
+    return _build(cls, layers)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Nested plain data: dicts, lists, texts, numbers; ``load_config(recorded=...)`` takes it back."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Config):
+            return to_dict(value)
+        return list(value) if isinstance(value, tuple) else copy.deepcopy(value)
+
+    fields = dataclasses.fields(config)  # type: ignore[arg-type]  # Config itself is no dataclass
+    return {field.name: plain(getattr(config, field.name)) for field in fields}
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved configuration as a file that ``--config`` takes."""
+    return dump_yaml(to_dict(config))
+
+
+def preset_difference(config: RunConfig) -> dict[str, Any]:
+    """Dotted key -> value of what the configuration's preset changed and nothing above it changed back."""
+    values = preset_values(config.preset, config.command)
+    return {path: value for path, value in values.items() if _lookup(config, path) == value}
+
+
+def _preset_by_data(cls: type[C], given: Mapping[str, Any], inherited: str | None) -> str:
+    data = given.get(cls.data_key) or getattr(cls(), cls.data_key, None) or inherited
+    return "quick" if data is not None and str(data).split(":")[0] == "builtin" else "paper"
+
+
+def _from_preset(cls: type[C], preset: str, given: set[str]) -> Layer:
+    values = {
+        path: value
+        for path, value in preset_values(preset, cls.command).items()
+        if TIED.get(path) not in given
+    }
+    return _from_mapping(cls, {"preset": preset, **values}, f"preset {preset}: ")
+
+
+def _from_file(cls: type[C], path: Path) -> Layer:
+    try:
+        document = read_yaml(path, MAX_FILE_BYTES)
+    except YamlError as fault:
+        raise ConfigError(f"--config {path} {fault}.") from None
+    except OSError as error:
+        raise ConfigError(f"--config {path} cannot be read: {error.strerror}.") from None
+    if document is None:
+        return []
+    if not isinstance(document, dict):
+        raise ConfigError(f"--config {path} holds no keys; write lines such as 'seed: 1'.")
+    return _from_mapping(cls, document, f"{path}: ")
+
+
+def _from_flags(cls: type[C], flags: Mapping[str, object]) -> Layer:
+    layer: Layer = []
+    for path, value in flags.items():
+        if value is not None:
+            leaf = leaves(cls)[path]
+            layer.append(_assignment(leaf, (), value, leaf.spec.flags[0] if leaf.spec.flags else path))
+    return layer
+
+
+def _from_sets(cls: type[C], sets: Sequence[str]) -> Layer:
+    layer: Layer = []
+    for text in sets:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {text!r} is no key=value, as in --set train.lr=1e-4.")
+        layer.extend(_assign(cls, key.strip(), value, lambda path: f"--set {path}", typed=True))
+    return layer
+
+
+def _from_mapping(cls: type[C], mapping: Mapping[Any, Any], origin: str) -> Layer:
+    layer: Layer = []
+    for key, value in mapping.items():
+        if not isinstance(key, str):
+            raise ConfigError(f"{origin}key {key!r} is no text; keys are names such as seed.")
+        layer.extend(_assign(cls, key, value, lambda path: f"{origin}{path}"))
+    return layer
+
+
+def _assign(
+    cls: type[C], path: str, value: Any, where: Callable[[str], str], *, typed: bool = False
+) -> Iterator[_Assignment]:
+    """Yield the assignments of one key; ``typed``: the value is text from the command line."""
+    known = leaves(cls)
+    parts = tuple(path.split("."))
+    for length in range(1, len(parts) + 1):
+        leaf = known.get(".".join(parts[:length]))
+        if leaf is not None and (length == len(parts) or leaf.is_mapping):
+            inside = parts[length:]
+            if typed and leaf.is_mapping and "name" not in (leaf.default if not inside else {}):
+                value = _typed(value, where(path))
+            yield _assignment(leaf, inside, value, where(path))
+            return
+    if any(other.startswith(f"{path}.") for other in known):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where(path)} is a group; set one of its keys: {_siblings(known, path)}.")
+        for key, nested in value.items():
+            yield from _assign(cls, f"{path}.{key}", nested, where)
+        return
+    raise ConfigError(f"{where(path)} is no key of {cls.command}.{_suggest(known, path)}")
+
+
+def _assignment(leaf: Leaf, inside: tuple[str, ...], value: Any, where: str) -> _Assignment:
+    if not leaf.is_mapping:
+        converted = coerce(value, leaf.annotation, where)
+        leaf.check(converted, where)
+        return _Assignment(leaf, (), converted, where)
+    if not all(inside) and inside:
+        raise ConfigError(f"{where} has an empty part; write it as in {leaf.path}.name.")
+    if not inside and isinstance(value, str) and "name" in leaf.default:
+        value = {"name": value}
+    if not inside:
+        value = coerce(value, leaf.annotation, where)
+    return _Assignment(leaf, inside, value, where)
+
+
+def _typed(text: str, where: str) -> Any:
+    """Read a value for a free mapping as YAML does, and 1e-5 as the number that YAML 1.1 misses."""
+    try:
+        value = parse_yaml(text)
+    except YamlError as fault:
+        raise ConfigError(f"{where}: {text!r} {fault}.") from None
+    if isinstance(value, str):
+        try:
+            return float(value) if value.strip(".+-")[:1].isdigit() else value
+        except ValueError:
+            return value
+    return value
+
+
+def _build(cls: type[C], layers: Sequence[Layer]) -> C:
+    values: dict[str, Any] = {path: copy.deepcopy(leaf.default) for path, leaf in leaves(cls).items()}
+    for layer in layers:
+        _apply_exclusive(cls, values, layer)
+        for path in dict.fromkeys(item.leaf.path for item in layer):
+            items = [item for item in layer if item.leaf.path == path]
+            if items[0].leaf.is_mapping:
+                values[path] = _merge_free(values[path], items)
+            else:
+                values[path] = items[-1].value
+    arguments: dict[str, Any] = {}
+    for path, value in values.items():
+        section, dot, name = path.rpartition(".")
+        (arguments.setdefault(section, {}) if dot else arguments)[name] = value
+    default = cls()
+    for name in {path.split(".")[0] for path in values if "." in path}:
+        arguments[name] = type(getattr(default, name))(**arguments[name])
+    return cls(**arguments)
+
+
+def _apply_exclusive(cls: type[C], values: dict[str, Any], layer: Layer) -> None:
+    """Of fields that exclude each other, the one that a layer sets clears the others of lower layers."""
+    chosen = {
+        item.leaf.path: item for item in layer if item.leaf.path in cls.exclusive and item.value is not None
+    }
+    if len(chosen) > 1:
+        given = " and ".join(f"{item.where} {item.value!r}" for item in chosen.values())
+        raise ConfigError(f"{given} exclude each other; give one of them.")
+    if chosen:
+        values.update(dict.fromkeys(cls.exclusive, None))
+
+
+def _merge_free(base: dict[str, Any], items: Layer) -> dict[str, Any]:
+    """Merge one layer into a free mapping; a change of its ``name`` drops the old name's parameters."""
+    patch: dict[str, Any] = {}
+    for item in items:
+        deeper = item.value
+        for key in reversed(item.inside):
+            deeper = {key: deeper}
+        patch = _merged(patch, deeper)
+    if "name" in patch and patch["name"] != base.get("name"):
+        base = {}
+    return _merged(base, patch)
+
+
+def _merged(base: dict[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in patch.items():
+        old = result.get(key)
+        result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _lookup(config: RunConfig, path: str) -> Any:
+    value: Any = config
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _siblings(known: Mapping[str, Leaf], section: str) -> str:
+    start = f"{section}."
+    return ", ".join(path.removeprefix(start) for path in known if path.startswith(start))
+
+
+def _suggest(known: Mapping[str, Leaf], path: str) -> str:
+    last = path.rpartition(".")[2]
+    same = [other for other in known if other.rpartition(".")[2] == last]
+    hint = f" Did you mean {same[0]!r}?" if same else nearest(path, list(known))
+    section = path.split(".")[0]
+    siblings = _siblings(known, section) or ", ".join(dict.fromkeys(other.split(".")[0] for other in known))
+    return hint or f" Its keys: {siblings}."

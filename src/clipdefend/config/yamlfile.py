@@ -1,0 +1,93 @@
+"""YAML in and out. What is read is untrusted: size, depth, aliases and repeated keys are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import yaml
+
+MAX_DEPTH = 32
+
+
+class YamlError(Exception):
+    """What is wrong with a document, in a few words without its name."""
+
+
+def read_yaml(path: Path, limit: int) -> Any:
+    """Read one document of at most ``limit`` bytes.
+
+    Raises:
+        YamlError: it is too large, no UTF-8 or no acceptable YAML. OSErrors are the caller's to word.
+    """
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise YamlError(f"is larger than {limit // 1000} kB")
+    return parse_yaml(data)
+
+
+def parse_yaml(data: bytes | str) -> Any:
+    """Parse one document with the safe loader; aliases, deep nesting and repeated keys are refused."""
+    import yaml
+
+    try:
+        text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
+        _scan(text)
+        return yaml.load(text, Loader=_loader())
+    except UnicodeDecodeError:
+        raise YamlError("is not UTF-8 text") from None
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise YamlError(f"is no valid YAML: {line}{error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise YamlError(f"is no valid YAML: {' '.join(str(error).split())}") from None
+
+
+def dump_yaml(value: Any) -> str:
+    """Write plain data (dicts, lists, texts, numbers) in the order given."""
+    import yaml
+
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
+def _scan(text: str) -> None:
+    """Refuse aliases and deep nesting from the events alone, before anything is built."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise YamlError("uses a YAML alias, which is not allowed here")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise YamlError(f"is nested deeper than {MAX_DEPTH} levels")
+
+
+@lru_cache
+def _loader() -> Any:
+    """The safe loader, faster where libyaml is there, with repeated keys an error."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    def mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} stands twice", key.start_mark
+                )
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        built: dict[Any, Any] = loader.construct_mapping(node, deep=True)
+        return built
+
+    loader = type("StrictLoader", (base,), {})
+    construct: Callable[..., Any] = loader.add_constructor  # type: ignore[attr-defined]
+    construct("tag:yaml.org,2002:map", mapping)
+    return loader
