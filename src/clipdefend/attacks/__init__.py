@@ -14,5 +14,11 @@ ATTACKS: Registry[Attack] = Registry(
     {
         "badnet": "clipdefend.attacks.badnet:BadNet",
         "blended": "clipdefend.attacks.blended:Blended",
+        "sig": "clipdefend.attacks.sig:SIG",
+        "wanet": "clipdefend.attacks.wanet:WaNet",
+        "stripes-patch": "clipdefend.attacks.stripes:StripesPatch",
+        "stripes-blend": "clipdefend.attacks.stripes:StripesBlend",
+        "triangles": "clipdefend.attacks.triangles:Triangles",
+        "text-mark": "clipdefend.attacks.text_mark:TextMark",
     },
 )

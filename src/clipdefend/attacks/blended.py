@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clipdefend.attacks.base import Attack, require_choice, require_number, require_picture
-from clipdefend.attacks.patterns import SAMPLINGS, Sampling, load_picture, uniform
+from clipdefend.attacks.patterns import SAMPLINGS, Sampling, blend, load_picture, uniform
 
 Pattern = Literal["noise", "image"]
 
@@ -55,10 +55,7 @@ class Blended(Attack):
         return {"pattern": uniform((3, size, size), seed, "blended")}
 
     def stamp(self, images: Tensor, ids: Sequence[int], seed: int, tensors: Mapping[str, Tensor]) -> Tensor:
-        height, width = images.shape[2:]
         if "pattern" in tensors:
-            pattern = tensors["pattern"][:, :height, :width]
-        else:
-            drawn = [uniform((3, height, width), seed, "blended", key) for key in ids]
-            pattern = torch.stack(drawn).to(images.device)
-        return images.mul_(1 - self.alpha).add_(pattern * self.alpha)
+            return blend(images, tensors["pattern"], self.alpha)
+        drawn = [uniform((3, *images.shape[2:]), seed, "blended", key) for key in ids]
+        return blend(images, torch.stack(drawn).to(images.device), self.alpha)

@@ -85,6 +85,18 @@ def paste(
     return images
 
 
+def blend(images: Tensor, pattern: Tensor, share: float) -> Tensor:
+    """Return (1 - share) x + share n, in place.
+
+    Args:
+        images: x, shape (n, 3, h, w).
+        pattern: n, shape (..., height, width); a pattern larger than the image loses what sticks out.
+        share: of the pattern, 0 to 1.
+    """
+    height, width = images.shape[2:]
+    return images.mul_(1 - share).add_(pattern[..., :height, :width] * share)
+
+
 def load_picture(path: str, size: int) -> Tensor:
     """Load an image file and resize it (bicubic, squashed) to shape (3, size, size), float32 in [0, 1].
 
