@@ -1,1 +1,1 @@
-
+"""Caption augmentation: EDA, lexicons, factual and counterfactual sub-captions."""
