@@ -1,5 +1,10 @@
 """Errors that are the user's to mend: each becomes one red line and exit code 2."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
 
 class ClipDefendError(Exception):
     """A mistake of the user's: the message says what was given, what is allowed and what to do."""
@@ -19,3 +24,29 @@ class CheckpointError(ClipDefendError):
 
 class RunError(ClipDefendError):
     """A run folder that is missing, unfinished, damaged or of the wrong kind."""
+
+
+class Interrupted(Exception):  # noqa: N818  # no error: the user's wish
+    """A run was stopped on demand.
+
+    Args:
+        folder: the unfinished run, which ``--resume`` continues; None when nothing is worth continuing.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__(f"interrupted: {folder}" if folder else "interrupted")
+        self.folder = folder
+
+
+class GateFailed(Exception):  # noqa: N818  # no error: an answer
+    """A finished evaluation is outside a bound that was set.
+
+    Args:
+        manifest: the finished run's manifest.
+        gates: a sentence for each gate that failed.
+    """
+
+    def __init__(self, manifest: Path, gates: Sequence[str]) -> None:
+        super().__init__("; ".join(gates))
+        self.manifest = manifest
+        self.gates = list(gates)

@@ -1,0 +1,134 @@
+"""Finding the run that a command reads."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from clipdefend.errors import RunError
+from clipdefend.runs.manifest import MANIFEST, Run
+
+MAX_PATH_CHARACTERS = 4096
+FINGERPRINT = "fingerprint"
+
+Say = Callable[[str], None]
+
+
+def find_run(
+    runs: Path,
+    kinds: Sequence[str],
+    given: str | None,
+    *,
+    say: Say | None = None,
+    stdin: TextIO | None = None,
+) -> Run:
+    """Return the input run of a command.
+
+    Args:
+        runs: folder of run folders.
+        kinds: the commands whose runs fit.
+        given: a run folder, a manifest, the name of a run under ``runs``, "-" for a path on standard input,
+            or None for the newest finished run of a fitting kind.
+        say: told which run was chosen where none was given, and which damaged ones were passed over.
+        stdin: read for "-"; standard input by default.
+
+    Raises:
+        RunError: there is none, or it is damaged, unfinished or of another kind.
+    """
+    if given is None:
+        run = next(newest_runs(runs, kinds, say=say), None)
+        if run is None:
+            raise RunError(
+                f"No finished run of kind {_either(kinds)} under {str(runs)!r}."
+                f" Make one with 'clipdefend {kinds[-1]}', or give one by --from RUN."
+            )
+        if say is not None:
+            say(f"Input: {run.path} (the newest {run.command} run under {runs})")
+        return run
+    if given == "-":
+        given = read_path(stdin or sys.stdin)
+    run = Run.open(locate(runs, given))
+    if run.command not in kinds:
+        raise RunError(f"Run {given!r} is of kind {run.command!r}; {_either(kinds)} is needed here.")
+    return run
+
+
+def read_path(stream: TextIO) -> str:
+    """Read the one path that the command before a pipe printed."""
+    if stream.isatty():
+        raise RunError("'-' reads a path from standard input, a terminal here. Pipe a command into it.")
+    try:
+        lines = stream.read(MAX_PATH_CHARACTERS + 1).split("\n")
+    except UnicodeDecodeError:
+        lines = ["", ""]
+    paths = [line.strip() for line in lines if line.strip()]
+    if not paths:
+        raise RunError("Standard input is empty: the command before the pipe failed, see its message.")
+    if len(paths) > 1 or len(paths[0]) > MAX_PATH_CHARACTERS:
+        raise RunError("Standard input is no path of a run; a command prints just that, without --json.")
+    return paths[0]
+
+
+def newest_runs(runs: Path, kinds: Sequence[str], *, say: Say | None = None) -> Iterator[Run]:
+    """Yield the finished runs of some kinds, the newest first; damaged ones are passed over and told."""
+    for file in _manifests(runs):
+        try:
+            run = Run.open(file)
+        except RunError as error:
+            if say is not None:
+                say(f"Passed over: {error}")
+            continue
+        if run.command in kinds:
+            yield run
+
+
+def locate(runs: Path, given: str) -> Path:
+    """The path as given, or the run of that name under ``runs`` where only that exists."""
+    path = Path(given)
+    try:
+        elsewhere = len(path.parts) == 1 and not path.exists() and (runs / path).exists()
+    except (OSError, ValueError):  # no possible path: whoever opens it says so
+        return path
+    return runs / path if elsewhere else path
+
+
+def find_augment(runs: Path, fingerprint: str) -> Run | None:
+    """The newest augment run of the pairs whose fingerprint its details record, or None."""
+    for run in newest_runs(runs, ("augment",)):
+        if run.details.get(FINGERPRINT) == fingerprint:
+            return run
+    return None
+
+
+def inherited_data(run: Run) -> str | None:
+    """The ``data`` of the nearest run that names one, from this run back through its parents."""
+    data = run.config.get("data")
+    if isinstance(data, str):
+        return data
+    for parent in run.parents():
+        found = inherited_data(parent)
+        if found is not None:
+            return found
+    return None
+
+
+def _manifests(runs: Path) -> list[Path]:
+    """Manifests directly under ``runs`` by time of writing, which is the end of a run; ties by name."""
+    found: list[tuple[int, str, Path]] = []
+    try:
+        folders = list(runs.iterdir()) if runs.is_dir() else []
+    except OSError as error:
+        raise RunError(f"The runs in {str(runs)!r} cannot be listed: {error.strerror}.") from None
+    for folder in folders:
+        file = folder / MANIFEST
+        try:
+            found.append((file.stat().st_mtime_ns, folder.name, file))
+        except OSError:
+            continue
+    return [file for _, _, file in sorted(found, reverse=True)]
+
+
+def _either(kinds: Sequence[str]) -> str:
+    return " or ".join(repr(kind) for kind in kinds)

@@ -1,0 +1,175 @@
+"""Run folders: made whole or not at all, resumable until their manifest is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from clipdefend.config import RunConfig, to_dict
+from clipdefend.config.yamlfile import dump_yaml
+from clipdefend.errors import ClipDefendError, Interrupted, RunError
+from clipdefend.runs.files import atomic_write, describe_outputs
+from clipdefend.runs.lock import acquire, release
+from clipdefend.runs.manifest import MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
+from clipdefend.runs.place import claim, next_folder
+from clipdefend.runs.unfinished import Unfinished, check_unchanged, find_unfinished
+from clipdefend.runs.versions import versions
+
+METRICS = "metrics.jsonl"
+
+
+@dataclass
+class RunDir:
+    """A run folder in the making; use it as a context manager.
+
+    Leaving the context by a user's error, an interruption or a failing disk removes the folder unless it
+    holds a resume state; an interruption then leaves as ``Interrupted``.
+    """
+
+    path: Path
+    config: RunConfig
+    start: datetime
+    resumed: bool = False
+    source: Run | None = None
+    _finished: bool = field(default=False, init=False)
+
+    @classmethod
+    def begin(
+        cls,
+        runs: Path,
+        config: RunConfig,
+        label: str,
+        *,
+        out: Path | None = None,
+        source: Run | None = None,
+    ) -> RunDir:
+        """Make the folder of a new run, or open the unfinished one that ``train.resume`` names.
+
+        Args:
+            runs: folder of run folders; made where needed.
+            config: the resolved configuration, recorded at once.
+            label: last part of the folder's name, such as the method.
+            out: the folder itself, in place of the next ``NNN-COMMAND-LABEL`` under ``runs``.
+            source: the input run, which ``--resume`` then takes again.
+
+        Raises:
+            RunError: ``out`` exists and is not empty, cannot be made, or the run cannot be resumed.
+        """
+        resume = getattr(getattr(config, "train", None), "resume", None)
+        if resume is not None:
+            return cls._resume(find_unfinished(runs, config.command, resume), config, source)
+        try:
+            path = claim(out) if out is not None else next_folder(runs, config.command, label)
+            run = cls(path.resolve(), config, datetime.now(timezone.utc), source=source)
+            try:
+                run._record()
+            except OSError:
+                shutil.rmtree(run.path, ignore_errors=True)
+                raise
+        except OSError as error:
+            where = str(out if out is not None else runs)
+            raise RunError(
+                f"No run can be made in {where!r}: {error.strerror}. Choose another place."
+            ) from None
+        return run
+
+    @classmethod
+    def _resume(cls, unfinished: Unfinished, config: RunConfig, source: Run | None) -> RunDir:
+        check_unchanged(unfinished, plain(to_dict(config)))
+        acquire(unfinished.path / UNFINISHED)
+        start = datetime.fromisoformat(unfinished.start)
+        return cls(unfinished.path, config, start, resumed=True, source=source)
+
+    @property
+    def state(self) -> Path:
+        """Folder of the resume state; it exists once there is one."""
+        return self.path / STATE
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Append one line to ``metrics.jsonl``."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(plain(values), allow_nan=False) + "\n")
+
+    def finish(
+        self,
+        *,
+        parents: Sequence[Run] = (),
+        metrics: Mapping[str, Any] | None = None,
+        warnings: Sequence[str] = (),
+        details: Mapping[str, Any] | None = None,
+        device: str = "cpu",
+    ) -> Run:
+        """Write the manifest, last and atomically, and return the finished run.
+
+        Args:
+            parents: the runs that this one was made from.
+            metrics: flat name -> number; shares as fractions.
+            warnings: lines that people were shown.
+            details: what the command records of its own: trigger, fingerprint, bad rows and so on.
+            device: where the model ran.
+        """
+        end = datetime.now(timezone.utc)
+        manifest = {
+            "schema": SCHEMA,
+            "command": self.config.command,
+            "start": _iso(self.start),
+            "end": _iso(end),
+            "seconds": round(max(0.0, (end - self.start).total_seconds()), 3),
+            "seed": self.config.seed,
+            "device": device,
+            "versions": versions(),
+            "config": to_dict(self.config),
+            "parents": [self._parent(parent) for parent in parents],
+            "metrics": dict(metrics or {}),
+            "warnings": list(warnings),
+            "details": dict(details or {}),
+            "outputs": describe_outputs(self.path, (MANIFEST, UNFINISHED, STATE)),
+        }
+        atomic_write(self.path / MANIFEST, dump_yaml(plain(manifest)))
+        self._finished = True
+        (self.path / UNFINISHED).unlink(missing_ok=True)
+        release(self.path / UNFINISHED)
+        return Run.open(self.path)
+
+    def __enter__(self) -> RunDir:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        release(self.path / UNFINISHED)
+        if self._finished or error is None:
+            return
+        interrupted = isinstance(error, KeyboardInterrupt | Interrupted)
+        resumable = self.resumed or self.state.exists()
+        if not resumable and (interrupted or isinstance(error, ClipDefendError | OSError)):
+            shutil.rmtree(self.path, ignore_errors=True)
+        if interrupted:
+            raise Interrupted(self.path if resumable else None) from error
+
+    def _record(self) -> None:
+        source = os.path.relpath(self.source.path, self.path) if self.source else None
+        record = {
+            "schema": SCHEMA,
+            "command": self.config.command,
+            "start": _iso(self.start),
+            "source": source,
+            "config": to_dict(self.config),
+        }
+        atomic_write(self.path / UNFINISHED, dump_yaml(plain(record)))
+        acquire(self.path / UNFINISHED)
+
+    def _parent(self, parent: Run) -> dict[str, str]:
+        relative = Path(os.path.relpath(parent.path, self.path)).as_posix()
+        return {"command": parent.command, "path": relative, "sha256": parent.sha256}
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")

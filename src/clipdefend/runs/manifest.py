@@ -1,0 +1,204 @@
+"""Finished runs: reading and checking their manifests, and following their parents."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipdefend.config.yamlfile import YamlError, parse_yaml
+from clipdefend.errors import RunError
+
+SCHEMA = "clipdefend/run/1"
+MANIFEST = "manifest.yaml"
+UNFINISHED = "unfinished.yaml"
+STATE = "state"
+MAX_MANIFEST_BYTES = 2_000_000
+
+_TYPES: dict[str, type] = {
+    "command": str,
+    "config": dict,
+    "parents": list,
+    "outputs": list,
+    "metrics": dict,
+    "warnings": list,
+    "details": dict,
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, its manifest and the SHA-256 of the manifest's bytes."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+    sha256: str
+
+    @classmethod
+    def open(cls, given: Path | str) -> Run:
+        """Read a run by its folder or its manifest.
+
+        Raises:
+            RunError: it is missing, unfinished, damaged or no run at all.
+        """
+        path = Path(given)
+        folder = path.parent if path.name == MANIFEST else path
+        file = folder / MANIFEST
+        try:
+            if not file.is_file():
+                raise RunError(_why_not(folder))
+            with file.open("rb") as stream:
+                data = stream.read(MAX_MANIFEST_BYTES + 1)
+        except OSError as error:
+            raise RunError(f"Run {str(given)!r} cannot be read: {error.strerror}.") from None
+        except ValueError:
+            raise RunError(f"Run {str(given)!r} is no path. Give a run folder or its {MANIFEST}.") from None
+        return cls(folder.resolve(), _parse(data, file), hashlib.sha256(data).hexdigest())
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def file(self) -> Path:
+        """The manifest's path."""
+        return self.path / MANIFEST
+
+    @property
+    def command(self) -> str:
+        command: str = self.manifest["command"]
+        return command
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration as recorded; ``load_config(recorded=...)`` checks and types it."""
+        return dict(self.manifest["config"])
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return dict(self.manifest["metrics"])
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What the command recorded of its own, such as the trigger of a poison run."""
+        return dict(self.manifest["details"])
+
+    def output(self, name: str) -> Path:
+        """Path of an output, named as in the manifest or a file inside a folder that it names.
+
+        Raises:
+            RunError: the manifest lists no such output, or the file is missing, changed in size or outside.
+        """
+        path = self.path / name
+        if not path.resolve().is_relative_to(self.path):
+            raise RunError(f"Output {name!r} of run {self.name} lies outside the run's folder.")
+        entries = {str(entry["path"]): entry for entry in self.manifest["outputs"]}
+        inside = [key for key in entries if key.endswith("/") and f"{name}/".startswith(key)]
+        below = [key for key in entries if key.startswith(f"{name}/")]
+        if name not in entries and not inside and not below:
+            raise RunError(f"Run {self.name} has no output {name!r}; it has: {', '.join(entries) or 'none'}.")
+        if not path.exists():
+            raise RunError(f"Run {self.name} has lost its output {name!r}. Make the run again.")
+        if name in entries and path.is_file() and path.stat().st_size != entries[name].get("bytes"):
+            raise RunError(f"Output {name!r} of run {self.name} has changed since. Make the run again.")
+        return path
+
+    def parents(self) -> list[Run]:
+        """The runs that this one was made from, checked by their recorded digests.
+
+        Raises:
+            RunError: one has vanished, was damaged or is no longer the run that was read.
+        """
+        return [self._parent(record) for record in self.manifest["parents"]]
+
+    def ancestor(self, command: str) -> Run:
+        """The nearest run of a kind: this one itself, else among its parents and theirs.
+
+        Raises:
+            RunError: there is none, or it or a run on the way to it has vanished or changed.
+        """
+        found = self._search(command)
+        if isinstance(found, Run):
+            return found
+        raise found or RunError(f"Run {self.name} was made from no {command} run. Choose one that was.")
+
+    def _search(self, command: str) -> Run | RunError | None:
+        if self.command == command:
+            return self
+        fault: RunError | None = None
+        # A vanished parent matters only when the run that is asked for is not found through another one.
+        for record in self.manifest["parents"]:
+            try:
+                found = self._parent(record)._search(command)
+            except RunError as error:
+                found = error
+            if isinstance(found, Run):
+                return found
+            fault = fault or found
+        return fault
+
+    def _parent(self, record: Mapping[str, Any]) -> Run:
+        folder = self.path / str(record["path"])
+        if not (folder / MANIFEST).is_file():
+            raise RunError(
+                f"Run {self.name} was made from {str(folder.resolve())!r}, which is gone. Put it back."
+            )
+        parent = Run.open(folder)
+        if parent.sha256 != record["sha256"]:
+            raise RunError(
+                f"Run {self.name} was made from {parent.name}, which has changed since. Make the run again."
+            )
+        return parent
+
+
+def plain(value: Any) -> Any:
+    """Reduce to what YAML and JSON hold alike: scalars of torch become numbers, NaN and infinity null."""
+    if isinstance(value, Mapping):
+        return {plain(str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Path):
+        return plain(value.as_posix())
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):  # half a surrogate pair, as in odd file names, cannot be written
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if hasattr(value, "item"):
+        return plain(value.item())
+    raise TypeError(f"{type(value).__name__} has no place in a manifest")
+
+
+def _why_not(folder: Path) -> str:
+    if not folder.exists():
+        return f"Run {str(folder)!r} does not exist. Give a run folder or its {MANIFEST}."
+    if (folder / UNFINISHED).exists():
+        return f"Run {str(folder)!r} is unfinished. Continue it with --resume, or choose a finished run."
+    return f"{str(folder)!r} is no finished run: it has no {MANIFEST}."
+
+
+def _parse(data: bytes, file: Path) -> dict[str, Any]:
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise RunError(f"{file} is larger than {MAX_MANIFEST_BYTES // 1000} kB: no manifest of ours.")
+    try:
+        manifest = parse_yaml(data)
+    except YamlError as fault:
+        raise RunError(f"{file} {fault}.") from None
+    if not isinstance(manifest, dict) or "schema" not in manifest:
+        raise RunError(f"{file} is no manifest of clipdefend's: it has no schema version.")
+    if manifest["schema"] != SCHEMA:
+        raise RunError(f"{file} has schema {manifest['schema']!r}; this version reads {SCHEMA!r}.")
+    for key, kind in _TYPES.items():
+        if not isinstance(manifest.get(key), kind):
+            raise RunError(f"{file} is damaged: {key!r} is missing or no {kind.__name__}.")
+    for key, needed in (("parents", ("path", "sha256")), ("outputs", ("path", "sha256"))):
+        for entry in manifest[key]:
+            if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in needed):
+                raise RunError(f"{file} is damaged: an entry of {key!r} lacks {' or '.join(needed)}.")
+    return manifest

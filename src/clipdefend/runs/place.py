@@ -1,0 +1,51 @@
+"""Where a new run goes: never onto another one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from clipdefend.errors import RunError
+from clipdefend.runs.manifest import MANIFEST, UNFINISHED
+
+
+def claim(out: Path) -> Path:
+    """Make ``out``, or take it when it is an empty folder."""
+    if (out / MANIFEST).exists():
+        raise RunError(
+            f"--out {str(out)!r} is a finished run, which is never overwritten. Choose another folder."
+        )
+    if (out / UNFINISHED).exists():
+        raise RunError(f"--out {str(out)!r} is an unfinished run. Continue it with --resume, or delete it.")
+    if out.is_dir() and any(out.iterdir()):
+        raise RunError(f"--out {str(out)!r} is a folder with other files. Choose a new or an empty one.")
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def next_folder(runs: Path, command: str, label: str) -> Path:
+    """Make ``runs/NNN-COMMAND-LABEL`` with the next number that no other process has or gets."""
+    runs.mkdir(parents=True, exist_ok=True)
+    number = 0
+    while True:
+        number = max(number, *(_number(child.name) for child in runs.iterdir()), 0) + 1
+        # The number is reserved by a folder whose name is the number alone; mkdir succeeds in one process.
+        # A process that took it before has renamed it by then, which the second look sees.
+        reserved = runs / f".{number:03d}"
+        try:
+            reserved.mkdir()
+        except FileExistsError:
+            continue
+        if any(_number(child.name) == number for child in runs.iterdir() if child != reserved):
+            reserved.rmdir()
+            continue
+        return reserved.rename(runs / f"{number:03d}-{command}-{_slug(label)}")
+
+
+def _number(name: str) -> int:
+    match = re.match(r"\.?(\d{3,9})(-|$)", name)
+    return int(match.group(1)) if match else 0
+
+
+def _slug(label: str) -> str:
+    return re.sub(r"[^a-z0-9._]+", "-", label.lower()).strip("-.")[:40] or "run"
