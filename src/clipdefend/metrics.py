@@ -4,8 +4,8 @@ Arrays may be NumPy's or torch's, on any device; results are NumPy's and plain n
 
 **Ties.** A class's rank is the number of *other* classes that are at least as similar: a tie counts against
 it, whatever the order of the classes. So a model whose embeddings have collapsed (every similarity equal)
-scores 0, and an attack on it has not succeeded. The price: of two classes with the same texts neither is a hit
-at k = 1.
+scores 0, and an attack on it has not succeeded. The price: of two classes with the same texts neither is a
+hit at k = 1.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ class Objective:
         return total, parts
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Term name -> every parameter: for a manifest, and as overrides of the same method."""
+        """Term name -> every parameter, of the terms that take part: what a manifest records."""
         return {name: asdict(term) for name, term in self.terms.items()}
 
     def __str__(self) -> str:

@@ -19,7 +19,7 @@ class Ssl(Term):
     """CleanCLIP's self-supervision, ``clipdefend.losses.ssl``: half the sum of an image and a text part.
 
     Attributes:
-        image_view: the images that are matched with the augmented ones; ``perturbed`` saves a view beside PAR.
+        image_view: the images that augmented ones are matched with; ``perturbed`` saves a view beside PAR.
         sides: ``both`` parts, or one of them, at its half: ``image`` is CleanCLIP without EDA.
         fixed_scale: leave the logit scale out of this term's training.
 
