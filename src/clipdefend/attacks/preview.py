@@ -86,7 +86,7 @@ def write_preview(path: Path, clean: Tensor, triggered: Tensor, title: str) -> d
     rows = {
         "clean": shown_clean,
         "triggered": shown_triggered,
-        f"difference x {gain:g}": (0.5 + 0.5 * gain * difference).clamp(0, 1),
+        f"difference x {gain:g}": (0.5 + gain * difference).clamp(0, 1),
     }
     heading = f"{title}\nPSNR {figures['psnr']:.1f} dB, SSIM {figures['ssim']:.3f}"
     _draw(path, rows, heading)
@@ -94,9 +94,9 @@ def write_preview(path: Path, clean: Tensor, triggered: Tensor, title: str) -> d
 
 
 def _gain(largest: float) -> float:
-    """Return the largest of 1, 2, 5, 10, ..., 100 that keeps the largest difference on the grey scale."""
-    fitting = [gain for gain in (2.0, 5.0, 10.0, 20.0, 50.0, 100.0) if gain * largest <= 1]
-    return max(fitting, default=1.0)
+    """Return the largest magnification that keeps the largest difference within 128 grey levels."""
+    gains = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+    return max((gain for gain in gains if gain * largest <= 128 / 255), default=0.5)
 
 
 def _draw(path: Path, rows: dict[str, Tensor], heading: str) -> None:

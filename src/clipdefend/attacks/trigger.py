@@ -75,6 +75,12 @@ class Trigger:
         self._check(images)
         return self.attack.apply_cross(images, ids, self.seed, self.tensors)
 
+    def describe(self) -> str:
+        """Return the attack and its parameters in one line, for titles and listings."""
+        params = dataclasses.asdict(self.attack)  # type: ignore[call-overload]
+        shown = (f"{key} {_plain(value)}" for key, value in params.items() if value is not None)
+        return f"{self.name}: {', '.join(shown)}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the record for a manifest: plain values of YAML and JSON; shapes stand for the tensors."""
         return {
@@ -126,3 +132,7 @@ class Trigger:
                 f"Images of shape {tuple(images.shape)} do not fit a canvas of {self.size} pixels:"
                 " give images of the canvas of the poison run."
             )
+
+
+def _plain(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
