@@ -190,6 +190,9 @@ def test_par_distance_by_hand() -> None:
     assert above.item() == 0.0
     assert gradient.tolist() == [[0.0, 0.0], [0.0, 0.0]]
     assert losses.perturb_recover_distance(embedding, reference, 1.0).item() == 1.0
+    frozen = reference.clone().requires_grad_()
+    losses.perturb_recover_distance(embedding, frozen, 1.5).backward()
+    assert frozen.grad is None
     smooth = losses.perturb_recover_distance(embedding, reference, 1.0, cutoff="smooth", width=0.5)
     assert smooth.item() == pytest.approx(1 - 0.5 * log(2), abs=1e-12)
 

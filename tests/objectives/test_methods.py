@@ -88,6 +88,18 @@ def test_formulas_of_the_methods(make: Make) -> None:
         assert build_objective(method).loss(e)[0].item() == pytest.approx(value.item(), rel=1e-6), method
 
 
+def test_par_does_not_train_the_scale(make: Make) -> None:
+    e = make()
+    build_objective("par").loss(e)[0].backward()
+    assert e.scale.grad is not None
+    assert e.scale.grad.item() == 0
+
+
+def test_an_override_keeps_the_methods_other_parameters() -> None:
+    term = build_objective("par", {"mmcl": {"weight": 2}}).to_dict()["mmcl"]
+    assert (term["weight"], term["image_view"], term["fixed_scale"]) == (2.0, "perturbed", True)
+
+
 def test_lambda2_zero_is_cleanclip_to_the_last_bit(make: Make) -> None:
     cleaner = build_objective("cleanerclip", {"fc": {"weight": 0}})
     assert cleaner == build_objective("cleanclip")
