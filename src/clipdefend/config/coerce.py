@@ -37,7 +37,7 @@ def coerce(value: object, annotation: Any, where: str) -> Any:
         choices = [str(choice) for choice in _choices(annotation)]
         if choices and isinstance(value, str):
             hint = nearest(value, choices)
-        elif str in _members(annotation) and isinstance(value, int | float):
+        elif str in members(annotation) and isinstance(value, int | float):
             hint = " Put it in quotes."
         raise ConfigError(f"{where} is {_short(value)}; it takes {describe(annotation)}.{hint}") from None
 
@@ -45,7 +45,7 @@ def coerce(value: object, annotation: Any, where: str) -> Any:
 def describe(annotation: Any) -> str:
     """Say in words what a type takes: "a whole number or 'all'"."""
     parts = []
-    for member in _members(annotation):
+    for member in members(annotation):
         if member is type(None):
             parts.append("null")
         elif typing.get_origin(member) is Literal:
@@ -61,10 +61,10 @@ def describe(annotation: Any) -> str:
 
 
 def _convert(value: object, annotation: Any) -> Any:
-    members = _members(annotation)
-    if type(None) in members and (value is None or (isinstance(value, str) and _is_null(value, members))):
+    kinds = members(annotation)
+    if type(None) in kinds and (value is None or (isinstance(value, str) and _is_null(value, kinds))):
         return None
-    for member in members:
+    for member in kinds:
         if member is not type(None):
             try:
                 return _convert_one(value, member)
@@ -73,9 +73,9 @@ def _convert(value: object, annotation: Any) -> Any:
     raise _MisfitError
 
 
-def _is_null(text: str, members: tuple[Any, ...]) -> bool:
+def _is_null(text: str, kinds: tuple[Any, ...]) -> bool:
     # "none" is a value of its own where texts are taken: --pretrained none means random weights.
-    return text.lower() in _NULL or (str not in members and text.lower() == "none")
+    return text.lower() in _NULL or (str not in kinds and text.lower() == "none")
 
 
 def _convert_one(value: object, kind: Any) -> Any:
@@ -158,7 +158,8 @@ def _text(value: object) -> str:
     raise _MisfitError
 
 
-def _members(annotation: Any) -> tuple[Any, ...]:
+def members(annotation: Any) -> tuple[Any, ...]:
+    """The types of a union, or the one type."""
     if typing.get_origin(annotation) in (Union, types.UnionType):
         return typing.get_args(annotation)
     return (annotation,)
@@ -167,7 +168,7 @@ def _members(annotation: Any) -> tuple[Any, ...]:
 def _choices(annotation: Any) -> list[Any]:
     return [
         choice
-        for member in _members(annotation)
+        for member in members(annotation)
         if typing.get_origin(member) is Literal
         for choice in typing.get_args(member)
     ]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clipdefend.config.coerce import members
 from clipdefend.errors import ConfigError
 
 
@@ -118,6 +119,13 @@ class Leaf:
         """True for free mappings such as ``attack``, whose keys others validate."""
         return typing.get_origin(self.annotation) is dict
 
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in the help: ``FILE``, ``train|eval``, ``N`` and so on."""
+        return self.spec.metavar or "|".join(
+            text for member in members(self.annotation) for text in _metavars(member)
+        )
+
     def check(self, value: object, where: str) -> None:
         """Raise ConfigError when a number, or one of several, is out of range."""
         for number in value if isinstance(value, tuple) else (value,):
@@ -166,6 +174,14 @@ def _find_leaves(cls: type[Config]) -> dict[str, Leaf]:
             path = f"{field.name}.{leaf.path}"
             found[path] = dataclasses.replace(leaf, path=path, group=field.metadata["group"], spec=spec)
     return found
+
+
+def _metavars(member: Any) -> list[str]:
+    if typing.get_origin(member) is typing.Literal:
+        return [str(choice) for choice in typing.get_args(member)]
+    if typing.get_origin(member) is tuple:
+        return ["N,N"]
+    return {int: ["N"], float: ["X"], str: ["TEXT"]}.get(member, [])
 
 
 def _hints(cls: type[Config]) -> dict[str, Any]:

@@ -89,8 +89,13 @@ def to_yaml(config: Config) -> str:
 
 def preset_difference(config: RunConfig) -> dict[str, Any]:
     """Dotted key -> value of what the configuration's preset changed and nothing above it changed back."""
+    known = leaves(type(config))
     values = preset_values(config.preset, config.command)
-    return {path: value for path, value in values.items() if _lookup(config, path) == value}
+    return {
+        path: value
+        for path, value in values.items()
+        if value != known[path].default and _lookup(config, path) == value
+    }
 
 
 def _preset_by_data(cls: type[C], given: Mapping[str, Any], inherited: str | None) -> str:
@@ -116,9 +121,19 @@ def _from_file(cls: type[C], path: Path) -> Layer:
         raise ConfigError(f"--config {path} cannot be read: {error.strerror}.") from None
     if document is None:
         return []
+    if isinstance(document, dict) and isinstance(document.get("config"), dict) and "schema" in document:
+        return _from_manifest(cls, document, path)
     if not isinstance(document, dict):
         raise ConfigError(f"--config {path} holds no keys; write lines such as 'seed: 1'.")
     return _from_mapping(cls, document, f"{path}: ")
+
+
+def _from_manifest(cls: type[C], manifest: Mapping[str, Any], path: Path) -> Layer:
+    """The recorded configuration of a run that is to be repeated."""
+    if manifest.get("command") != cls.command:
+        raise ConfigError(f"--config {path} is of a {manifest.get('command')} run, not of {cls.command}.")
+    items = _from_mapping(cls, manifest["config"], f"{path}: ")
+    return [item for item in items if item.leaf.path != "train.resume"]
 
 
 def _from_flags(cls: type[C], flags: Mapping[str, object]) -> Layer:

@@ -1,5 +1,6 @@
 """Run folders: making, finding, reading and following them."""
 
+from clipdefend.runs.context import Context
 from clipdefend.runs.files import atomic_write, sha256_file
 from clipdefend.runs.find import FINGERPRINT, find_augment, find_run, inherited_data, newest_runs, read_path
 from clipdefend.runs.folder import RunDir
@@ -12,6 +13,7 @@ __all__ = [
     "SCHEMA",
     "STATE",
     "UNFINISHED",
+    "Context",
     "Run",
     "RunDir",
     "Unfinished",

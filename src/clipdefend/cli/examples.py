@@ -1,0 +1,55 @@
+"""Worked examples of the help texts."""
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "clipdefend": (
+        "clipdefend poison --attack blended",
+        "clipdefend finetune-attack",
+        "clipdefend augment",
+        "clipdefend defend --method cleanerclip --n-aug 3000",
+        "clipdefend evaluate --topk 1,3,5,10",
+    ),
+    "poison": (
+        "# the built-in world, no data needed",
+        "clipdefend poison --attack blended",
+        "# 1,500 of your pairs, with another blend ratio",
+        "clipdefend poison --attack blended --data pairs.csv --target dog --set attack.alpha=0.3",
+        "# a share of tar shards",
+        "clipdefend poison --attack badnet --data 'cc3m/{00000..00331}.tar' --rate 0.003",
+        "clipdefend poison --list",
+    ),
+    "finetune-attack": (
+        "# the newest poison run, its defaults",
+        "clipdefend finetune-attack",
+        "# OpenAI's RN50, watched on ImageNet",
+        "clipdefend finetune-attack --from runs/001-poison-badnet --model RN50 --pretrained openai \\",
+        "    --eval-data imagenet/val",
+        "# random weights, then on where it was interrupted",
+        "clipdefend finetune-attack --model RN50 --pretrained none --lr 1e-3 --epochs 30",
+        "clipdefend finetune-attack --resume latest",
+    ),
+    "augment": (
+        "# the clean pairs of the newest poison run",
+        "clipdefend augment",
+        "# 3,000 captions of a table, with word lists of your own",
+        "clipdefend augment --data clean.csv --n 3000 --lexicon my-lexicon/",
+    ),
+    "defend": (
+        "# the newest victim, on the clean pairs it was attacked with",
+        "clipdefend defend --method cleanerclip --n-aug 3000",
+        "# a checkpoint from elsewhere, on clean pairs of yours",
+        "clipdefend defend --checkpoint suspect.pt --model RN50 --data clean.csv --method cleanclip",
+        "# a stronger self-supervised term",
+        "clipdefend defend --method cleanclip --set terms.ssl.weight=4",
+        "# several GPUs",
+        "accelerate launch -m clipdefend defend --batch-size 64 --precision bf16",
+    ),
+    "evaluate": (
+        "# the newest defended or attacked model",
+        "clipdefend evaluate --topk 1,3,5,10",
+        "# fail a pipeline when the backdoor is in, or the accuracy out",
+        "clipdefend evaluate --max-asr 0.05 --min-ba 0.5",
+        "# a checkpoint from elsewhere against a trigger of yours",
+        "clipdefend evaluate --checkpoint suspect.pt --model RN50 --attack-from runs/001-poison-badnet \\",
+        "    --eval-data imagenet/val",
+    ),
+}

@@ -1,0 +1,154 @@
+"""Carrying out a request: configuration, command, result."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipdefend.cli.invocation import Invocation, invocation_class
+from clipdefend.cli.parser import Request
+from clipdefend.config import COMMANDS, RunConfig, load_config, preset_difference, to_yaml
+from clipdefend.console import Console
+from clipdefend.errors import ClipDefendError, ConfigError, GateFailed
+from clipdefend.runs import (
+    Context,
+    Run,
+    Unfinished,
+    find_run,
+    find_unfinished,
+    inherited_data,
+    newest_runs,
+    read_path,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """All that a command needs."""
+
+    config: RunConfig
+    context: Context
+
+
+def execute(request: Request, args: list[str]) -> int:
+    """Run a request and print its result; returns the exit code.
+
+    Raises:
+        ClipDefendError: the user's mistake.
+        GateFailed: a bound was missed; the result has been printed.
+    """
+    invocation = invocation_class(request.command)(**_typed(request.invocation))
+    if getattr(invocation, "list", False):
+        from clipdefend.cli.listing import listing
+
+        _print(listing(as_json=invocation.json))
+        return 0
+    prepared = prepare(request, invocation, args)
+    if invocation.dry_run:
+        _print(to_yaml(prepared.config))
+        return 0
+    _announce_preset(prepared)
+    command = importlib.import_module(f"clipdefend.commands.{request.command.replace('-', '_')}")
+    try:
+        run: Run = command.run(prepared.config, prepared.context)
+    except GateFailed as failed:
+        _print_result(Run.open(failed.manifest), invocation)
+        raise
+    _print_result(run, invocation)
+    return 0
+
+
+def prepare(request: Request, invocation: Invocation, args: list[str]) -> Prepared:
+    """Resolve the input, the configuration and the places."""
+    cls = COMMANDS[request.command]
+    runs = Path(invocation.runs)
+    source = _source(request, invocation)
+    unfinished = _resumed(request, runs, invocation)
+    if unfinished is not None:
+        source = source or unfinished.source
+    config = load_config(
+        cls,
+        file=invocation.file,
+        flags=request.flags,
+        sets=invocation.sets,
+        recorded=unfinished.config if unfinished else None,
+        inherited_data=_inherited(runs, cls, source),
+    )
+    console = Console(quiet=invocation.quiet, silent=not is_main_process())
+    out = Path(invocation.out) if invocation.out is not None else None
+    context = Context(runs=runs, source=source, out=out, console=console, cli_args=args)
+    return Prepared(config=config, context=context)
+
+
+def is_main_process() -> bool:
+    """Whether this is the first of the processes that a launcher started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _typed(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+
+
+def _source(request: Request, invocation: Invocation) -> str | None:
+    if request.run is not None and invocation.source is not None:
+        raise ConfigError(
+            f"The input run is given twice, as {request.run!r} and as --from {invocation.source!r}; give one."
+        )
+    source = request.run if request.run is not None else invocation.source
+    if source is not None and not COMMANDS[request.command].sources:
+        raise ConfigError(f"{request.command} reads no run, but --from {source!r} was given. Leave it out.")
+    return read_path(sys.stdin) if source == "-" else source
+
+
+def _resumed(request: Request, runs: Path, invocation: Invocation) -> Unfinished | None:
+    """The unfinished run that ``--resume`` names; its recorded configuration is the base of this one's."""
+    resume = request.flags.get("train.resume")
+    if resume is None:
+        return None
+    if invocation.out is not None:
+        raise ConfigError("--out and --resume exclude each other: a resumed run stays in its folder.")
+    return find_unfinished(runs, request.command, resume)
+
+
+def _inherited(runs: Path, cls: type[RunConfig], source: str | None) -> str | None:
+    """The data that the input run goes back to, for the choice of the preset; no run is no error here."""
+    if not cls.sources:
+        return None
+    try:
+        if source is not None:
+            return inherited_data(find_run(runs, cls.sources, source))
+        run = next(newest_runs(runs, cls.sources), None)
+        return inherited_data(run) if run is not None else None
+    except ClipDefendError:  # the command meets it again and says so, unless it needs no input run
+        return None
+
+
+def _announce_preset(prepared: Prepared) -> None:
+    changed = preset_difference(prepared.config)
+    if changed:
+        values = ", ".join(f"{path} {value}" for path, value in changed.items())
+        prepared.context.console.info(
+            f"Preset {prepared.config.preset}: {values}. The papers' values: --preset paper."
+        )
+
+
+def _print_result(run: Run, invocation: Invocation) -> None:
+    if not is_main_process():
+        return
+    if invocation.json:
+        import json
+
+        _print(json.dumps(dict(run.manifest), ensure_ascii=False, allow_nan=False))
+        return
+    relative = os.path.relpath(run.file)
+    _print(str(run.file) if relative.startswith(os.pardir) else relative)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
+    sys.stdout.flush()

@@ -1,0 +1,39 @@
+"""What a command gets beside its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clipdefend.config import RunConfig
+from clipdefend.console import Console
+from clipdefend.runs.find import find_run
+from clipdefend.runs.folder import RunDir
+from clipdefend.runs.manifest import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """Where a command reads and writes, and whom it tells.
+
+    Attributes:
+        runs: folder of run folders.
+        source: the input run as given; None: the newest that fits.
+        out: the new run's folder as given; None: the next under ``runs``.
+        console: for people.
+        cli_args: the command line, for the record.
+    """
+
+    runs: Path
+    source: str | None = None
+    out: Path | None = None
+    console: Console = field(default_factory=Console)
+    cli_args: list[str] = field(default_factory=list)
+
+    def input(self, config: RunConfig) -> Run:
+        """The input run of a kind that the command takes. Raises RunError."""
+        return find_run(self.runs, config.sources, self.source, say=self.console.info)
+
+    def begin(self, config: RunConfig, label: str, source: Run | None = None) -> RunDir:
+        """The folder of the new run, or of the resumed one. Raises RunError."""
+        return RunDir.begin(self.runs, config, label, out=self.out, source=source)
