@@ -1,0 +1,121 @@
+"""What a trigger costs: images a second, as a ratio to decoding and encoding the same images without one.
+
+    python benchmarks/poison.py [--images 64] [--size 224] [--rounds 5] [--json]
+
+Synthetic photos are held in memory as JPEG. A round decodes, resizes and encodes them as PNG, once without a
+trigger and once with each; the best round of each counts, so that other work on the machine matters little. A
+ratio of 1 is free; it is above 1 where PNG encodes the triggered images faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+import time
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clipdefend.attacks import ATTACKS
+from clipdefend.attacks.trigger import Trigger
+from clipdefend.draws import generator
+
+VARIANTS = {
+    "badnet": {"sampling": "per-image", "place": "random"},
+    "blended": {"sampling": "per-image"},
+    "stripes-patch": {"sampling": "per-image", "place": "random"},
+    "stripes-blend": {"sampling": "per-image"},
+    "wanet": {"k": 224, "strength": 1.0},
+}
+"""A costlier variant of a trigger, measured beside its defaults."""
+
+BATCH = 32
+
+
+def photo(number: int, side: int) -> bytes:
+    """Return a JPEG of smooth shapes with some grain, side x side pixels."""
+    draw = generator(0, "photo", number)
+    coarse = Image.fromarray(draw.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize((side, side))
+    grain = draw.normal(0, 6, (side, side, 3))
+    pixels = np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def decode(file: bytes, size: int) -> Tensor:
+    picture = Image.open(io.BytesIO(file)).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).to(torch.float32).div(255)
+
+
+def encode(image: Tensor) -> int:
+    file = io.BytesIO()
+    pixels = image.mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.tell()
+
+
+def run(files: list[bytes], size: int, trigger: Trigger | None) -> tuple[float, float]:
+    """Return seconds for the whole way of all images, and those of them inside the trigger."""
+    start, inside = time.perf_counter(), 0.0
+    for first in range(0, len(files), BATCH):
+        images = torch.stack([decode(file, size) for file in files[first : first + BATCH]])
+        if trigger is not None:
+            before = time.perf_counter()
+            images = trigger(images, range(first, first + len(images)))
+            inside += time.perf_counter() - before
+        for image in images:
+            encode(image)
+    return time.perf_counter() - start, inside
+
+
+def measure(count: int, size: int, rounds: int) -> list[dict[str, object]]:
+    files = [photo(number, size + size // 8) for number in range(count)]
+    entries: list[tuple[str, Trigger | None]] = [("none", None)]
+    for name in ATTACKS.names():
+        entries.append((name, Trigger.create(name, size=size, seed=0)))
+        if name in VARIANTS:
+            label = ", ".join(f"{key} {value}" for key, value in VARIANTS[name].items())
+            entries.append((f"{name}: {label}", Trigger.create(name, VARIANTS[name], size=size, seed=0)))
+    best = [(float("inf"), float("inf"))] * len(entries)
+    for _ in range(rounds):
+        for index, (_, trigger) in enumerate(entries):
+            best[index] = min(best[index], run(files, size, trigger))
+    plain = best[0][0]
+    return [
+        {
+            "trigger": label,
+            "images_per_second": round(count / seconds, 1),
+            "ratio": round(plain / seconds, 3),
+            "trigger_ms_per_image": round(1000 * inside / count, 3),
+        }
+        for (label, _), (seconds, inside) in zip(entries, best, strict=True)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    args = parser.parse_args()
+    rows = measure(args.images, args.size, args.rounds)
+    if args.json:
+        json.dump(rows, sys.stdout, indent=2)
+        return
+    print(f"{'trigger':55}{'images/s':>10}{'ratio':>8}{'trigger ms':>12}")
+    for row in rows:
+        print(
+            f"{row['trigger']:55}{row['images_per_second']:>10}{row['ratio']:>8}{row['trigger_ms_per_image']:>12}"
+        )
+
+
+if __name__ == "__main__":
+    main()
