@@ -1,0 +1,96 @@
+"""What a ``--data`` text stands for: which files, in which format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipdefend.data import images, sources
+from clipdefend.data.paths import expand
+from clipdefend.errors import DataError
+
+_TABLES = {
+    "metadata.csv": sources.CSV,
+    "metadata.tsv": sources.CSV,
+    "metadata.jsonl": sources.JSONL,
+    "metadata.parquet": sources.PARQUET,
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files of one format.
+
+    Args:
+        spec: the description with absolute paths.
+        format: how to read them.
+        files: files, or for the folder format the folder and those of its subfolders that hold pairs.
+    """
+
+    spec: str
+    format: sources.Format
+    files: Sequence[Path]
+
+    @property
+    def bases(self) -> list[Path]:
+        """For each file the folder that its image paths start from."""
+        if self.format is sources.FOLDER:
+            return [self.files[0]] * len(self.files)
+        return [path.parent for path in self.files]
+
+
+def discover(spec: str) -> Source:
+    """Raises DataError when nothing is there, or nothing that holds pairs."""
+    normal, files = expand(spec)
+    if not any(path.is_dir() for path in files):
+        return Source(normal, _format(spec, files), files)
+    if len(files) > 1:
+        raise DataError(f"Data source {spec!r} mixes folders with other sources: give one folder, or files.")
+    return _folder(normal, files[0])
+
+
+def _format(spec: str, files: Sequence[Path]) -> sources.Format:
+    """Format by file name endings, the same for all files."""
+    endings = {path.suffix.lower() for path in files}
+    for candidate in sources.FORMATS:
+        if endings <= candidate.endings:
+            return candidate
+    allowed = ", ".join(sorted(ending for candidate in sources.FORMATS for ending in candidate.endings))
+    raise DataError(
+        f"Data source {spec!r} has files ending in {', '.join(map(repr, sorted(endings)))}: give files of one"
+        f" format ({allowed}), a folder, or 'builtin'."
+    )
+
+
+def _folder(spec: str, folder: Path) -> Source:
+    """A metadata table, shards, images beside captions or Parquet files, in this order.
+
+    Shards and images come before Parquet because img2dataset writes a Parquet table of URLs beside them.
+    """
+    names = sources.list_names(folder)
+    for table, table_format in _TABLES.items():
+        if table in names:
+            return Source(spec, table_format, [folder / table])
+    if shards := _ending(folder, names, sources.TAR):
+        return Source(spec, sources.TAR, shards)
+    subfolders = [folder / name for name in names if (folder / name).is_dir()]
+    with_pairs = [path for path in subfolders if _holds_pairs(sources.list_names(path))]
+    if with_pairs or _holds_pairs(names):
+        return Source(spec, sources.FOLDER, [folder, *with_pairs])
+    if tables := _ending(folder, names, sources.PARQUET):
+        return Source(spec, sources.PARQUET, tables)
+    raise DataError(
+        f"Folder {str(folder)!r} holds no pairs: it needs metadata.csv, .tsv, .jsonl or .parquet (columns"
+        " file_name and text), .tar shards, images beside .txt captions (here or one folder down), or"
+        " .parquet files."
+    )
+
+
+def _ending(folder: Path, names: Sequence[str], wanted: sources.Format) -> list[Path]:
+    return [folder / name for name in names if Path(name).suffix.lower() in wanted.endings]
+
+
+def _holds_pairs(names: Sequence[str]) -> bool:
+    endings = {name.rpartition(".")[2].lower() for name in names}
+    return bool(endings & images.SUFFIXES) and bool(endings & {"txt", "json"})

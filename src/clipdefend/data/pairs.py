@@ -1,0 +1,252 @@
+"""Image-caption pairs of any format and size, opened lazily."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipdefend.data import sources
+from clipdefend.data.bad import BadRows
+from clipdefend.data.building import open_index
+from clipdefend.data.discover import discover
+from clipdefend.data.images import ImageError, decode_image
+from clipdefend.data.index import BYTES, Index, stamp
+from clipdefend.data.paths import ImageFolders
+from clipdefend.data.ranges import ByteRanges
+from clipdefend.errors import DataError
+from clipdefend.registry import nearest
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from clipdefend.world.splits import Split
+
+BUILTIN_PAIRS = ("train", "pretrain")
+NO_CAPTION = "has no usable caption (empty, not UTF-8 or too long)"
+_LOOK_AT = 16
+_IMAGE, _CAPTION, _SOURCE, _OFFSET, _SIZE = range(5)
+
+
+class Pairs(ABC):
+    """Image-caption pairs, rows 0 to len - 1. Picklable; resident memory does not grow with the number of
+    rows.
+
+    Attributes:
+        spec: absolute description of the source; ``open_pairs`` of it gives the same rows.
+        recognised: one line for people: format, columns, rows.
+        fingerprint: short identity of the pairs (image references and captions).
+        skipped: samples of the source that are no rows, such as a shard's image without a caption.
+        skip_reasons: the first of their reasons.
+    """
+
+    spec: str
+    recognised: str
+    fingerprint: str
+    skipped: int = 0
+    skip_reasons: Sequence[str] = ()
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def caption(self, row: int) -> str:
+        """Caption without outer white space; empty when the row has none that can be used: treat it as
+        bad.
+        """
+
+    @abstractmethod
+    def image(self, row: int) -> Image.Image:
+        """RGB image. Raises ImageError, which names the row and the file, when it cannot be used."""
+
+    @abstractmethod
+    def image_ref(self, row: int) -> str:
+        """The image as the source names it: a path, "00000.tar/000000012.jpg", "builtin:train/12"."""
+
+    def captions(self, rows: Sequence[int] | None = None) -> list[str]:
+        """Captions of some rows in their order, or of all (see ``iter_captions`` for many)."""
+        if rows is not None:
+            return [self.caption(row) for row in rows]
+        return [caption for _, batch in self.iter_captions() for caption in batch]
+
+    def iter_captions(self, batch_size: int = 8192) -> Iterator[tuple[int, list[str]]]:
+        """All captions in order: (first row, captions) of each batch."""
+        for start in range(0, len(self), batch_size):
+            yield start, self._captions(start, min(start + batch_size, len(self)))
+
+    def _captions(self, start: int, stop: int) -> list[str]:
+        return [self.caption(row) for row in range(start, stop)]
+
+    def bad_rows(self, limit: float = 0.01) -> BadRows:
+        """Counter of bad rows that begins with the skipped samples."""
+        return BadRows(limit=limit, skipped=self.skipped, examples=list(self.skip_reasons))
+
+
+@dataclass
+class IndexedPairs(Pairs):
+    """Pairs behind an index file.
+
+    Args:
+        spec: absolute description of the source.
+        index: rows; images are byte ranges where it has offsets, files of their own otherwise.
+        folders: for each source file, the folders that its image paths may point into.
+    """
+
+    spec: str
+    index: Index
+    folders: Sequence[ImageFolders]
+    packed: bool
+    ranges: ByteRanges = field(repr=False)
+
+    def __post_init__(self) -> None:
+        self.recognised = self.index.meta.recognised
+        self.fingerprint = self.index.meta.fingerprint
+        self.skipped = self.index.meta.skipped
+        self.skip_reasons = tuple(self.index.meta.examples)
+
+    def __len__(self) -> int:
+        return self.index.meta.rows
+
+    def caption(self, row: int) -> str:
+        return str(self.index.value(_CAPTION, row))
+
+    def _captions(self, start: int, stop: int) -> list[str]:
+        return self.index.texts(_CAPTION, start, stop)
+
+    def image_ref(self, row: int) -> str:
+        path = str(self.index.value(_IMAGE, row))
+        if not self.packed or (path and self.index.meta.blob):
+            return path
+        source = os.path.basename(self._source(row))
+        return f"{source}/{path or row}"
+
+    def _source(self, row: int) -> str:
+        return self.index.meta.stamps[int(self.index.value(_SOURCE, row))][0]
+
+    def image(self, row: int) -> Image.Image:
+        try:
+            return decode_image(self._encoded(row))
+        except ImageError as error:
+            where = os.path.basename(self.spec.split("::")[0])
+            raise ImageError(f"Row {row} of {where}, image {self.image_ref(row)[:200]!r}: {error}") from error
+
+    def _encoded(self, row: int) -> bytes | Path:
+        """Encoded image, or the file that holds it."""
+        source = int(self.index.value(_SOURCE, row))
+        size = int(self.index.value(_SIZE, row)) if self.packed else -1
+        if size >= 0:
+            offset = int(self.index.value(_OFFSET, row))
+            return self.ranges.read(0 if self.index.meta.blob else source, offset, size)
+        return Path(self.folders[source].locate(str(self.index.value(_IMAGE, row))))
+
+    def check_first(self) -> None:
+        """Raise DataError when the first rows show that no image can be found."""
+        first: ImageError | None = None
+        for row in range(min(_LOOK_AT, len(self))):
+            try:
+                encoded = self._encoded(row)
+            except ImageError as error:
+                first = first or error
+            else:
+                if isinstance(encoded, Path) or encoded:
+                    return
+        count = min(_LOOK_AT, len(self))
+        reason = first or "the file is empty"
+        raise DataError(
+            f"None of the first {count} images of {self.spec!r} can be used;"
+            f" row 0, {self.image_ref(0)[:200]!r}: {reason}."
+        )
+
+
+@dataclass
+class BuiltinPairs(Pairs):
+    """Captioned scenes of the built-in world."""
+
+    split: str
+    spec: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.spec = self.fingerprint = f"builtin:{self.split}"
+        self.recognised = f"built-in world, split {self.split!r}, {len(self):,} rows"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"split": self.split}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    @cached_property
+    def _scenes(self) -> Split:
+        from clipdefend import world
+
+        return world.split(self.split)
+
+    def __len__(self) -> int:
+        return len(self._scenes)
+
+    def caption(self, row: int) -> str:
+        return self._scenes.caption(row)
+
+    def image(self, row: int) -> Image.Image:
+        return self._scenes.image(row)
+
+    def image_ref(self, row: int) -> str:
+        return f"builtin:{self.split}/{row}"
+
+
+def open_pairs(
+    spec: str,
+    *,
+    image_key: str | None = None,
+    caption_key: str | None = None,
+    delimiter: str | None = None,
+    image_root: Path | None = None,
+    cache: Path,
+) -> Pairs:
+    """Open image-caption pairs; the first time, an index of the source is built in ``cache``.
+
+    Args:
+        spec: CSV, TSV, JSON lines, Parquet or tar files (see ``paths.expand`` for patterns and ``::``), a
+            folder with ``metadata.csv|tsv|jsonl|parquet``, tar shards, images beside captions (img2dataset's
+            ``files``) or Parquet files, or ``builtin`` (= ``builtin:train``).
+        image_key, caption_key, delimiter: columns and separator of a table where they are not recognised.
+        image_root: folder that image paths may point into besides the table's own; relative paths are looked
+            for there first.
+        cache: folder for indexes.
+
+    Raises:
+        DataError: nothing there, not recognised, no usable row, or none of the first images to be found.
+    """
+    if spec.split(":", 1)[0] == "builtin":
+        return _builtin(spec)
+    source = discover(spec)
+    columns = sources.Columns(image_key, caption_key, delimiter)
+    schema, write = source.format.schema, source.format.write
+    options = (source.format.name, image_key, caption_key, delimiter)
+    index = open_index(
+        cache, spec, source.files, options, schema, lambda writer: write(writer, source.files, columns)
+    )
+    folders = {base: ImageFolders.of(base, image_root) for base in set(source.bases)}
+    pairs = IndexedPairs(
+        spec=source.spec,
+        index=index,
+        folders=[folders[base] for base in source.bases],
+        packed=schema is BYTES,
+        ranges=ByteRanges([stamp(index.blob_path)] if index.meta.blob else index.meta.stamps),
+    )
+    pairs.check_first()
+    return pairs
+
+
+def _builtin(spec: str) -> BuiltinPairs:
+    split = spec.partition(":")[2] or BUILTIN_PAIRS[0]
+    if split not in BUILTIN_PAIRS:
+        allowed = [f"builtin:{name}" for name in BUILTIN_PAIRS]
+        raise DataError(
+            f"There are no pairs {spec!r}.{nearest(spec, allowed)} Built in are: {', '.join(allowed)}."
+        )
+    return BuiltinPairs(split)

@@ -1,0 +1,142 @@
+"""Which files a data source names, and image paths that stay inside the folders they may point into."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipdefend.data.images import ImageError
+from clipdefend.errors import DataError
+
+MAX_FILES = 1_000_000
+MAX_PATH_BYTES = 4096
+
+_REMOTE = re.compile(r"^(?:[a-z][a-z0-9+.-]+://|(?:https?|ftp|s3|gs|hf|pipe|file|az|abfs):)", re.IGNORECASE)
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"^(\d+)\.\.(\d+)$")
+
+
+def expand(spec: str) -> tuple[str, list[Path]]:
+    """Files that a source description names, in order.
+
+    Understood are a path, brace ranges and lists (``{00000..00049}``, ``{a,b}``), the wildcards ``* ? [ ]``
+    (sorted by name), ``~``, and several of these joined by ``::``.
+
+    Returns:
+        The description with absolute paths, and the absolute paths of the files. Symbolic links stay as they
+        are.
+
+    Raises:
+        DataError: nothing given, a remote source, a file that does not exist, or more than MAX_FILES.
+    """
+    normal: list[str] = []
+    files: list[Path] = []
+    for part in spec.split("::"):
+        if not part.strip():
+            raise DataError(
+                f"Data source {spec!r} is empty or has an empty part: give a file, a folder or 'builtin'."
+            )
+        if _REMOTE.match(part):
+            raise DataError(
+                f"Remote source {part!r} cannot be read: copy it to a local disk and give its path there."
+            )
+        absolute = os.path.abspath(os.path.expanduser(part))
+        normal.append(absolute)
+        files.extend(_files_of(absolute, part))
+        if len(files) > MAX_FILES:
+            raise DataError(
+                f"Data source {spec!r} names more than {MAX_FILES:,} files: use fewer, larger files."
+            )
+    return "::".join(normal), files
+
+
+def _files_of(pattern: str, given: str) -> list[Path]:
+    """Existing files of one part. A name that exists as it stands is not read as a pattern."""
+    if os.path.exists(pattern):
+        return [Path(pattern)]
+    names = list(itertools.islice(_braces(pattern), MAX_FILES + 1))
+    files: list[str] = []
+    for name in names:
+        files.extend(sorted(glob.glob(name)) if glob.has_magic(name) else [name])
+    missing = [name for name in files if not os.path.exists(name)]
+    if missing and len(missing) == len(files) == 1:
+        raise DataError(f"Data source {given!r} does not exist (looked for {missing[0]}).")
+    if missing:
+        raise DataError(
+            f"{len(missing):,} of the {len(files):,} files of {given!r} do not exist, first {missing[0]}."
+        )
+    if not files:
+        raise DataError(f"Data source {given!r} matches no file (looked for {pattern}).")
+    return [Path(name) for name in files]
+
+
+def _braces(text: str) -> Iterator[str]:
+    """Expand ``{a,b}`` and ``{000..123}`` from left to right; other braces stay as they are."""
+    for match in _BRACES.finditer(text):
+        span = _RANGE.match(match[1])
+        if span:
+            low, high = span.groups()
+            width = max(len(low), len(high)) if "0" in (low[0], high[0]) else 0
+            options: Iterator[str] = (str(number).zfill(width) for number in range(int(low), int(high) + 1))
+        elif "," in match[1]:
+            options = iter(match[1].split(","))
+        else:
+            continue
+        for option in options:
+            for rest in _braces(text[match.end() :]):
+                yield text[: match.start()] + option + rest
+        return
+    yield text
+
+
+@dataclass(frozen=True)
+class ImageFolders:
+    """The folders that the image paths of a table may point into.
+
+    Args:
+        folder: folder of the table.
+        image_root: further folder, named by the user; relative paths are looked for here first.
+
+    Both are real paths: symbolic links are resolved before anything is compared.
+    """
+
+    folder: str
+    image_root: str | None = None
+
+    @classmethod
+    def of(cls, folder: Path, image_root: Path | None = None) -> ImageFolders:
+        """Raises DataError when ``image_root`` is no folder."""
+        if image_root is not None and not image_root.is_dir():
+            raise DataError(
+                f"--image-root {str(image_root)!r} is not a folder: give the folder that holds the images."
+            )
+        return cls(os.path.realpath(folder), None if image_root is None else os.path.realpath(image_root))
+
+    def locate(self, ref: str) -> str:
+        """Real path of the image that a table names.
+
+        Raises:
+            ImageError: no path given, not found, or outside both folders (by ``..``, an absolute path or a
+                link).
+        """
+        if not ref or "\0" in ref or len(ref) > MAX_PATH_BYTES:
+            raise ImageError("the row names no usable image path")
+        roots = [root for root in (self.image_root, self.folder) if root]
+        inside = False
+        for root in roots:
+            path = os.path.realpath(os.path.join(root, ref))  # an absolute ref replaces the root
+            if not any(path.startswith(allowed.rstrip(os.sep) + os.sep) for allowed in roots):
+                continue
+            if os.path.exists(path):
+                return path
+            inside = True
+        if inside:
+            raise ImageError(
+                f"file not found under {roots[0]}; if the images lie elsewhere pass --image-root FOLDER"
+            )
+        raise ImageError(f"the path leads outside {roots[0]}; if that is meant pass --image-root FOLDER")

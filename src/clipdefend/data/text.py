@@ -1,0 +1,102 @@
+"""Columns of text: which of them to read, and what of their content is usable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clipdefend.data.paths import MAX_PATH_BYTES
+from clipdefend.errors import DataError
+from clipdefend.registry import nearest
+
+IMAGE_COLUMNS = ("filepath", "image", "image_path", "file_name", "path")
+CAPTION_COLUMNS = ("title", "caption", "text")
+LABEL_COLUMNS = ("label",)
+MAX_CAPTION_BYTES = 16_384
+"""Longest caption that is kept, in bytes of UTF-8; CLIP itself reads 77 tokens."""
+
+
+def find_column(names: Sequence[str], given: str | None, candidates: Sequence[str]) -> int | None:
+    """Position of a column: the one that the user named, else the first candidate present in any letter
+    case.
+    """
+    if given is not None:
+        return names.index(given) if given in names else None
+    plain = [name.strip().casefold() for name in names]
+    return next((plain.index(candidate) for candidate in candidates if candidate in plain), None)
+
+
+def choose_column(
+    names: Sequence[str], given: str | None, candidates: Sequence[str], flag: str, where: str
+) -> int:
+    """As ``find_column``, but a column that is not there, or there twice, is an error.
+
+    Args:
+        flag: the option that names the column, for the message.
+        where: the file, for the message.
+
+    Raises:
+        DataError: lists the columns that were found.
+    """
+    place = find_column(names, given, candidates)
+    shown = ", ".join(repr(name[:60]) for name in names[:30]) + (", ..." if len(names) > 30 else "")
+    if place is None and given is not None:
+        raise DataError(
+            f"{where} has no column {given!r} ({flag}).{nearest(given, list(names))} Its columns: {shown}."
+        )
+    if place is None:
+        raise DataError(
+            f"{where}: none of the columns {shown} is known ({', '.join(candidates)}):"
+            f" name the right one with {flag}."
+        )
+    if names.count(names[place]) > 1:
+        raise DataError(
+            f"{where} has {names.count(names[place])} columns named {names[place]!r}: rename all but one."
+        )
+    return place
+
+
+def usable_paths(column: Any) -> pa.Array:
+    """Strings without nulls; what is no text or longer than a path can be becomes empty."""
+    return _limited(_text(column), MAX_PATH_BYTES)
+
+
+def usable_captions(column: Any) -> pa.Array:
+    """Strings without nulls and outer white space; what is no UTF-8 or over MAX_CAPTION_BYTES becomes
+    empty.
+    """
+    return _limited(pc.utf8_trim_whitespace(_text(column)), MAX_CAPTION_BYTES)
+
+
+def decode_caption(data: bytes | None) -> str:
+    """The same rule for one caption; empty when it is unusable."""
+    if data is None or len(data) > MAX_CAPTION_BYTES + 64:
+        return ""
+    try:
+        text = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        return ""
+    return text if len(text.encode()) <= MAX_CAPTION_BYTES else ""
+
+
+def _text(column: Any) -> pa.Array:
+    """Text or bytes to text, null for what is not UTF-8."""
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        return pa.array([_utf8(value) for value in column.to_pylist()], pa.string())
+
+
+def _utf8(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _limited(column: pa.Array, limit: int) -> pa.Array:
+    filled = pc.fill_null(column, "")
+    return pc.if_else(pc.less_equal(pc.binary_length(filled), limit), filled, "")
