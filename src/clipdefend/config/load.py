@@ -13,9 +13,9 @@ from clipdefend.config.coerce import coerce
 from clipdefend.config.fields import Config, Leaf, leaves
 from clipdefend.config.presets import TIED, preset_values
 from clipdefend.config.shared import RunConfig
+from clipdefend.config.suggest import siblings, suggest
 from clipdefend.config.yamlfile import YamlError, dump_yaml, parse_yaml, read_yaml
 from clipdefend.errors import ConfigError
-from clipdefend.registry import nearest
 
 C = TypeVar("C", bound=RunConfig)
 MAX_FILE_BYTES = 1_000_000
@@ -180,11 +180,11 @@ def _assign(
             return
     if any(other.startswith(f"{path}.") for other in known):
         if not isinstance(value, dict):
-            raise ConfigError(f"{where(path)} is a group; set one of its keys: {_siblings(known, path)}.")
+            raise ConfigError(f"{where(path)} is a group; set one of its keys: {siblings(known, path)}.")
         for key, nested in value.items():
             yield from _assign(cls, f"{path}.{key}", nested, where)
         return
-    raise ConfigError(f"{where(path)} is no key of {cls.command}.{_suggest(known, path)}")
+    raise ConfigError(f"{where(path)} is no key of {cls.command}.{suggest(known, path)}")
 
 
 def _assignment(leaf: Leaf, inside: tuple[str, ...], value: Any, where: str) -> _Assignment:
@@ -273,17 +273,3 @@ def _lookup(config: RunConfig, path: str) -> Any:
     for part in path.split("."):
         value = getattr(value, part)
     return value
-
-
-def _siblings(known: Mapping[str, Leaf], section: str) -> str:
-    start = f"{section}."
-    return ", ".join(path.removeprefix(start) for path in known if path.startswith(start))
-
-
-def _suggest(known: Mapping[str, Leaf], path: str) -> str:
-    last = path.rpartition(".")[2]
-    same = [other for other in known if other.rpartition(".")[2] == last]
-    hint = f" Did you mean {same[0]!r}?" if same else nearest(path, list(known))
-    section = path.split(".")[0]
-    siblings = _siblings(known, section) or ", ".join(dict.fromkeys(other.split(".")[0] for other in known))
-    return hint or f" Its keys: {siblings}."
