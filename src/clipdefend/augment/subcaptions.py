@@ -1,0 +1,235 @@
+"""Factual and counterfactual sub-captions, the text half of CleanerCLIP."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from clipdefend.augment.eda import Eda
+from clipdefend.augment.inflect import article
+from clipdefend.augment.lexicon import Lexicon, load_lexicon
+from clipdefend.augment.parsed import Parsed, Phrase, Relation
+from clipdefend.augment.reader import read_captions
+from clipdefend.augment.replace import Replacer
+from clipdefend.errors import ConfigError
+from clipdefend.registry import nearest
+
+SOURCES = ("scene-graph", "eda", "spans")
+OPERATIONS = ("adjective", "relation", "noun")
+JOINT = " | "
+
+
+@dataclass(frozen=True)
+class SubCaption:
+    """A factual sub-caption and one counterfactual to it.
+
+    Attributes:
+        operation: "adjective", "relation" or "noun"; "eda" or "spans" for those sources.
+        replaced: what the operation took out of the factual, in order of appearance and joined by ``" | "``
+            where it is several; the whole factual for "eda" and "spans".
+        replacement: what it put there, joined alike.
+    """
+
+    factual: str
+    counterfactual: str
+    operation: str
+    replaced: str
+    replacement: str
+
+
+class Scene(NamedTuple):
+    """One or two phrases, with the relation between them where there are two."""
+
+    phrases: tuple[Phrase, ...]
+    relation: Relation | None
+
+    def text(self) -> str:
+        """Sentence of the template; a key word alone carries no determiner."""
+        if self.relation is None:
+            return phrase_text(self.phrases[0], bare=True)
+        subject, thing = self.phrases
+        return f"{phrase_text(subject)} {self.relation.text} {phrase_text(thing)}"
+
+
+def phrase_text(phrase: Phrase, bare: bool = False) -> str:
+    """Determiner, adjectives and noun, with a or an as the next word sounds."""
+    body = " ".join((*phrase.adjectives, phrase.noun))
+    if bare or not phrase.determiner:
+        return body
+    determiner = article(body) if phrase.determiner == "a" else phrase.determiner
+    return f"{determiner} {body}"
+
+
+class SubCaptioner:
+    """Parses captions once and draws sub-captions from them as often as wanted.
+
+    Args:
+        lexicon: replacements; the shipped ones by default.
+        source: "scene-graph", the paper's; for comparison "eda" (an EDA variant of the caption as factual,
+            one of another caption as counterfactual) and "spans" (spans of the two).
+        keep_adjectives: chance of each adjective to stay in the factual, in [0, 1].
+        relations: sub-captions of so many relations of a caption, the main one first; at least 1.
+        counterfactuals: so many counterfactuals to each factual; at least 1.
+        operations: which of "adjective", "relation" and "noun" are drawn from.
+        others: captions that "eda" and "spans" take their counterfactuals from; any sequence.
+
+    Reference: CleanerCLIP (arXiv:2409.17601), section 3.2; spans: DeCLUTR (arXiv:2006.03659), section 3.2.
+    Deviates: the paper's template has no articles; here the caption's own are kept, because CLIP was trained
+        with them, and sounded anew. Auxiliaries are left out ("is holding" becomes "holding").
+
+    Raises:
+        ConfigError: an unknown source or operation, or a number out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        lexicon: Lexicon | None = None,
+        source: str = "scene-graph",
+        keep_adjectives: float = 0.5,
+        relations: int = 1,
+        counterfactuals: int = 1,
+        operations: Sequence[str] = OPERATIONS,
+        others: Sequence[str] = (),
+    ) -> None:
+        if source not in SOURCES:
+            raise ConfigError(
+                f"Unknown source {source!r}.{nearest(source, list(SOURCES))} Available: {', '.join(SOURCES)}."
+            )
+        for name in operations:
+            if name not in OPERATIONS:
+                raise ConfigError(f"Unknown operation {name!r}. Available: {', '.join(OPERATIONS)}.")
+        if not operations:
+            raise ConfigError(f"operations is empty; give some of {', '.join(OPERATIONS)}.")
+        if not 0 <= keep_adjectives <= 1:
+            raise ConfigError(f"keep_adjectives={keep_adjectives} is not within [0, 1].")
+        for name, number in (("relations", relations), ("counterfactuals", counterfactuals)):
+            if number < 1:
+                raise ConfigError(f"{name}={number} is below 1; give a whole number of at least 1.")
+        self.source = source
+        self.keep_adjectives = keep_adjectives
+        self.relations = relations
+        self.counterfactuals = counterfactuals
+        self.operations = tuple(operations)
+        self.others = others
+        self._eda = Eda()
+        self._replacer = Replacer(lexicon if lexicon is not None else load_lexicon())
+
+    def parse(self, captions: Iterable[str], batch_size: int = 256, processes: int = 1) -> Iterator[Parsed]:
+        """Parse captions, in order and one result each, in bounded memory.
+
+        Args:
+            captions: any iterable; it is read as it is needed.
+            batch_size: captions that go through the parser together.
+            processes: more than one start worker processes; a script then needs its ``__main__`` guard.
+        """
+        if self.source != "scene-graph":
+            return (Parsed(caption, (), ()) for caption in captions)
+        return read_captions(captions, batch_size, processes)
+
+    def draw(self, parsed: Parsed, rng: random.Random) -> list[SubCaption]:
+        """Draw sub-captions; equal generators give equal ones.
+
+        Returns:
+            ``counterfactuals`` for each of up to ``relations`` factual ones; none for a caption without a noun.
+        """
+        if self.source != "scene-graph":
+            return self._draw_from_others(parsed.caption, rng)
+        found = []
+        scenes = [Scene((t.subject, t.object), t.relation) for t in parsed.triples[: self.relations]]
+        for scene in scenes or [Scene((phrase,), None) for phrase in parsed.phrases[:1]]:
+            factual = Scene(tuple(self._thin(phrase, rng) for phrase in scene.phrases), scene.relation)
+            seen: set[str] = set()
+            for _ in range(self.counterfactuals):
+                drawn = self._counterfactual(factual, rng, seen)
+                if drawn is not None:
+                    seen.add(drawn.counterfactual)
+                    found.append(drawn)
+        return found
+
+    def _thin(self, phrase: Phrase, rng: random.Random) -> Phrase:
+        kept = tuple(adjective for adjective in phrase.adjectives if rng.random() < self.keep_adjectives)
+        return phrase._replace(adjectives=kept)
+
+    def _counterfactual(self, factual: Scene, rng: random.Random, seen: set[str]) -> SubCaption | None:
+        """One of the operations that the factual allows; another where the lexicon has nothing for it."""
+        operations = {"adjective": self._adjectives, "relation": self._relation, "noun": self._nouns}
+        for _ in range(8):
+            left = [name for name in self.operations if name != "relation" or factual.relation]
+            if not any(phrase.adjectives for phrase in factual.phrases) and "adjective" in left:
+                left.remove("adjective")
+            while left:
+                operation = left.pop(int(rng.random() * len(left)))
+                changed = operations[operation](factual, rng)
+                if changed is not None:
+                    scene, old, new = changed
+                    text = scene.text()
+                    if text not in seen:
+                        return SubCaption(factual.text(), text, operation, JOINT.join(old), JOINT.join(new))
+                    break
+        return None
+
+    def _adjectives(self, scene: Scene, rng: random.Random) -> tuple[Scene, list[str], list[str]] | None:
+        old = [adjective for phrase in scene.phrases for adjective in phrase.adjectives]
+        new: list[str] = []
+        for adjective in old:
+            found = self._replacer.adjective(adjective, [*old, *new], rng)
+            if found is None:
+                return None
+            new.append(found)
+        left = iter(new)
+        phrases = tuple(p._replace(adjectives=tuple(next(left) for _ in p.adjectives)) for p in scene.phrases)
+        return scene._replace(phrases=phrases), old, new
+
+    def _relation(self, scene: Scene, rng: random.Random) -> tuple[Scene, list[str], list[str]] | None:
+        if scene.relation is None:
+            return None
+        found = self._replacer.relation(scene.relation, rng)
+        if found is None:
+            return None
+        return scene._replace(relation=scene.relation._replace(text=found)), [scene.relation.text], [found]
+
+    def _nouns(self, scene: Scene, rng: random.Random) -> tuple[Scene, list[str], list[str]] | None:
+        old = [phrase.noun for phrase in scene.phrases]
+        new: list[str] = []
+        for phrase in scene.phrases:
+            found = self._replacer.noun(phrase.noun, phrase.number, [*old, *new], rng)
+            if found is None:
+                return None
+            new.append(found)
+        phrases = tuple(p._replace(noun=noun) for p, noun in zip(scene.phrases, new, strict=True))
+        return scene._replace(phrases=phrases), old, new
+
+    def _draw_from_others(self, caption: str, rng: random.Random) -> list[SubCaption]:
+        if not self.others:
+            raise ConfigError(
+                f"source {self.source!r} takes its counterfactuals from other captions; pass others."
+            )
+        if not any(character.isalnum() for character in caption):
+            return []
+        make = self._eda if self.source == "eda" else span
+        factual = make(caption, rng)
+        found = []
+        for _ in range(self.counterfactuals):
+            for _ in range(20):
+                other = self.others[int(rng.random() * len(self.others))]
+                text = make(other, rng)
+                if other != caption and text.strip() and text != factual:
+                    found.append(SubCaption(factual, text, self.source, factual, text))
+                    break
+        return found
+
+
+def span(caption: str, rng: random.Random) -> str:
+    """A run of the caption's words, at least two where it has them; long ones are the likeliest.
+
+    Reference: DeCLUTR (arXiv:2006.03659), section 3.2: lengths from a Beta(4, 2) distribution.
+    """
+    parts = caption.split()
+    shortest = min(2, len(parts))
+    length = shortest + int(rng.betavariate(4, 2) * (len(parts) - shortest + 1))
+    length = min(length, len(parts))
+    start = int(rng.random() * (len(parts) - length + 1))
+    return " ".join(parts[start : start + length])
