@@ -1,0 +1,110 @@
+"""Words and sentence patterns of the built-in world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (212, 40, 36),
+    "orange": (240, 132, 24),
+    "yellow": (240, 212, 44),
+    "green": (44, 156, 60),
+    "blue": (40, 84, 208),
+    "purple": (132, 52, 172),
+    "pink": (240, 140, 180),
+    "brown": (124, 80, 44),
+    "black": (28, 28, 32),
+    "white": (244, 244, 240),
+    "grey": (132, 136, 140),
+}
+SIZES: dict[str, int] = {"tiny": 15, "small": 20, "large": 34, "huge": 44}
+MEDIUM = 27
+TEXTURES: tuple[str, ...] = ("plain", "striped", "spotted", "checkered")  # "plain" is never said
+
+COUNTS: tuple[str, ...] = ("two", "three")
+PLURALS: dict[str, str] = {
+    "fish": "fish",
+    "cherry": "cherries",
+    "butterfly": "butterflies",
+    "bus": "buses",
+    "leaf": "leaves",
+    "scissors": "scissors",
+}
+
+SINGLE_PATTERNS: tuple[str, ...] = (
+    "{a}",
+    "a photo of {a}",
+    "a picture of {a}",
+    "there is {a}",
+    "an image showing {a}",
+    "one can see {a} here",
+)
+PAIR_PATTERNS: tuple[str, ...] = (
+    "{a} {ing} {b}",
+    "a photo of {a} {ing} {b}",
+    "there is {a} {ing} {b}",
+    "{the_a} is {ing} {the_b}",
+    "a picture of {a} {ing} {b}",
+)
+VERB_PATTERN = "{the_a} {s} {b}"  # third person, for verbs alone
+TEMPLATES: tuple[str, ...] = (
+    "a photo of a {}",
+    "a picture of a {}",
+    "there is a {}",
+    "an image showing a {}",
+    "one can see a {} here",
+)
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A spatial or verbal relation: its words and the places of subject and object.
+
+    Args:
+        ing: words between the noun phrases ("chasing", "to the left of").
+        s: third person of a verb, empty for a preposition.
+        offset: from the object's centre to the subject's, in units of the mean of both sizes, in eighths.
+        scale: percentages of the medium size for subject and object.
+        mark: what else is drawn: "", "rope", "dots", "speed", "drops", "ring".
+        subject_on_top: whether the subject hides the object where they overlap.
+    """
+
+    ing: str
+    s: str = ""
+    offset: tuple[int, int] = (0, 0)
+    scale: tuple[int, int] = (85, 85)
+    mark: str = ""
+    subject_on_top: bool = True
+
+
+RELATIONS: tuple[Relation, ...] = (
+    Relation("above", offset=(0, -10)),
+    Relation("below", offset=(0, 10)),
+    Relation("to the left of", offset=(-11, 0)),
+    Relation("to the right of", offset=(11, 0)),
+    Relation("next to", offset=(-8, 1)),
+    Relation("on top of", offset=(0, -8)),
+    Relation("behind", offset=(3, -2), subject_on_top=False),
+    Relation("in front of", offset=(-3, 2)),
+    Relation("inside", scale=(55, 160)),
+    Relation("chasing", "chases", offset=(-11, 0), mark="speed"),
+    Relation("pulling", "pulls", offset=(11, 2), scale=(80, 80), mark="rope"),
+    Relation("watching", "watches", offset=(-9, 9), scale=(80, 80), mark="dots"),
+    Relation("carrying", "carries", offset=(0, 8), scale=(105, 55)),
+    Relation("lifting", "lifts", offset=(0, 11), scale=(80, 70), mark="rope"),
+    Relation("dropping", "drops", offset=(0, -11), scale=(80, 65), mark="drops"),
+    Relation("circling", "circles", scale=(45, 90), mark="ring"),
+    Relation("pushing", "pushes", offset=(-7, 0), scale=(90, 90), mark="drops"),
+)
+
+
+def plural(noun: str) -> str:
+    """Plural form of a built-in noun."""
+    return PLURALS.get(noun, noun + "s")
+
+
+def with_article(phrase: str, noun: str) -> str:
+    """Put "a" or "an" before a singular phrase; "scissors" has no singular."""
+    if noun == "scissors":
+        return phrase
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
