@@ -1,0 +1,299 @@
+"""Models from names, files and folders, and weights into folders.
+
+A checkpoint under suspicion is untrusted input: nothing but tensors is ever read from it, and whatever is
+missing, of another shape or not finite is an error. There is no silent fall-back to other weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from clipdefend.draws import draw_seed
+from clipdefend.errors import CheckpointError
+from clipdefend.model import Architecture, ClipModel
+from clipdefend.registry import nearest
+
+CONFIG_NAME = "open_clip_config.json"
+WEIGHTS_NAME = "open_clip_model.safetensors"
+TINY = Path(__file__).parent / "assets" / "tiny"
+MAX_CONFIG_BYTES = 1 << 20
+# Entries of OpenAI's archives that are no weights.
+NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
+WRAPPERS = ("module.", "_orig_mod.")
+
+
+def load_model(name: str, pretrained: str | None, *, seed: int = 0) -> ClipModel:
+    """Build a model and load its weights, on the CPU in float32.
+
+    Args:
+        name: "tiny"; a name of open_clip's ("RN50", "ViT-B/32"); "local-dir:DIR" or a folder with
+            ``open_clip_config.json``; a ``.json`` file with a model configuration; "hf-hub:ORG/REPO".
+        pretrained: a tag of open_clip's, a weights file (.safetensors, .pt), "builtin" for tiny's own weights,
+            or None or "none" for random weights drawn from ``seed``. A folder brings its own weights when None.
+        seed: of random weights.
+
+    Raises:
+        CheckpointError: unknown name or tag, missing file, unsafe pickle, wrong keys or shapes.
+    """
+    if pretrained in (None, "", "none"):
+        pretrained = None
+    folder = _folder(name)
+    if name.startswith("hf-hub:"):
+        return _from_open_clip(name, None)
+    architecture = read_architecture(name)
+    if name not in ("tiny",) and folder is None and not name.endswith(".json"):
+        name = name.replace("/", "-")
+        if pretrained is not None and not Path(pretrained).is_file():
+            return _from_open_clip(name, pretrained)
+    model = build_model(architecture, seed=seed)
+    weights = _weights_file(name, folder, pretrained)
+    if weights is not None:
+        load_weights(model, weights)
+    return model
+
+
+def _folder(name: str) -> Path | None:
+    if name.startswith("local-dir:"):
+        return Path(name.removeprefix("local-dir:"))
+    path = Path(name)
+    return path if (path / CONFIG_NAME).is_file() else None
+
+
+def _weights_file(name: str, folder: Path | None, pretrained: str | None) -> Path | None:
+    if pretrained == "builtin" and name == "tiny":
+        return TINY / "tiny.safetensors"
+    if pretrained is not None:
+        if not Path(pretrained).is_file():
+            raise CheckpointError(
+                f"Pretrained weights {pretrained!r} not found: give a file, a tag of open_clip's for a model"
+                " of its own, 'builtin' with --model tiny, or 'none' for random weights."
+            )
+        return Path(pretrained)
+    if folder is None:
+        return None
+    found = sorted(p for p in folder.iterdir() if p.name in (WEIGHTS_NAME, "open_clip_pytorch_model.bin"))
+    if not found:
+        raise CheckpointError(f"Folder {folder} has {CONFIG_NAME} but no {WEIGHTS_NAME}.")
+    return found[0]
+
+
+def read_architecture(name: str) -> Architecture:
+    """Configuration of a model by name, folder or JSON file (see ``load_model``)."""
+    folder = TINY if name == "tiny" else _folder(name)
+    if folder is not None:
+        return _read_config(folder / CONFIG_NAME)
+    if name.endswith(".json"):
+        return _read_config(Path(name))
+    import open_clip
+
+    known = open_clip.list_models()
+    clean = name.replace("/", "-")
+    if clean not in known:
+        raise CheckpointError(
+            f"Unknown model {name!r}.{nearest(clean, known)} Give a name of open_clip's ({len(known)} known, such as"
+            " RN50 or ViT-B-32), 'tiny', 'local-dir:DIR', or a .json configuration."
+        )
+    return Architecture(copy.deepcopy(open_clip.get_model_config(clean)))
+
+
+def _read_config(path: Path) -> Architecture:
+    if not path.is_file():
+        raise CheckpointError(f"Model configuration {path} not found.")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise CheckpointError(f"Model configuration {path} is larger than {MAX_CONFIG_BYTES} bytes.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        model = config.get("model_cfg", config)
+        if not all(isinstance(model[key], dict) for key in ("vision_cfg", "text_cfg")):
+            raise TypeError("vision_cfg and text_cfg must be mappings")
+        return Architecture(model, config.get("preprocess_cfg", {}))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is no model configuration of open_clip's: {error!s:.200}.") from error
+
+
+def build_model(architecture: Architecture, *, seed: int = 0) -> ClipModel:
+    """Model with random weights drawn from ``seed``. Raises CheckpointError for an impossible configuration."""
+    from open_clip.model import CLIP, CustomTextCLIP
+
+    config = copy.deepcopy(architecture.model)
+    text = config["text_cfg"]
+    custom = config.pop("custom_text", False) or "hf_model_name" in text
+    if "hf_model_name" in text:
+        text["hf_model_pretrained"] = False  # the checkpoint brings the weights: nothing is fetched
+    if "timm_model_name" in config["vision_cfg"]:
+        config["vision_cfg"]["timm_model_pretrained"] = False
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draw_seed(seed, "init"))
+        try:
+            clip = (CustomTextCLIP if custom else CLIP)(**config)
+        except (TypeError, ValueError, RuntimeError, AssertionError, ZeroDivisionError) as error:
+            raise CheckpointError(f"The model configuration cannot be built: {error!s:.200}.") from error
+    return _wrap(clip, architecture)
+
+
+def _wrap(clip: nn.Module, architecture: Architecture) -> ClipModel:
+    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+
+    text = architecture.model["text_cfg"]
+    length = text.get("context_length", 77)
+    if text.get("hf_tokenizer_name"):
+        tokenizer: Any = HFTokenizer(text["hf_tokenizer_name"], context_length=length)
+    else:
+        tokenizer = SimpleTokenizer(context_length=length)
+    return ClipModel(clip.to(memory_format=torch.channels_last), architecture, tokenizer)
+
+
+def _from_open_clip(name: str, tag: str | None) -> ClipModel:
+    """Models whose weights open_clip fetches: a tag of a built-in name, or a repository of the hub."""
+    import open_clip
+    from open_clip.factory import _get_hf_config
+
+    try:
+        clip = open_clip.create_model(name, pretrained=tag, require_pretrained=True, weights_only=True)
+        if name.startswith("hf-hub:"):
+            config = _get_hf_config(name.removeprefix("hf-hub:"))
+            architecture = Architecture(config["model_cfg"], config.get("preprocess_cfg", {}))
+        else:
+            preprocess = open_clip.get_pretrained_cfg(name, tag) or {}
+            keys = ("mean", "std", "interpolation", "resize_mode")
+            kept = {key: preprocess[key] for key in keys if key in preprocess}
+            architecture = Architecture(copy.deepcopy(open_clip.get_model_config(name)), kept)
+    except Exception as error:  # open_clip raises whatever its downloaders raise
+        tags = open_clip.list_pretrained_tags_by_model(name) if tag else []
+        known = f" Known tags: {', '.join(tags)}." if tags and tag not in tags else ""
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"Weights {tag or ''!r} of {name} cannot be had: {reason:.160}.{known} Give a file with --pretrained FILE,"
+            " or 'none' for random weights."
+        ) from error
+    return _wrap(clip, architecture)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint: .safetensors, or a pickle opened with ``weights_only=True``.
+
+    Takes bare state dicts and training checkpoints with "state_dict" or "model" (open_clip, CleanCLIP,
+    BadCLIP), with or without the prefixes "module." and "_orig_mod.".
+
+    Raises:
+        CheckpointError: missing, damaged, or holding anything but tensors and plain values.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"Checkpoint {path} not found.")
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        SafetensorError,
+        EOFError,
+        ValueError,
+        OSError,
+        KeyError,
+    ) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"Checkpoint {path} is damaged or holds more than tensors, so it was not opened: {first:.160}."
+            " Convert it to .safetensors with the program that wrote it."
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not state:
+        raise CheckpointError(f"Checkpoint {path} holds no state dict.")
+    tensors = {_unwrapped(str(k)): v for k, v in state.items() if isinstance(v, Tensor)}
+    return {k: v for k, v in tensors.items() if k not in NO_WEIGHTS}
+
+
+def _unwrapped(key: str) -> str:
+    for prefix in WRAPPERS:
+        key = key.removeprefix(prefix)
+    return key
+
+
+def load_weights(model: ClipModel, path: Path) -> None:
+    """Load a checkpoint into a model, strictly. Raises CheckpointError naming what does not fit."""
+    state = _expand_rows(read_state(path), model.clip.state_dict())
+    own = model.clip.state_dict()
+    missing = [k for k in own if k not in state]
+    extra = [k for k in state if k not in own]
+    wrong = [k for k in own if k in state and own[k].shape != state[k].shape]
+    if missing or extra or wrong:
+        parts = [
+            f"{len(names)} {what} (such as {names[0]})"
+            for names, what in ((missing, "missing"), (extra, "unknown"), (wrong, "of another shape"))
+            if names
+        ]
+        raise CheckpointError(
+            f"Checkpoint {path} does not fit the model: tensors {', '.join(parts)}. Check --model."
+        )
+    broken = [k for k, v in state.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
+    if broken:
+        raise CheckpointError(f"Checkpoint {path} has values that are not finite, such as in {broken[0]}.")
+    model.clip.load_state_dict(state)
+
+
+def _expand_rows(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Fill in the token embedding of ``tiny``, whose file leaves out the rows that are zero."""
+    if "token_embedding.rows" not in state:
+        return state
+    full = torch.zeros_like(own["token_embedding.weight"])
+    full[state.pop("token_embedding.ids")] = state.pop("token_embedding.rows").to(full.dtype)
+    return {**state, "token_embedding.weight": full}
+
+
+def save_model(model: ClipModel, folder: Path, *, note: str | None = None) -> None:
+    """Write ``folder`` in open_clip's ``local-dir:`` layout and check that it loads to equal features.
+
+    Args:
+        model: on any device.
+        folder: made where needed.
+        note: warning to go with the weights, in ``WARNING.txt`` and in the metadata of the weights.
+
+    Raises:
+        CheckpointError: the folder does not reproduce the model.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in model.clip.state_dict().items()}
+    partial = folder / (WEIGHTS_NAME + ".tmp")
+    save_file(state, partial, metadata={"format": "pt", **({"warning": note} if note else {})})
+    if note:
+        (folder / "WARNING.txt").write_text(note + "\n", encoding="utf-8")
+    config = folder / (CONFIG_NAME + ".tmp")
+    config.write_text(json.dumps(model.architecture.to_dict(), indent=2), encoding="utf-8")
+    partial.replace(folder / WEIGHTS_NAME)
+    config.replace(folder / CONFIG_NAME)
+    if hasattr(model.tokenizer, "save_pretrained"):
+        model.tokenizer.save_pretrained(str(folder))
+    difference = _reload_difference(model, folder)
+    if not difference <= 1e-4:
+        raise CheckpointError(
+            f"Weights saved to {folder} load to other features (difference {difference:.2g})."
+        )
+
+
+@torch.no_grad()
+def _reload_difference(model: ClipModel, folder: Path) -> float:
+    """Largest difference between features of 8 images before saving and after loading."""
+    size = model.image_size
+    images = torch.linspace(0, 1, 8 * 3 * size * size).view(8, 3, size, size)
+    training = model.training
+    reloaded = build_model(_read_config(folder / CONFIG_NAME))
+    load_weights(reloaded, folder / WEIGHTS_NAME)
+    reloaded.to(model.device).eval()
+    images = images.to(model.device)
+    before = model.eval().encode_image(images)
+    model.train(training)
+    return float((before - reloaded.encode_image(images)).abs().max())
