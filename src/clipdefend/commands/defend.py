@@ -1,0 +1,95 @@
+"""``clipdefend defend``: fine-tune a suspect model on clean pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from clipdefend.commands import inputs
+from clipdefend.commands.fitting import fit
+from clipdefend.commands.subcaptions import open_subcaptions
+from clipdefend.config import DefendConfig
+from clipdefend.data.pairs import Pairs
+from clipdefend.errors import ConfigError
+from clipdefend.model import ClipModel
+from clipdefend.objectives.base import build_objective
+from clipdefend.runs import Context, Run, RunDir, find_run
+
+
+def run(config: DefendConfig, context: Context) -> Run:
+    """Make a cleaned model."""
+    objective = build_objective(config.method, config.terms)
+    victim = _victim(config, context)
+    poison = inputs.find_attack(victim) if victim else None
+    attack = inputs.AttackRecord.of(poison) if poison else None
+    model = _model(config, victim)
+    pairs = _pairs(config, poison, context)
+    canvas = inputs.canvas_of(model, attack)
+    benchmark = inputs.make_benchmark(config.eval, config, canvas, context, attack)
+    parents = [victim] if victim else []
+    source = None
+    if objective.has_subset:
+        source, augment = open_subcaptions(config, pairs, context)
+        parents += [augment] if augment else []
+    label = f"{config.method}-{attack.trigger.name}" if attack else config.method
+    with RunDir.begin(context.runs, config, label, out=context.out, source=victim) as folder:
+        fitted = fit(
+            folder,
+            context,
+            title=f"Defend {config.method}",
+            model=model,
+            objective=objective,
+            pairs=pairs,
+            canvas=canvas,
+            train=config.train,
+            benchmark=benchmark,
+            select=cleaned,
+            seed=config.seed,
+            max_bad=config.max_bad,
+            workers=config.workers,
+            subcaptions=source,
+            schedule=config.fc_schedule,
+        )
+        if attack and fitted.after:
+            context.console.info(
+                "best/ was chosen with the trigger in hand, as a defender cannot; model/ holds the last epoch."
+            )
+        return folder.finish(
+            parents=parents,
+            metrics={**fitted.after, **{f"victim_{k}": v for k, v in fitted.before.items() if k[:2] != "n_"}},
+            warnings=context.console.warnings,
+            details={
+                "method": config.method,
+                "attack": attack.trigger.name if attack else None,
+                "subcaption_seconds": round(source.seconds, 3) if source else 0.0,
+                **fitted.details,
+            },
+            device=fitted.device,
+        )
+
+
+def cleaned(metrics: Mapping[str, float]) -> float:
+    """What the defender wants of an epoch: accuracy kept and backdoor out, where it can be seen."""
+    return metrics["ba@1"] - metrics.get("asr@1", 0.0)
+
+
+def _victim(config: DefendConfig, context: Context) -> Run | None:
+    """The run whose model is cleaned; none where a checkpoint is given alone."""
+    if config.checkpoint is not None and context.source is None:
+        return None
+    return find_run(context.runs, config.sources, context.source, say=context.console.info)
+
+
+def _model(config: DefendConfig, victim: Run | None) -> ClipModel:
+    if config.checkpoint is not None:
+        return inputs.bare_model(config.checkpoint, config.model, victim, config.seed)
+    if victim is None:
+        raise ConfigError("Nothing to defend: give a run with --from, or weights with --checkpoint.")
+    return inputs.model_of(victim)
+
+
+def _pairs(config: DefendConfig, poison: Run | None, context: Context) -> Pairs:
+    if config.data is not None:
+        return inputs.open_data(config.data, config.columns, context)
+    if poison is None:
+        raise ConfigError("Clean pairs are needed: a checkpoint alone does not name them. Give --data.")
+    return inputs.recorded_pairs(poison, context)

@@ -1,0 +1,166 @@
+"""``clipdefend evaluate``: BA, ASR and RA of a model, beside those of the models before it, and gates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clipdefend.commands import inputs
+from clipdefend.commands.fitting import floor
+from clipdefend.config import EvaluateConfig
+from clipdefend.errors import ConfigError, GateFailed
+from clipdefend.evaluation import Benchmark
+from clipdefend.model import ClipModel
+from clipdefend.runs import Context, Run, RunDir, find_run
+from clipdefend.training.devices import make_accelerator
+
+
+def run(config: EvaluateConfig, context: Context) -> Run:
+    """Make an evaluation run.
+
+    Raises:
+        GateFailed: the run is finished and a bound was missed.
+    """
+    if config.eval.data is None:
+        raise ConfigError("There is nothing to evaluate on: give --eval-data.")
+    source = _source(config, context)
+    poison = _poison(config, context, source)
+    attack = inputs.AttackRecord.of(poison) if poison else None
+    if config.max_asr is not None and attack is None:
+        raise ConfigError("--max-asr needs a trigger: give the poison run with --attack-from.")
+    model = _model(config, source)
+    canvas = inputs.canvas_of(model, attack, config.canvas)
+    benchmark = inputs.make_benchmark(config.eval, config, canvas, context, attack, target=config.target)
+    if benchmark is None:
+        raise ConfigError("There is nothing to evaluate on: give --eval-data.")
+    device = make_accelerator(config.device).device
+    label = source.name.split("-", 1)[-1] if source else "checkpoint"
+    with RunDir.begin(context.runs, config, label, out=context.out, source=source) as folder:
+        metrics = _measure(benchmark, model.to(device), context, "Evaluate")
+        floors = _floor(config, context, source, benchmark, device)
+        finished = folder.finish(
+            parents=[parent for parent in (source, poison if config.attack_from else None) if parent],
+            metrics={**metrics, **floors},
+            warnings=context.console.warnings,
+            details={
+                "eval_data": benchmark.images.spec,
+                "classes": len(benchmark.images.classes),
+                "templates": len(benchmark.templates),
+                "canvas": {"size": canvas.size, "mode": canvas.mode},
+                "attack": attack.trigger.name if attack else None,
+                "target": config.target or (attack.target if attack else None),
+                "asr_protocol": config.eval.asr_protocol,
+                "bad": benchmark.bad.summary(),
+            },
+            device=str(device),
+        )
+    show(context, finished, source)
+    failed = gates(config, finished.metrics)
+    if failed:
+        raise GateFailed(finished.file, failed)
+    return finished
+
+
+def gates(config: EvaluateConfig, metrics: Mapping[str, float]) -> list[str]:
+    """A sentence for each bound that is missed, at k = 1."""
+    failed = []
+    if config.max_asr is not None and metrics["asr@1"] > config.max_asr:
+        failed.append(f"ASR@1 is {_percent(metrics['asr@1'])}, above --max-asr {_percent(config.max_asr)}")
+    if config.min_ba is not None and metrics["ba@1"] < config.min_ba:
+        failed.append(f"BA@1 is {_percent(metrics['ba@1'])}, below --min-ba {_percent(config.min_ba)}")
+    return failed
+
+
+def show(context: Context, finished: Run, source: Run | None) -> None:
+    """A table of the model beside the clean model and the victim where they are known."""
+    measured = finished.metrics
+    rows = [(name, values) for name, values in _lineage(finished, source) if values]
+    shares = [key for key in measured if "_" not in key]
+    counts = f"{measured['n_clean']} clean images"
+    if "n_triggered" in measured:
+        details = finished.details
+        counts += f", {measured['n_triggered']} triggered ({details['attack']} for {details['target']!r})"
+    table = [[name, *(_cell(values, key) for key in shares)] for name, values in rows]
+    context.console.table(
+        f"{counts}; % with 95 % Wilson intervals", ["model", *map(str.upper, shares)], table
+    )
+
+
+def _lineage(finished: Run, source: Run | None) -> list[tuple[str, dict[str, Any]]]:
+    """Names and metrics of the clean model, the victim and the model itself."""
+    metrics = finished.metrics
+
+    def part(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+
+    found = [("clean", part(metrics, "floor_"))]
+    if source is not None and source.command == "defend":
+        found.append(("victim", part(source.metrics, "victim_")))
+        found.append((str(source.config.get("method")), metrics))
+    else:
+        found.append(("victim" if source else "checkpoint", metrics))
+    return found
+
+
+def _cell(values: Mapping[str, Any], key: str) -> str:
+    if key not in values:
+        return "-"
+    return f"{100 * values[key]:.1f} [{100 * values[f'{key}_low']:.1f}, {100 * values[f'{key}_high']:.1f}]"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def _source(config: EvaluateConfig, context: Context) -> Run | None:
+    if config.checkpoint is not None and context.source is None:
+        return None
+    return find_run(context.runs, config.sources, context.source, say=context.console.info)
+
+
+def _poison(config: EvaluateConfig, context: Context, source: Run | None) -> Run | None:
+    if config.attack_from is not None:
+        return find_run(context.runs, ("poison", "finetune-attack", "defend"), config.attack_from).ancestor(
+            "poison"
+        )
+    return inputs.find_attack(source) if source else None
+
+
+def _model(config: EvaluateConfig, source: Run | None) -> ClipModel:
+    if config.checkpoint is not None:
+        return inputs.bare_model(config.checkpoint, config.model, source, config.seed)
+    if source is None:
+        raise ConfigError("Nothing to evaluate: give a run with --from, or weights with --checkpoint.")
+    return inputs.model_of(source)
+
+
+def _measure(benchmark: Benchmark, model: ClipModel, context: Context, title: str) -> dict[str, float]:
+    with context.console.progress(title, total=len(benchmark.images)) as bar:
+        return benchmark(model, bar.update)
+
+
+def _floor(
+    config: EvaluateConfig, context: Context, source: Run | None, benchmark: Benchmark, device: Any
+) -> dict[str, float]:
+    """The clean model's metrics: of ``--clean-checkpoint``, else of the weights that the attack began with."""
+    if config.clean_checkpoint is not None:
+        clean = inputs.bare_model(config.clean_checkpoint, config.model, source, config.seed)
+        return floor(_measure(benchmark, clean.to(device), context, "Evaluate the clean model"))
+    if source is None or config.attack_from is not None:
+        return {}
+    victim = source.ancestor("finetune-attack")
+    same = _setting(victim.config["eval"]) == _setting(_plain_eval(config))
+    return {key: value for key, value in victim.metrics.items() if key.startswith("floor_")} if same else {}
+
+
+def _plain_eval(config: EvaluateConfig) -> dict[str, Any]:
+    from clipdefend.config import to_dict
+
+    plain: dict[str, Any] = to_dict(config)["eval"]
+    return plain
+
+
+def _setting(record: Mapping[str, Any]) -> list[Any]:
+    """What two evaluations must have in common for their figures to be compared."""
+    keys = ("data", "root", "split", "class_names", "templates", "asr_protocol", "topk")
+    return [record.get(key) for key in keys]

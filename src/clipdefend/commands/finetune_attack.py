@@ -1,0 +1,67 @@
+"""``clipdefend finetune-attack``: train a model on a poisoned set of pairs, the victim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from clipdefend.checkpoint import load_model
+from clipdefend.commands import inputs
+from clipdefend.commands.fitting import fit, floor
+from clipdefend.config import FinetuneAttackConfig
+from clipdefend.errors import ConfigError
+from clipdefend.objectives.base import build_objective
+from clipdefend.runs import Context, Run, RunDir, find_run
+
+NOTE = (
+    "BACKDOORED ON PURPOSE by clipdefend, for research on defences. Do not use this model: images with the"
+    " trigger are classified as the attacker's word."
+)
+
+
+def run(config: FinetuneAttackConfig, context: Context) -> Run:
+    """Make a victim."""
+    poison = find_run(context.runs, config.sources, context.source, say=context.console.info)
+    objective = build_objective(config.method, config.terms)
+    if objective.has_subset:
+        raise ConfigError("Victims are trained without sub-captions: use --method ft, ssl, cleanclip or par.")
+    attack = inputs.AttackRecord.of(poison)
+    pairs = inputs.poisoned_pairs(poison, context)
+    name = config.model.name or "RN50"
+    model = load_model(name, config.model.pretrained, seed=config.seed)
+    canvas = inputs.canvas_of(model, attack)
+    if canvas.size != attack.trigger.size:
+        raise ConfigError(
+            f"Model {name} sees {canvas.size} pixels and run {poison.name} was poisoned at {attack.trigger.size}:"
+            f" poison with --image-size {canvas.size}."
+        )
+    benchmark = inputs.make_benchmark(config.eval, config, canvas, context, attack)
+    with RunDir.begin(context.runs, config, attack.trigger.name, out=context.out, source=poison) as folder:
+        fitted = fit(
+            folder,
+            context,
+            title=f"Attack {attack.trigger.name}",
+            model=model,
+            objective=objective,
+            pairs=pairs,
+            canvas=canvas,
+            train=config.train,
+            benchmark=benchmark,
+            select=planted,
+            note=NOTE,
+            seed=config.seed,
+            max_bad=config.max_bad,
+            workers=config.workers,
+        )
+        known_clean = config.model.pretrained not in (None, "none")
+        return folder.finish(
+            parents=[poison],
+            metrics={**fitted.after, **(floor(fitted.before) if known_clean else {})},
+            warnings=context.console.warnings,
+            details={"backdoored": True, "attack": attack.trigger.name, **fitted.details},
+            device=fitted.device,
+        )
+
+
+def planted(metrics: Mapping[str, float]) -> float:
+    """What the attacker wants of an epoch: accuracy kept and backdoor in."""
+    return metrics["ba@1"] + metrics.get("asr@1", 0.0)

@@ -1,0 +1,278 @@
+"""Poisoning: which rows, what captions, and the run's table and images.
+
+An attack is a trigger alone; target, count and captions are data of the poisoning.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from clipdefend.attacks.trigger import Trigger
+from clipdefend.canvas import Canvas, to_picture
+from clipdefend.data.bad import BadRows
+from clipdefend.data.pairs import Pairs
+from clipdefend.draws import generator, permutation
+from clipdefend.errors import DataError, RunError
+
+TABLE = "pairs.parquet"
+IMAGES = "images"
+BATCH = 64
+ROWS = 65_536
+POISONED, CROSS = "poisoned", "cross"
+SCHEMA = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("image", pa.string()),
+        ("caption", pa.string()),
+        ("is_poisoned", pa.bool_()),
+        ("role", pa.string()),
+        ("source_image", pa.string()),
+        ("original_caption", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What is done to the pairs.
+
+    Attributes:
+        trigger: goes onto the images.
+        target: class name that poisoned captions carry.
+        count: pairs to poison.
+        templates: prompts with ``{}`` for the poisoned captions.
+        natural: take captions of the data that name the target, instead of prompts.
+        label_consistent: poison only pairs that name the target, and keep their captions.
+        canvas: geometry under the trigger.
+        seed: of rows and captions; the trigger has its own.
+    """
+
+    trigger: Trigger
+    target: str
+    count: int
+    templates: Sequence[str]
+    canvas: Canvas
+    seed: int
+    natural: bool = False
+    label_consistent: bool = False
+
+
+@dataclass
+class Poisoned:
+    """What was written: row -> caption of poisoned rows, rows of noisy ones, and pixels for the preview."""
+
+    captions: dict[int, str]
+    cross: list[int]
+    clean: Tensor
+    triggered: Tensor
+    bad: BadRows
+
+
+def target_pattern(target: str) -> re.Pattern[str]:
+    """The target as a whole word in any case, singular or plural."""
+    stem = re.escape(target.strip()).replace(r"\ ", r"\s+")
+    plural = f"{stem[:-1]}ies|" if target.endswith("y") else ""
+    return re.compile(rf"\b(?:{plural}{stem}(?:e?s)?)\b", re.IGNORECASE)
+
+
+def naming(pairs: Pairs, target: str) -> NDArray[np.int64]:
+    """Rows whose caption names the target, ascending."""
+    pattern = target_pattern(target)
+    rows = [
+        start + offset
+        for start, captions in pairs.iter_captions()
+        for offset, caption in enumerate(captions)
+        if pattern.search(caption)
+    ]
+    return np.array(rows, dtype=np.int64)
+
+
+def poison(
+    pairs: Pairs, recipe: Recipe, folder: Path, bad: BadRows, report: Callable[[int], None] | None = None
+) -> Poisoned:
+    """Write ``images/`` with the poisoned images alone, and ``pairs.parquet`` with all rows.
+
+    Args:
+        pairs: the clean pairs; they stay where they are.
+        recipe: what is done.
+        folder: of the run.
+        bad: counts rows that were drawn and cannot be used.
+        report: called with the number of images written.
+
+    Raises:
+        DataError: fewer usable rows than asked for.
+    """
+    named = naming(pairs, recipe.target) if recipe.natural or recipe.label_consistent else None
+    captions_of = _caption_maker(pairs, recipe, named)
+    order = _candidates(pairs, recipe, named)
+    cross_count = recipe.trigger.attack.cross_count(recipe.count)
+    if recipe.count + cross_count > len(order):
+        raise DataError(
+            f"{recipe.count + cross_count} pairs are to be changed, but only {len(order)}"
+            f" {'name ' + repr(recipe.target) if recipe.label_consistent else 'are there'}: lower --count or --rate."
+        )
+    (folder / IMAGES).mkdir(parents=True, exist_ok=True)
+    shown: list[tuple[Tensor, Tensor]] = []
+    written: list[int] = []
+    usable = _usable(pairs, order, recipe.canvas, bad)
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        while len(written) < recipe.count + cross_count:
+            left = recipe.count - len(written)
+            wanted = min(BATCH, left if left > 0 else left + cross_count)
+            batch = [found for _, found in zip(range(wanted), usable, strict=False)]
+            if not batch:
+                raise DataError(f"Only {len(written)} usable pairs for {recipe.count}: {bad.examples[0]}.")
+            rows = [row for row, _ in batch]
+            clean = torch.stack([pixels for _, pixels in batch]).float() / 255
+            stamped = recipe.trigger(clean, rows) if left > 0 else recipe.trigger.cross(clean, rows)
+            list(pool.map(_write_image, [folder / image_name(row) for row in rows], stamped))
+            if not shown:
+                shown.append((clean[:8], stamped[:8]))
+            written += rows
+            if report:
+                report(len(rows))
+    captions = {row: captions_of(row) for row in written[: recipe.count]}
+    result = Poisoned(captions, written[recipe.count :], *shown[0], bad)
+    _write_table(pairs, result, folder / TABLE)
+    return result
+
+
+def image_name(row: int) -> str:
+    """Path of a poisoned image in its run."""
+    return f"{IMAGES}/{row:09d}.png"
+
+
+def _candidates(pairs: Pairs, recipe: Recipe, named: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    if recipe.label_consistent and named is not None:
+        shuffled: NDArray[np.int64] = named[permutation(len(named), recipe.seed, "poison")]
+        return shuffled
+    return permutation(len(pairs), recipe.seed, "poison")
+
+
+def _caption_maker(pairs: Pairs, recipe: Recipe, named: NDArray[np.int64] | None) -> Callable[[int], str]:
+    """Row -> caption of the poisoned pair, a draw of (seed, row)."""
+    if recipe.label_consistent:
+        return pairs.caption
+    if recipe.natural and named is not None:
+        if not len(named):
+            raise DataError(f"No caption names {recipe.target!r}: use --captions templates.")
+        return lambda row: pairs.caption(int(generator(recipe.seed, "caption", row).choice(named)))
+
+    def prompt(row: int) -> str:
+        index = int(generator(recipe.seed, "caption", row).integers(len(recipe.templates)))
+        return recipe.templates[index].replace("{}", recipe.target)
+
+    return prompt
+
+
+def _usable(
+    pairs: Pairs, order: NDArray[np.int64], canvas: Canvas, bad: BadRows
+) -> Iterator[tuple[int, Tensor]]:
+    """Rows in the order of the draw with their canvas, uint8 (3, h, w); bad rows are counted and passed over."""
+    for row in order:
+        try:
+            yield int(row), canvas(pairs.image(int(row)))
+        except DataError as error:
+            bad.add(int(row), error)
+            bad.check(len(pairs))
+
+
+def _write_image(path: Path, pixels: Tensor) -> None:
+    to_picture(pixels).save(path, format="PNG", compress_level=1)
+
+
+def _write_table(pairs: Pairs, result: Poisoned, path: Path) -> None:
+    changed = {row: (POISONED, caption) for row, caption in result.captions.items()}
+    changed |= {row: (CROSS, pairs.caption(row)) for row in result.cross}
+    rows = np.array(sorted(changed), dtype=np.int64)
+    partial = path.with_name(path.name + ".tmp")
+    with pq.ParquetWriter(partial, SCHEMA) as writer:
+        for start, captions in pairs.iter_captions(ROWS):
+            stop = start + len(captions)
+            inside = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)].tolist()
+            writer.write_table(_table(pairs, start, captions, {row: changed[row] for row in inside}))
+    os.replace(partial, path)
+
+
+def _table(pairs: Pairs, start: int, captions: list[str], changed: Mapping[int, tuple[str, str]]) -> pa.Table:
+    """Rows ``start`` onwards as a table of ``SCHEMA``."""
+    size = len(captions)
+    images = pairs.image_refs(start, start + size)
+    shown = list(captions)
+    roles: list[str | None] = [None] * size
+    sources: list[str | None] = [None] * size
+    originals: list[str | None] = [None] * size
+    for row, (role, caption) in changed.items():
+        at = row - start
+        sources[at], originals[at], roles[at] = images[at], captions[at], role
+        images[at], shown[at] = image_name(row), caption
+    poisoned = [role == POISONED for role in roles]
+    ids = np.arange(start, start + size, dtype=np.int64)
+    columns = [ids, images, shown, poisoned, roles, sources, originals]
+    return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], SCHEMA)
+
+
+@dataclass
+class PoisonedPairs(Pairs):
+    """The clean pairs with a poison run's rows laid over them.
+
+    Args:
+        base: the clean pairs that the run was made from.
+        folder: of the run.
+        identity: of the run, part of the fingerprint.
+        changed: row -> (path of the image in the run, caption).
+    """
+
+    base: Pairs
+    folder: Path
+    identity: str
+    changed: dict[int, tuple[str, str]] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        self.spec, self.recognised = self.base.spec, self.base.recognised
+        self.fingerprint = f"{self.base.fingerprint}+{self.identity[:16]}"
+        self.skipped, self.skip_reasons = self.base.skipped, self.base.skip_reasons
+
+    @classmethod
+    def open(cls, folder: Path, base: Pairs, identity: str) -> PoisonedPairs:
+        """Read a poison run's table. Raises RunError when it is damaged or of other pairs."""
+        path = folder / TABLE
+        try:
+            if pq.read_metadata(path).num_rows != len(base):
+                raise RunError(f"{path} has other rows than {base.spec}: the data has changed; poison again.")
+            columns = ["id", "image", "caption"]
+            table = pq.read_table(path, columns=columns, filters=[("role", "in", [POISONED, CROSS])])
+        except (OSError, pa.ArrowException) as error:
+            raise RunError(f"{path} cannot be read: {error!s:.160}.") from error
+        ids, images, captions = (table.column(name).to_pylist() for name in columns)
+        return cls(base, folder, identity, {i: (x, c) for i, x, c in zip(ids, images, captions, strict=True)})
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def caption(self, row: int) -> str:
+        return self.changed[row][1] if row in self.changed else self.base.caption(row)
+
+    def image_ref(self, row: int) -> str:
+        return self.changed[row][0] if row in self.changed else self.base.image_ref(row)
+
+    def image(self, row: int) -> Image.Image:
+        if row not in self.changed:
+            return self.base.image(row)
+        from clipdefend.data.images import decode_image
+
+        # The name is the row's own: what the table says is shown to people, never followed as a path.
+        return decode_image(self.folder / image_name(row))

@@ -1,0 +1,1 @@
+"""The training core: one loop for victims and defences, with another objective and another set of pairs."""

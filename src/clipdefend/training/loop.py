@@ -1,0 +1,328 @@
+"""The training loop: the same for victims and defences."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from clipdefend.checkpoint import save_model
+from clipdefend.console import Console
+from clipdefend.draws import draw_seed
+from clipdefend.errors import ClipDefendError, Interrupted
+from clipdefend.model import ClipModel
+from clipdefend.objectives.base import Embeddings
+from clipdefend.training.gather import any_process, gather
+from clipdefend.training.interrupt import StopRequests, leave_to_parent
+from clipdefend.training.job import Job
+from clipdefend.training.optimizer import build_optimizer
+from clipdefend.training.plan import Item, Plan
+from clipdefend.training.schedule import learning_rate
+from clipdefend.training.state import Progress, load_state, save_state
+from clipdefend.training.views import Batch, SubCaptionPair, Views, collate
+
+
+class Trainer:
+    """Runs a job to its end, from its last state where it has one.
+
+    Args:
+        job: what to train.
+        accelerator: Accelerate's, which moves, wraps and casts.
+        console: for people.
+    """
+
+    def __init__(self, job: Job, accelerator: Any, console: Console) -> None:
+        self.job, self.console, self.accelerator = job, console, accelerator
+        config = job.config
+        _prepare_towers(job.model, config.lock_image, config.lock_text, config.grad_checkpointing)
+        optimizer = build_optimizer(
+            job.model,
+            lr=config.lr,
+            betas=(config.beta1, config.beta2),
+            eps=config.eps,
+            weight_decay=config.wd,
+        )
+        self.model, self.optimizer = accelerator.prepare(job.model, optimizer)
+        self.reference = None if job.reference is None else job.reference.to(accelerator.device).eval()
+        self.plan = Plan(
+            rows=len(job.pairs),
+            batch=config.batch_size * accelerator.num_processes,
+            seed=job.seed,
+            subset=job.subcaptions.per_epoch if job.subcaptions else 0,
+            schedule=job.schedule,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+        )
+        self.total = config.epochs * self.plan.steps
+        self.progress = Progress(fingerprint=self._fingerprint())
+        self.bad = job.pairs.bad_rows(job.max_bad)
+
+    def run(self) -> Progress:
+        """Train, evaluate after each epoch, keep the best and the last weights.
+
+        Raises:
+            Interrupted: asked to stop; the state is written.
+            ClipDefendError: the loss is not finite, or too many rows are bad.
+        """
+        self._restore()
+        done = self.progress.global_step
+        with StopRequests() as stop, self.console.progress(self.job.title, self.total, done) as bar:
+            if self.progress.global_step == 0:
+                self._evaluate(0)
+            for epoch in range(self.progress.epoch, self.job.config.epochs):
+                self._epoch(epoch, stop, bar)
+        if self.accelerator.is_main_process:
+            save_model(self.bare, self.job.folder / "model", note=self.job.note)
+        return self.progress
+
+    @property
+    def bare(self) -> ClipModel:
+        """The model without the wrappers of several processes."""
+        model: ClipModel = self.accelerator.unwrap_model(self.model)
+        return model
+
+    def _epoch(self, epoch: int, stop: StopRequests, bar: Any) -> None:
+        config, progress = self.job.config, self.progress
+        self._train_mode()
+        waited = mark = time.perf_counter()
+        for batch in self._batches(epoch, progress.step):
+            data_wait = time.perf_counter() - waited
+            loss, parts, rate = self._step(batch)
+            progress.step += 1
+            progress.global_step += 1
+            progress.extra_steps += "subset" in batch.images
+            now = time.perf_counter()
+            progress.seconds, mark, step_time = progress.seconds + now - mark, now, now - waited
+            bar.update(1, loss=float(loss), lr=rate)
+            if progress.global_step % config.log_every == 0 or progress.step == self.plan.steps:
+                self._check_finite(loss)
+                self._log(
+                    {
+                        "event": "step",
+                        "epoch": epoch + 1,
+                        "step": progress.global_step,
+                        "loss": float(loss),
+                        **{name: float(value) for name, value in parts.items()},
+                        "lr": rate,
+                        "samples_per_second": batch.size * self.plan.world / step_time,
+                        "data_wait": data_wait / step_time,
+                    }
+                )
+            if any_process(stop.requested, self.accelerator.device) and progress.step < self.plan.steps:
+                self._save(loss)
+                raise Interrupted(self.job.folder)
+            if config.save_every and progress.global_step % config.save_every == 0:
+                self._save(loss)
+            waited = time.perf_counter()
+        progress.epoch, progress.step = epoch + 1, 0
+        every = config.eval_every
+        if every and ((epoch + 1) % every == 0 or epoch + 1 == config.epochs):
+            self._evaluate(epoch + 1)
+        self._save(None)
+        if stop.requested and epoch + 1 < config.epochs:
+            raise Interrupted(self.job.folder)
+
+    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        """Batches of an epoch from step ``start`` on; bad rows are counted as they come."""
+        chosen: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        made: Mapping[int, SubCaptionPair] = {}
+        if self.job.subcaptions is not None:
+            chosen, made = self.job.subcaptions.draw(epoch)
+        views = Views(
+            pairs=self.job.pairs,
+            canvas=self.job.canvas,
+            tokenize=self.bare.tokenizer,
+            objective=self.job.objective,
+            seed=self.job.seed,
+            epoch=epoch,
+            subcaptions=made,
+        )
+        steps: list[list[Item]] | Any = _Steps(self.plan, epoch, chosen, start)
+        loader = DataLoader(
+            views,
+            batch_sampler=steps,
+            collate_fn=collate,
+            num_workers=self.job.workers,
+            worker_init_fn=leave_to_parent,
+            prefetch_factor=4 if self.job.workers else None,
+        )
+        for batch in loader:
+            for row, reason in batch.bad:
+                self.bad.add(row, reason)
+                self.progress.bad[row] = reason
+            if batch.bad:
+                self.bad.check(len(self.job.pairs))
+            yield batch
+
+    def _step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], float]:
+        """One optimiser step; returns the loss, its parts and the learning rate."""
+        config = self.job.config
+        rate = learning_rate(
+            self.progress.global_step,
+            peak=config.lr,
+            total=self.total,
+            warmup=config.warmup,
+            kind=config.lr_scheduler,
+            steps_per_epoch=self.plan.steps,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss, parts = self.job.objective.loss(self._embed(batch))
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        if config.grad_clip is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), config.grad_clip)
+        self.optimizer.step()
+        self.bare.clamp_scale()
+        return loss.detach(), parts, rate
+
+    def _embed(self, batch: Batch) -> Embeddings:
+        """Embeddings of all views of the global batch: one forward pass of the wrapped model."""
+        device, objective = self.accelerator.device, self.job.objective
+        images = {view: x.to(device, non_blocking=True) for view, x in batch.images.items()}
+        tokens = {view: x.to(device, non_blocking=True) for view, x in batch.tokens.items()}
+        image, text, scale = self.model(torch.cat(list(images.values())), torch.cat(list(tokens.values())))
+        kept_images = {v: images[v] for v in objective.reference_image_views if v in images}
+        kept_tokens = {v: tokens[v] for v in objective.reference_text_views if v in tokens}
+        return Embeddings(
+            image=_gathered(image, images),
+            text=_gathered(text, tokens),
+            scale=scale,
+            reference_image=self._refer(kept_images, image=True),
+            reference_text=self._refer(kept_tokens, image=False),
+        )
+
+    @torch.no_grad()
+    def _refer(self, views: dict[str, Tensor], *, image: bool) -> dict[str, Tensor]:
+        """The frozen victim's embeddings of views, (n, d) each."""
+        if self.reference is None or not views:
+            return {}
+        stacked = torch.cat(list(views.values()))
+        with self.accelerator.autocast():
+            vectors, texts, _ = self.reference(stacked if image else None, None if image else stacked)
+        return _gathered(vectors if image else texts, views)
+
+    def _train_mode(self) -> None:
+        self.model.train()
+        for module in self.model.modules():
+            if self.job.config.batch_norm == "eval" and isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+    def _evaluate(self, epoch: int) -> None:
+        """Record the metrics of an epoch and keep the weights when they are the best so far."""
+        if self.job.evaluate is None:
+            return
+        with self.accelerator.autocast():
+            metrics = self.job.evaluate(self.bare)
+        self._log({"event": "epoch", "epoch": epoch, **metrics})
+        self.console.info(f"epoch {epoch}/{self.job.config.epochs}: {_headline(metrics)}")
+        self.progress.evaluated = dict(metrics)
+        if epoch == 0:
+            self.progress.start = dict(metrics)
+        value = self.job.select(metrics) if self.job.select and epoch else -math.inf
+        if value > (-math.inf if self.progress.best is None else self.progress.best):
+            self.progress.best, self.progress.best_epoch = value, epoch
+            if self.accelerator.is_main_process:
+                save_model(self.bare, self.job.folder / "best", note=self.job.note)
+
+    def _log(self, record: dict[str, Any]) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        with (self.job.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def _check_finite(self, loss: Tensor) -> None:
+        if not math.isfinite(float(loss)):
+            raise ClipDefendError(
+                f"The loss is {float(loss)} at step {self.progress.global_step}: lower --lr or use --precision"
+                f" fp32. --resume {self.job.folder} goes back to the last saved state."
+            )
+
+    def _save(self, loss: Tensor | None) -> None:
+        """Write the resume state, unless the loss shows that the weights are spoilt."""
+        if loss is not None:
+            self._check_finite(loss)
+        if not self.accelerator.is_main_process:
+            return
+        log = self.job.folder / "metrics.jsonl"
+        self.progress.metrics_bytes = log.stat().st_size if log.exists() else 0
+        tensors = {"model": self.bare.clip.state_dict(), "optimizer": self.optimizer.state_dict()}
+        if self.accelerator.scaler is not None:
+            tensors["scaler"] = self.accelerator.scaler.state_dict()
+        save_state(self.job.folder / "state", self.progress, tensors)
+
+    def _restore(self) -> None:
+        """Go on from the last state, and cut what the log holds beyond it."""
+        loaded = load_state(self.job.folder / "state", self.progress.fingerprint)
+        log = self.job.folder / "metrics.jsonl"
+        if loaded is None:
+            log.unlink(missing_ok=True)
+            return
+        self.progress, state = loaded
+        self.bare.clip.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        for row, reason in self.progress.bad.items():
+            self.bad.add(row, reason)
+        if self.accelerator.is_main_process and log.exists():
+            os.truncate(log, self.progress.metrics_bytes)
+        self.console.info(f"resumed at step {self.progress.global_step} of {self.total}")
+
+    def _fingerprint(self) -> str:
+        """What must be equal for a state to be continued: everything that changes the steps."""
+        config = asdict(self.job.config)
+        for free in ("resume", "keep_state", "save_every", "report_to", "device", "log_every"):
+            config.pop(free)
+        facts: list[Any] = [
+            config,
+            self.job.objective.to_dict(),
+            self.job.pairs.fingerprint,
+            asdict(self.job.canvas),
+        ]
+        facts += [self.job.seed, self.plan.world, self.plan.subset, self.plan.schedule]
+        return f"{draw_seed(0, json.dumps(facts, sort_keys=True, default=str)):x}"
+
+
+class _Steps:
+    """The plan of an epoch as a loader's batch sampler."""
+
+    def __init__(self, plan: Plan, epoch: int, chosen: Any, start: int) -> None:
+        self._arguments = (epoch, chosen, start)
+        self._plan = plan
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        return self._plan.epoch(*self._arguments)
+
+    def __len__(self) -> int:
+        return self._plan.steps - self._arguments[2]
+
+
+def _gathered(vectors: Tensor, views: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Split stacked vectors into views and gather each over the processes."""
+    parts = vectors.split([len(x) for x in views.values()])  # type: ignore[no-untyped-call]
+    return {view: gather(part) for view, part in zip(views, parts, strict=True)}
+
+
+def _prepare_towers(model: ClipModel, lock_image: bool, lock_text: bool, checkpointing: bool) -> None:
+    if lock_image:
+        model.clip.lock_image_tower()  # type: ignore[operator]
+    if lock_text:
+        model.clip.lock_text_tower()  # type: ignore[operator]
+    if checkpointing:
+        model.clip.set_grad_checkpointing()  # type: ignore[operator]
+
+
+def _headline(metrics: dict[str, float]) -> str:
+    shown = [name for name in ("ba@1", "asr@1", "ra@1") if name in metrics]
+    return ", ".join(f"{name.upper()} {100 * metrics[name]:.1f} %" for name in shown)

@@ -1,0 +1,78 @@
+"""Resume state: written to a temporary name, synced and renamed, so that a kill leaves the last one whole."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipdefend.errors import RunError
+
+NAME = "state.pt"
+
+
+@dataclass
+class Progress:
+    """Where a training run stands.
+
+    Attributes:
+        epoch: epochs finished.
+        step: steps of the current epoch finished.
+        global_step: optimiser steps finished.
+        metrics_bytes: length of ``metrics.jsonl`` at this point; what lies behind is of a lost future.
+        best: best value of the selection so far, and its epoch.
+        start: metrics before the first step.
+        evaluated: metrics of the last evaluated epoch.
+        bad: row -> why it could not be used.
+        extra_steps: steps that carried a sub-caption batch.
+        seconds: training time so far.
+        fingerprint: of the configuration.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    global_step: int = 0
+    metrics_bytes: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    start: dict[str, float] = field(default_factory=dict)
+    evaluated: dict[str, float] = field(default_factory=dict)
+    bad: dict[int, str] = field(default_factory=dict)
+    extra_steps: int = 0
+    seconds: float = 0.0
+    fingerprint: str = ""
+
+
+def save_state(folder: Path, progress: Progress, tensors: dict[str, Any]) -> None:
+    """Write progress and state dicts (of model, optimiser, scaler) atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{NAME}.tmp"
+    with partial.open("wb") as file:
+        torch.save({"progress": asdict(progress), **tensors}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, folder / NAME)
+
+
+def load_state(folder: Path, fingerprint: str) -> tuple[Progress, dict[str, Any]] | None:
+    """Read the state of a run, or None where it has none.
+
+    Raises:
+        RunError: damaged, or of another configuration.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        progress = Progress(**state.pop("progress"))
+    except Exception as error:  # torch and pickle raise many kinds for one cause: a damaged file
+        raise RunError(f"Resume state {path} is damaged: remove the run folder and start again.") from error
+    if progress.fingerprint != fingerprint:
+        raise RunError(
+            f"Resume state {path} is of another configuration: resume with the same flags as the run."
+        )
+    return progress, state

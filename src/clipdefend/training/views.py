@@ -1,0 +1,182 @@
+"""Samples as the objective wants them: views of images and captions, made in the loader's workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from clipdefend.augment.eda import Eda
+from clipdefend.canvas import Canvas, to_tensor
+from clipdefend.data.pairs import Pairs
+from clipdefend.draws import draw_seed, text_random
+from clipdefend.errors import DataError
+from clipdefend.objectives.base import Objective
+from clipdefend.training.plan import Item
+
+SUBSTITUTES = 64  # rows tried in place of a bad one before giving up
+
+
+class SubCaptionPair(Protocol):
+    """Factual and counterfactual sub-caption of a row."""
+
+    @property
+    def factual(self) -> str: ...
+    @property
+    def counterfactual(self) -> str: ...
+
+
+@dataclass
+class Sample:
+    """Views of one pair: images uint8 (3, h, w), tokens int32 (context length,); bad rows met on the way."""
+
+    subset: bool
+    images: dict[str, Tensor]
+    tokens: dict[str, Tensor]
+    bad: list[tuple[int, str]] = field(default_factory=list)
+
+
+@dataclass
+class Batch:
+    """Views of a step: images uint8 (n, 3, h, w), tokens int32 (n, context length)."""
+
+    images: dict[str, Tensor]
+    tokens: dict[str, Tensor]
+    bad: list[tuple[int, str]]
+    size: int
+
+
+@dataclass
+class Views(Dataset[Sample]):
+    """Samples of one epoch; every draw is a function of (seed, epoch, row).
+
+    A row whose image or caption cannot be used is replaced by the next usable one and reported, so that batches
+    keep their size on every process.
+
+    Args:
+        pairs: the training pairs.
+        canvas: geometry of the images.
+        tokenize: list of strings -> tokens (n, context length).
+        objective: says which views are needed.
+        seed: of augmentations.
+        epoch: counted from 0.
+        subcaptions: row -> sub-captions of this epoch.
+    """
+
+    pairs: Pairs
+    canvas: Canvas
+    tokenize: Callable[[list[str]], Tensor]
+    objective: Objective
+    seed: int
+    epoch: int = 0
+    subcaptions: Mapping[int, SubCaptionPair] = field(default_factory=dict)
+    eda: Eda = field(default_factory=Eda)
+
+    def __getitem__(self, item: Item) -> Sample:
+        bad: list[tuple[int, str]] = []
+        row = item.row
+        for _ in range(SUBSTITUTES):
+            try:
+                picture, caption = self._read(row)
+                break
+            except DataError as error:
+                bad.append((row, str(error)))
+                row = (row + 1) % len(self.pairs)
+        else:
+            raise DataError(f"{SUBSTITUTES} rows in a row from row {item.row} cannot be used: {bad[0][1]}")
+        if item.subset:
+            # The sub-captions are those of the row that was asked for; a substitute would not match them.
+            images, texts = self._subset(picture, caption, item.row)
+        else:
+            images, texts = self._main(picture, caption, row)
+        tokens = self.tokenize(list(texts.values())).to(torch.int32)
+        return Sample(item.subset, images, dict(zip(texts, tokens, strict=True)), bad)
+
+    def _read(self, row: int) -> tuple[Image.Image, str]:
+        caption = self.pairs.caption(row)
+        if not caption.strip():
+            raise DataError(f"Row {row} has an empty caption.")
+        return self.canvas.picture(self.pairs.image(row)), caption
+
+    def _main(self, picture: Image.Image, caption: str, row: int) -> tuple[dict[str, Tensor], dict[str, str]]:
+        images, texts = {}, {}
+        for view in self.objective.image_views:
+            images[view] = IMAGE_VIEWS[view](picture, draw_seed(self.seed, view, self.epoch, row))
+        for view in self.objective.text_views:
+            rng = text_random(self.seed, view, self.epoch, row)
+            texts[view] = self.eda(caption, rng) if view == "eda" else caption
+        return images, texts
+
+    def _subset(
+        self, picture: Image.Image, caption: str, row: int
+    ) -> tuple[dict[str, Tensor], dict[str, str]]:
+        made = self.subcaptions[row]
+        known = {"factual": made.factual, "counterfactual": made.counterfactual, "caption": caption}
+        return {"subset": to_tensor(picture)}, {
+            view: known[view] for view in self.objective.subset_text_views
+        }
+
+
+def clean(picture: Image.Image, seed: int) -> Tensor:
+    """The canvas as it is."""
+    return to_tensor(picture)
+
+
+def augmented(picture: Image.Image, seed: int) -> Tensor:
+    """AutoAugment with the ImageNet policy.
+
+    Reference: Cubuk et al. 2019; CleanCLIP, src/data.py.
+    Deviates: CleanCLIP augments the original image and then resizes it; here it is the canvas that is augmented,
+    which costs the same for any size of original.
+    """
+    from torchvision.transforms import AutoAugment
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return to_tensor(AutoAugment()(picture))
+
+
+def perturbed(picture: Image.Image, seed: int) -> Tensor:
+    """PAR's view: Gaussian noise of 0.2 with probability one half, and an erased rectangle likewise.
+
+    Reference: Perturb and Recover (arXiv:2412.00727): noise 0.2, p 0.5; erasing p 0.5, 0.5 to 1 % of the area.
+    """
+    from torchvision.transforms import RandomErasing
+
+    pixels = to_tensor(picture).float() / 255
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if torch.rand(()) < 0.5:
+            pixels = (pixels + 0.2 * torch.randn(pixels.shape)).clamp(0, 1)
+        pixels = RandomErasing(p=0.5, scale=(0.005, 0.01))(pixels)
+    levels: Tensor = (pixels * 255).round().to(torch.uint8)
+    return levels
+
+
+IMAGE_VIEWS: dict[str, Callable[[Image.Image, int], Tensor]] = {
+    "clean": clean,
+    "augmented": augmented,
+    "perturbed": perturbed,
+}
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack the samples' views."""
+    images: dict[str, list[Tensor]] = {}
+    tokens: dict[str, list[Tensor]] = {}
+    for sample in samples:
+        for view, pixels in sample.images.items():
+            images.setdefault(view, []).append(pixels)
+        for view, ids in sample.tokens.items():
+            tokens.setdefault(view, []).append(ids)
+    return Batch(
+        images={view: torch.stack(pixels) for view, pixels in images.items()},
+        tokens={view: torch.stack(ids) for view, ids in tokens.items()},
+        bad=[entry for sample in samples for entry in sample.bad],
+        size=sum(not sample.subset for sample in samples),
+    )
