@@ -54,8 +54,6 @@ class Run:
                 data = stream.read(MAX_MANIFEST_BYTES + 1)
         except OSError as error:
             raise RunError(f"Run {str(given)!r} cannot be read: {error.strerror}.") from None
-        except ValueError:
-            raise RunError(f"Run {str(given)!r} is no path. Give a run folder or its {MANIFEST}.") from None
         return cls(folder.resolve(), _parse(data, file), hashlib.sha256(data).hexdigest())
 
     @property

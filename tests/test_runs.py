@@ -1,0 +1,330 @@
+"""Finished runs: what their manifests hold, how they are found and how their parents are followed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from clipdefend.config import AugmentConfig, DefendConfig, FinetuneAttackConfig, PoisonConfig, RunConfig
+from clipdefend.errors import RunError
+from clipdefend.runs import (
+    MANIFEST,
+    SCHEMA,
+    Run,
+    RunDir,
+    find_augment,
+    find_run,
+    inherited_data,
+    newest_runs,
+    plain,
+    read_path,
+)
+
+
+def make(runs: Path, config: RunConfig, *parents: Run, label: str = "x", **details: Any) -> Run:
+    with RunDir.begin(runs, config, label) as run:
+        (run.path / "data.bin").write_bytes(b"abc")
+        return run.finish(parents=parents, details=details)
+
+
+def chain(runs: Path) -> tuple[Run, Run, Run]:
+    poison = make(runs, PoisonConfig(data="builtin"))
+    attack = make(runs, FinetuneAttackConfig(), poison)
+    return poison, attack, make(runs, DefendConfig(), attack)
+
+
+def rewrite(run: Run, **changes: Any) -> None:
+    document = {**run.manifest, **changes}
+    run.file.write_text(yaml.safe_dump({key: value for key, value in document.items() if value != "DROP"}))
+
+
+def test_the_manifest_holds_what_was_done(tmp_path: Path) -> None:
+    config = PoisonConfig(seed=3, data="pairs.csv")
+    with RunDir.begin(tmp_path / "runs", config, "Bad Net!") as run:
+        (run.path / "pairs.parquet").write_bytes(b"abc")
+        (run.path / "sub").mkdir()
+        (run.path / "sub" / "weights").write_bytes(b"")
+        (run.path / "state").mkdir()
+        (run.path / "state" / "optimizer").write_bytes(b"x")
+        finished = run.finish(
+            metrics={"ba@1": 0.5, "n_clean": 10},
+            warnings=["few pairs"],
+            details={"trigger": {"name": "badnet"}},
+            device="cuda:0",
+        )
+    assert finished.name == "001-poison-bad-net"
+    manifest = yaml.safe_load((finished.path / MANIFEST).read_text())
+    assert manifest == finished.manifest
+    assert manifest["schema"] == SCHEMA
+    assert (manifest["command"], manifest["seed"], manifest["device"]) == ("poison", 3, "cuda:0")
+    assert manifest["config"]["data"] == "pairs.csv"
+    assert manifest["metrics"] == {"ba@1": 0.5, "n_clean": 10}
+    assert manifest["warnings"] == ["few pairs"]
+    assert manifest["details"] == {"trigger": {"name": "badnet"}}
+    assert {"python", "torch", "open_clip", "accelerate", "clipdefend"} <= set(manifest["versions"])
+    assert manifest["start"] <= manifest["end"]
+    assert manifest["end"].endswith("+00:00")
+    assert manifest["seconds"] >= 0
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert manifest["outputs"] == [
+        {"path": "pairs.parquet", "bytes": 3, "sha256": abc},
+        {"path": "sub/weights", "bytes": 0, "sha256": empty},
+    ]
+    assert json.loads(json.dumps(manifest)) == manifest
+
+
+def test_a_folder_of_many_files_is_one_output(tmp_path: Path) -> None:
+    with RunDir.begin(tmp_path, PoisonConfig(), "x") as run:
+        images = run.path / "images"
+        images.mkdir()
+        for number in range(21):
+            (images / f"{number:02d}.png").write_bytes(b"p" * number)
+        finished = run.finish()
+    lines = "".join(
+        f"{number:02d}.png\0{hashlib.sha256(b'p' * number).hexdigest()}\n" for number in range(21)
+    )
+    assert finished.manifest["outputs"] == [
+        {"path": "images/", "files": 21, "bytes": 210, "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+    ]
+    assert finished.output("images") == finished.path / "images"
+    assert finished.output("images/03.png").read_bytes() == b"ppp"
+
+
+def test_plain_keeps_numbers_and_drops_what_json_lacks() -> None:
+    class Scalar:
+        def item(self) -> float:
+            return 0.25
+
+    class Count(int):
+        pass
+
+    given = {"a": float("nan"), "b": Scalar(), "c": (Count(2), True, None), 5: Path("x/y"), "d": "\udc80"}
+    assert plain(given) == {"a": None, "b": 0.25, "c": [2, True, None], "5": "x/y", "d": "\\udc80"}
+    assert type(plain(Count(2))) is int
+    with pytest.raises(TypeError, match="object has no place in a manifest"):
+        plain(object())
+
+
+@pytest.mark.parametrize("form", ["folder", "manifest", "name", "stdin"])
+def test_a_run_is_given_in_four_ways(form: str, tmp_path: Path) -> None:
+    run = make(tmp_path / "my runs", PoisonConfig())
+    given = {"folder": str(run.path), "manifest": str(run.file), "name": run.name, "stdin": "-"}[form]
+    stdin = io.StringIO(f"{run.file}\n")
+    assert find_run(tmp_path / "my runs", ("poison",), given, stdin=stdin).path == run.path
+
+
+def test_without_a_name_the_newest_of_a_fitting_kind_is_taken_and_said(tmp_path: Path) -> None:
+    first = make(tmp_path, PoisonConfig())
+    second = make(tmp_path, PoisonConfig())
+    make(tmp_path, AugmentConfig())
+    os.utime(first.file, (2e9, 2e9))
+    os.utime(second.file, (1e9, 1e9))
+    said: list[str] = []
+    assert find_run(tmp_path, ("poison",), None, say=said.append).path == first.path
+    assert len(said) == 1
+    assert str(first.path) in said[0]
+
+
+def test_equal_times_are_ordered_by_name(tmp_path: Path) -> None:
+    runs = [make(tmp_path, PoisonConfig()) for _ in range(3)]
+    for run in runs:
+        os.utime(run.file, (1e9, 1e9))
+    assert [run.name for run in newest_runs(tmp_path, ("poison",))] == [run.name for run in reversed(runs)]
+
+
+def test_damaged_and_unfinished_runs_are_passed_over_and_said(tmp_path: Path) -> None:
+    good = make(tmp_path, PoisonConfig())
+    bad = make(tmp_path, PoisonConfig())
+    bad.file.write_text("{")
+    (tmp_path / "a file").write_text("")
+    RunDir.begin(tmp_path, PoisonConfig(), "unfinished")
+    said: list[str] = []
+    assert find_run(tmp_path, ("poison",), None, say=said.append).path == good.path
+    assert said[0].startswith("Passed over: ")
+    assert bad.name in said[0]
+
+
+def test_parents_and_ancestors(tmp_path: Path) -> None:
+    poison, attack, defence = chain(tmp_path)
+    assert [parent.path for parent in defence.parents()] == [attack.path]
+    assert defence.ancestor("poison").path == poison.path
+    assert defence.ancestor("defend") is defence
+    assert defence.manifest["parents"][0]["path"] == f"../{attack.name}"
+    assert inherited_data(defence) == "builtin"
+    with pytest.raises(RunError, match=r"was made from no augment run\. Choose one that was\."):
+        defence.ancestor("augment")
+
+
+def test_a_folder_of_runs_can_be_moved_as_a_whole(tmp_path: Path) -> None:
+    poison, _, defence = chain(tmp_path / "runs")
+    (tmp_path / "runs").rename(tmp_path / "else where")
+    moved = Run.open(tmp_path / "else where" / defence.name)
+    assert moved.ancestor("poison").name == poison.name
+
+
+def test_a_changed_parent_is_refused(tmp_path: Path) -> None:
+    poison, attack, defence = chain(tmp_path)
+    rewrite(poison, seed=99)
+    with pytest.raises(RunError, match=f"{attack.name} was made from {poison.name}, which has changed since"):
+        defence.ancestor("poison")
+
+
+def test_a_vanished_parent_is_refused(tmp_path: Path) -> None:
+    _, attack, defence = chain(tmp_path)
+    attack.path.rename(tmp_path / "gone")
+    with pytest.raises(RunError, match=r"which is gone\. Put it back\."):
+        defence.parents()
+
+
+def test_a_vanished_parent_that_is_not_needed_is_no_matter(tmp_path: Path) -> None:
+    poison = make(tmp_path, PoisonConfig())
+    augment = make(tmp_path, AugmentConfig())
+    attack = make(tmp_path, FinetuneAttackConfig(), poison)
+    defence = make(tmp_path, DefendConfig(), augment, attack)
+    augment.path.rename(tmp_path / "gone")
+    assert defence.ancestor("poison").path == poison.path
+    with pytest.raises(RunError, match="which is gone"):
+        defence.ancestor("augment")
+
+
+def test_the_newest_augment_run_of_the_same_pairs(tmp_path: Path) -> None:
+    assert find_augment(tmp_path / "none", "p1") is None
+    old = make(tmp_path, AugmentConfig(), fingerprint="p1")
+    new = make(tmp_path, AugmentConfig(), fingerprint="p1")
+    make(tmp_path, AugmentConfig(), fingerprint="p2")
+    make(tmp_path, PoisonConfig(), fingerprint="p1")
+    os.utime(old.file, (1e9, 1e9))
+    found = find_augment(tmp_path, "p1")
+    assert found is not None
+    assert found.path == new.path
+    assert find_augment(tmp_path, "p3") is None
+
+
+def test_outputs_are_checked(tmp_path: Path) -> None:
+    run = make(tmp_path, PoisonConfig())
+    assert run.output("data.bin").read_bytes() == b"abc"
+    with pytest.raises(RunError, match=r"has no output 'model'; it has: data\.bin"):
+        run.output("model")
+    (run.path / "data.bin").write_bytes(b"abcd")
+    with pytest.raises(RunError, match="has changed since"):
+        run.output("data.bin")
+    (run.path / "data.bin").unlink()
+    with pytest.raises(RunError, match="has lost its output"):
+        run.output("data.bin")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "link"])
+def test_an_output_outside_the_run_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s")
+    run = make(tmp_path / "runs", PoisonConfig())
+    (run.path / "link").symlink_to(tmp_path / "secret")
+    rewrite(run, outputs=[{"path": name, "bytes": 1, "sha256": "0"}])
+    with pytest.raises(RunError, match="lies outside the run's folder"):
+        Run.open(run.path).output(name)
+
+
+BAD_MANIFESTS: list[tuple[str, bytes, str]] = [
+    ("no YAML", b"{", "is no valid YAML"),
+    ("binary", b"\x89PNG\r\n\x1a\n\xff", "is not UTF-8 text"),
+    ("empty", b"", "it has no schema version"),
+    ("a list", b"- 1", "it has no schema version"),
+    ("foreign", b"name: CI\non: push\n", "it has no schema version"),
+    ("of the future", b"schema: clipdefend/run/99", f"this version reads {SCHEMA!r}"),
+    ("without fields", f"schema: {SCHEMA}".encode(), "'command' is missing or no str"),
+    ("huge", b"#" * 2_000_001, "is larger than 2000 kB"),
+    ("a bomb", b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "uses a YAML alias"),
+    ("deep", b"a: " + b"[" * 5000, "is nested deeper than"),
+    ("code", b"!!python/object/apply:os.system ['true']", "is no valid YAML"),
+    ("repeated keys", b"schema: 1\nschema: 2\n", "key 'schema' stands twice"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "message"), BAD_MANIFESTS, ids=[case[0] for case in BAD_MANIFESTS]
+)
+def test_bad_manifests(kind: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_bytes(content)
+    with pytest.raises(RunError) as caught:
+        Run.open(tmp_path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"command": 5}, "'command' is missing or no str"),
+        ({"config": "DROP"}, "'config' is missing or no dict"),
+        ({"outputs": {}}, "'outputs' is missing or no list"),
+        ({"parents": ["x"]}, "an entry of 'parents' lacks path or sha256"),
+        ({"parents": [{"path": 1, "sha256": "0"}]}, "an entry of 'parents' lacks path or sha256"),
+        ({"outputs": [{"path": "x"}]}, "an entry of 'outputs' lacks path or sha256"),
+    ],
+)
+def test_damaged_fields(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    run = make(tmp_path, PoisonConfig())
+    rewrite(run, **changes)
+    with pytest.raises(RunError, match=message):
+        Run.open(run.path)
+
+
+def test_runs_that_cannot_be_read(tmp_path: Path) -> None:
+    def refusal(given: str, kinds: tuple[str, ...] = ("poison",)) -> str:
+        with pytest.raises(RunError) as caught:
+            find_run(tmp_path / "runs", kinds, given)
+        return str(caught.value)
+
+    run = make(tmp_path / "runs", PoisonConfig())
+    unfinished = RunDir.begin(tmp_path / "runs", PoisonConfig(), "x")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "file").write_text("")
+    assert "does not exist. Give a run folder or its manifest.yaml." in refusal("nowhere")
+    assert "is unfinished. Continue it with --resume" in refusal(str(unfinished.path))
+    assert "is no finished run: it has no manifest.yaml." in refusal(str(tmp_path / "other"))
+    assert "is no finished run" in refusal(str(tmp_path / "file"))
+    assert "does not exist" in refusal(str(tmp_path / "file" / "x"))
+    assert "File name too long" in refusal("x" * 5000)
+    kinds = ("defend", "finetune-attack")
+    assert "is of kind 'poison'; 'defend' or 'finetune-attack' is needed here." in refusal(run.name, kinds)
+
+
+def test_no_run_at_all(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(RunError, match="Make one with 'clipdefend poison', or give one by --from RUN"):
+            find_run(folder, ("poison",), None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty: the command before the pipe failed"),
+        ("\n \n", "is empty"),
+        ("a\nb\n", "is no path of a run; a command prints just that, without --json"),
+        ("x" * 5000, "is no path of a run"),
+    ],
+)
+def test_bad_standard_input(text: str, message: str) -> None:
+    with pytest.raises(RunError, match=message):
+        read_path(io.StringIO(text))
+
+
+def test_standard_input_of_bytes_that_are_no_text() -> None:
+    with pytest.raises(RunError, match="is empty"):
+        read_path(io.TextIOWrapper(io.BytesIO(b"\xff\xfe\xff"), encoding="utf-8"))
+
+
+def test_a_terminal_is_no_pipe() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    with pytest.raises(RunError, match="a terminal here"):
+        read_path(Terminal("x"))
