@@ -170,7 +170,16 @@ def test_an_interruption_with_a_state_can_be_resumed(tmp_path: Path) -> None:
         {"step": 1, "loss": None},
         {"step": 2},
     ]
-    assert not (run.path / UNFINISHED).exists()
+    assert sorted(path.name for path in run.path.iterdir()) == ["half", MANIFEST, "metrics.jsonl"]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_resume_state_goes_at_the_end_unless_it_is_kept(keep: bool, tmp_path: Path) -> None:
+    with RunDir.begin(tmp_path, training(keep_state=keep), "x") as run:
+        run.state.mkdir()
+        finished = run.finish()
+    assert run.state.exists() is keep
+    assert finished.manifest["outputs"] == []
 
 
 def test_a_resumed_run_that_fails_is_kept(tmp_path: Path) -> None:

@@ -90,12 +90,13 @@ class Console:
                 self._line(line, style=None)
             return
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=title, title_justify="left")
+        table = Table(title=Text(title), title_justify="left")
         for position, column in enumerate(columns):
-            table.add_column(column, justify="right" if position else "left")
+            table.add_column(Text(column), justify="right" if position else "left")
         for row in cells:
-            table.add_row(*row)
+            table.add_row(*(Text(cell) for cell in row))
         self._rich_console().print(table)
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import types
 import typing
@@ -10,6 +11,7 @@ from typing import Any, Literal, Union
 from clipdefend.errors import ConfigError
 from clipdefend.registry import nearest
 
+MAX_INT = 2**63 - 1
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
 _NULL = ("null", "~", "")
@@ -128,15 +130,15 @@ def _bool(value: object) -> bool:
 
 
 def _int(value: object) -> int:
+    number: float = _float(value)
     if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            pass
-    number = _float(value)
-    if not number.is_integer():
+        with contextlib.suppress(ValueError):  # "1e3" is a whole number too
+            number = int(value)
+    elif isinstance(value, int):
+        number = value
+    if number != int(number) or abs(number) > MAX_INT:
         raise _MisfitError
-    return value if isinstance(value, int) else int(number)
+    return int(number)
 
 
 def _float(value: object) -> float:

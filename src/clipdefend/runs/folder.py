@@ -108,6 +108,8 @@ class RunDir:
     ) -> Run:
         """Write the manifest, last and atomically, and return the finished run.
 
+        The resume state, of no more use, is removed then unless ``train.keep_state`` is set.
+
         Args:
             parents: the runs that this one was made from.
             metrics: flat name -> number; shares as fractions.
@@ -135,6 +137,8 @@ class RunDir:
         atomic_write(self.path / MANIFEST, dump_yaml(plain(manifest)))
         self._finished = True
         (self.path / UNFINISHED).unlink(missing_ok=True)
+        if not getattr(getattr(self.config, "train", None), "keep_state", False):
+            shutil.rmtree(self.state, ignore_errors=True)
         release(self.path / UNFINISHED)
         return Run.open(self.path)
 
