@@ -225,6 +225,17 @@ def test_processes_but_the_first_are_silent(cli: Any, monkeypatch: pytest.Monkey
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
+def test_what_libraries_print_does_not_reach_standard_output(cli: Any) -> None:
+    def chatty(config: RunConfig, context: Context) -> Run:
+        print("downloading")
+        return cli.make_run(config, context)
+
+    cli.replace("poison", chatty)
+    done = cli("poison")
+    assert done.out == "runs/001-poison-made/manifest.yaml\n"
+    assert "downloading" in done.err
+
+
 def test_the_command_line_is_handed_on(cli: Any) -> None:
     cli("poison", "--seed", "3")
     assert cli.calls[-1][1].cli_args == ["poison", "--seed", "3"]

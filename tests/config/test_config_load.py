@@ -82,6 +82,7 @@ def test_the_preset_follows_the_data() -> None:
     assert load_config(FinetuneAttackConfig).preset == "paper"
     assert load_config(FinetuneAttackConfig, inherited_data="builtin").model.name == "tiny"
     assert load_config(DefendConfig, flags={"data": "x.csv"}, inherited_data="builtin").preset == "paper"
+    assert load_config(DefendConfig, flags={"checkpoint": "x.pt"}, inherited_data="builtin").preset == "paper"
     assert load_config(EvaluateConfig, sets=["eval.data=builtin"]).preset == "quick"
     assert load_config(EvaluateConfig, inherited_data="builtin").eval.data == "builtin"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -55,7 +56,9 @@ def execute(request: Request, args: list[str]) -> int:
     _announce_preset(prepared)
     command = importlib.import_module(f"clipdefend.commands.{request.command.replace('-', '_')}")
     try:
-        run: Run = command.run(prepared.config, prepared.context)
+        # Standard output is the result's alone, whatever a library prints on the way.
+        with contextlib.redirect_stdout(sys.stderr):
+            run: Run = command.run(prepared.config, prepared.context)
     except GateFailed as failed:
         _print_result(Run.open(failed.manifest), invocation)
         raise

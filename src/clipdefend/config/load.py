@@ -99,6 +99,8 @@ def preset_difference(config: RunConfig) -> dict[str, Any]:
 
 
 def _preset_by_data(cls: type[C], given: Mapping[str, Any], inherited: str | None) -> str:
+    if given.get("checkpoint"):  # it stands in for an input run, so none is inherited from
+        inherited = None
     data = given.get(cls.data_key) or getattr(cls(), cls.data_key, None) or inherited
     return "quick" if data is not None and str(data).split(":")[0] == "builtin" else "paper"
 
