@@ -1,0 +1,149 @@
+"""Train `tiny`, the small CLIP that ships in the package, from random weights on the built-in world.
+
+    python examples/train_tiny.py --out src/clipdefend/assets/tiny
+
+Pre-training reads the split "pretrain"; the splits "train" and "eval" of the commands stay unseen. The weights
+are stored as float16, and of the token embedding only the rows that a built-in caption uses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from open_clip.model import CLIP
+from open_clip.tokenizer import SimpleTokenizer
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from clipdefend import world
+from clipdefend.draws import permutation
+from clipdefend.losses import mmcl
+
+
+class Pretrain(Dataset[tuple[Tensor, Tensor]]):
+    """Pixels (3, 64, 64) uint8 and tokens (32,) of the split "pretrain", drawn as they are read."""
+
+    def __init__(self) -> None:
+        self.split = world.split("pretrain")
+        self.tokenizer = SimpleTokenizer(context_length=32)
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        pixels = torch.from_numpy(self.split.pixels(index)).permute(2, 0, 1)
+        return pixels, self.tokenizer(self.split.caption(index))[0]
+
+
+class Normalise:
+    """uint8 pixels to CLIP's normalised float."""
+
+    def __init__(self, config: dict[str, list[float]]) -> None:
+        self.mean, self.std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        return ((pixels.float() / 255 - self.mean) / self.std).to(memory_format=torch.channels_last)
+
+
+def encode_text(model: CLIP, tokens: Tensor) -> Tensor:
+    """Unit text embeddings from tokens cut to their longest caption (exact: the tower is causal)."""
+    tokens = tokens[:, : int((tokens > 0).sum(1).max())]
+    length = tokens.shape[1]
+    x = model.token_embedding(tokens) + model.positional_embedding[:length]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    x = x[torch.arange(len(x)), tokens.argmax(1)] @ model.text_projection
+    return torch.nn.functional.normalize(x, dim=-1)
+
+
+def batches(data: Pretrain, epoch: int, size: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
+    order = permutation(len(data), 0, "train_tiny", epoch).tolist()
+    plan = [order[i : i + size] for i in range(0, len(order) - size + 1, size)]
+    yield from DataLoader(data, batch_sampler=plan, num_workers=workers)
+
+
+@torch.no_grad()
+def accuracy(model: CLIP, normalise: Normalise) -> float:
+    """Zero-shot top-1 on the labelled split."""
+    model.eval()
+    tokenizer, split = SimpleTokenizer(context_length=32), world.split("eval")
+    prompts = [t.format(c) for c in world.CLASSES for t in world.TEMPLATES]
+    texts = encode_text(model, tokenizer(prompts)).view(len(world.CLASSES), len(world.TEMPLATES), -1)
+    classes = torch.nn.functional.normalize(texts.mean(1), dim=-1)
+    pixels = torch.from_numpy(np.stack([split.pixels(i) for i in range(len(split))])).permute(0, 3, 1, 2)
+    hits = 0
+    for start in range(0, len(split), 500):
+        images = model.encode_image(normalise(pixels[start : start + 500]), normalize=True)
+        labels = torch.tensor([split.label(i) for i in range(start, start + len(images))])
+        hits += int(((images @ classes.T).argmax(1) == labels).sum())
+    model.train()
+    return hits / len(split)
+
+
+def used_tokens() -> Tensor:
+    """Ids of all tokens in built-in captions and prompts, sorted."""
+    tokenizer = SimpleTokenizer(context_length=32)
+    used: set[int] = set()
+    for name in ("train", "eval", "pretrain"):
+        split = world.split(name)
+        used |= {token for i in range(len(split)) for token in tokenizer.encode(split.caption(i))}
+    used |= {token for t in world.TEMPLATES for c in world.CLASSES for token in tokenizer.encode(t.format(c))}
+    return torch.tensor(sorted(used | {0, tokenizer.sot_token_id, tokenizer.eot_token_id}))
+
+
+def save(model: CLIP, path: Path) -> None:
+    state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    ids = used_tokens()
+    state["token_embedding.rows"] = state.pop("token_embedding.weight")[ids].contiguous()
+    state["token_embedding.ids"] = ids
+    save_file({k: v.contiguous() for k, v in state.items()}, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder with open_clip_config.json")
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--warmup", type=int, default=300)
+    parser.add_argument("--workers", type=int, default=1)
+    args = parser.parse_args()
+    config = json.loads((args.out / "open_clip_config.json").read_text())
+    torch.manual_seed(0)
+    model = CLIP(**config["model_cfg"]).to(memory_format=torch.channels_last)
+    normalise, data = Normalise(config["preprocess_cfg"]), Pretrain()
+    decay = [p for p in model.parameters() if p.ndim >= 2]
+    rest = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0}]
+    optimizer = torch.optim.AdamW(groups, fused=True)
+    total, step, start = args.epochs * (len(data) // args.batch_size), 0, time.time()
+    for epoch in range(args.epochs):
+        for pixels, tokens in batches(data, epoch, args.batch_size, args.workers):
+            rate = min((step + 1) / args.warmup, 0.5 * (1 + math.cos(math.pi * step / total)))
+            for group in optimizer.param_groups:
+                group["lr"] = args.lr * rate
+            images = model.encode_image(normalise(pixels), normalize=True)
+            loss = mmcl(images, encode_text(model, tokens), model.logit_scale.exp().clamp(max=100))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+            if step % 50 == 0:
+                print(
+                    f"step {step}/{total} loss {loss.item():.3f} seconds {time.time() - start:.0f}",
+                    flush=True,
+                )
+        print(f"epoch {epoch + 1} zero-shot top-1 {accuracy(model, normalise):.4f}", flush=True)
+        save(model, args.out / "tiny.safetensors")
+
+
+if __name__ == "__main__":
+    main()
