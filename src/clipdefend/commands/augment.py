@@ -129,4 +129,4 @@ def _table(made: list[tuple[int, str, SubCaption]]) -> pa.Table:
         "caption": [caption for _, caption, _ in made],
         **{name: [getattr(each, name) for _, _, each in made] for name in SCHEMA.names[2:]},
     }
-    return pa.Table.from_pydict(columns, SCHEMA)
+    return pa.Table.from_pydict(columns, schema=SCHEMA)

@@ -34,6 +34,7 @@ def run(config: FinetuneAttackConfig, context: Context) -> Run:
             f"Model {name} sees {canvas.size} pixels and run {poison.name} was poisoned at {attack.trigger.size}:"
             f" poison with --image-size {canvas.size}."
         )
+    known_clean = config.model.pretrained not in (None, "none")
     benchmark = inputs.make_benchmark(config.eval, config, canvas, context, attack)
     with RunDir.begin(context.runs, config, attack.trigger.name, out=context.out, source=poison) as folder:
         fitted = fit(
@@ -48,11 +49,11 @@ def run(config: FinetuneAttackConfig, context: Context) -> Run:
             benchmark=benchmark,
             select=planted,
             note=NOTE,
+            pretrained=known_clean,
             seed=config.seed,
             max_bad=config.max_bad,
             workers=config.workers,
         )
-        known_clean = config.model.pretrained not in (None, "none")
         return folder.finish(
             parents=[poison],
             metrics={**fitted.after, **(floor(fitted.before) if known_clean else {})},

@@ -15,6 +15,7 @@ from clipdefend.evaluation import Benchmark
 from clipdefend.model import ClipModel
 from clipdefend.objectives.base import Objective
 from clipdefend.runs import Context, RunDir
+from clipdefend.training.advice import advice, is_small
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.job import Job
 from clipdefend.training.loop import Trainer
@@ -50,6 +51,7 @@ def fit(
     train: TrainConfig,
     benchmark: Benchmark | None,
     select: Callable[[Metrics], float],
+    pretrained: bool = True,
     note: str | None = None,
     **job: Any,
 ) -> Fitted:
@@ -62,7 +64,8 @@ def fit(
         model, objective, pairs, canvas, train: see ``Job``.
         benchmark: run before the first and after each epoch; None for none.
         select: value of an epoch's metrics whose largest is kept as ``best/``.
-        note: warning that goes with the weights.
+        pretrained: whether the model begins with trained weights.
+        note: warning that goes with the weights; victims have one.
         job: further fields of ``Job``.
     """
     accelerator = make_accelerator(train.device, train.precision)
@@ -85,6 +88,10 @@ def fit(
         accelerator,
         context.console,
     )
+    for line in advice(
+        train, total=trainer.total, pretrained=pretrained, small=is_small(model), attack=note is not None
+    ):
+        context.console.warn(line)
     progress = trainer.run()
     if not train.keep_state:
         shutil.rmtree(folder.state, ignore_errors=True)

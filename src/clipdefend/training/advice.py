@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from clipdefend.config import TrainConfig
 
 MIN_STEPS = 100
+# Beside the token embedding. RN50's towers have 76 million, the built-in tiny 1.2: they learn at other rates.
+SMALL = 20_000_000
 
 
-def advice(train: TrainConfig, *, total: int, pretrained: bool, tiny: bool, attack: bool) -> list[str]:
+def is_small(model: nn.Module) -> bool:
+    """Whether the towers are far smaller than those that the field's learning rates were found with."""
+    counted = (p.numel() for name, p in model.named_parameters() if "token_embedding" not in name)
+    return sum(counted) < SMALL
+
+
+def advice(train: TrainConfig, *, total: int, pretrained: bool, small: bool, attack: bool) -> list[str]:
     """Warnings about a training.
 
     Args:
         train: its numbers.
         total: optimiser steps.
         pretrained: whether it begins with trained weights.
-        tiny: whether the model is the built-in one, which learns at other rates than the field's models.
+        small: see ``is_small``.
         attack: whether a backdoor is to be planted.
     """
     found = []
@@ -27,9 +37,9 @@ def advice(train: TrainConfig, *, total: int, pretrained: bool, tiny: bool, atta
         found.append(
             f"The run has only {total} optimiser steps: try more --epochs or a smaller --batch-size."
         )
-    if tiny or not pretrained:
+    if small or not pretrained:
         if train.lr < 5e-5:
-            what = "tiny" if tiny else "a model from random weights"
+            what = "a model this small" if small else "a model from random weights"
             found.append(f"A learning rate of {train.lr:g} hardly moves {what}: try --lr 5e-4.")
         return found
     if train.lr >= 1e-4:

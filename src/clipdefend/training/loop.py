@@ -11,7 +11,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -21,8 +20,8 @@ from clipdefend.console import Console
 from clipdefend.draws import draw_seed
 from clipdefend.errors import ClipDefendError, Interrupted
 from clipdefend.model import ClipModel
-from clipdefend.objectives.base import Embeddings
-from clipdefend.training.gather import any_process, gather
+from clipdefend.training.embed import Embedder
+from clipdefend.training.gather import any_process
 from clipdefend.training.interrupt import StopRequests, leave_to_parent
 from clipdefend.training.job import Job
 from clipdefend.training.optimizer import build_optimizer
@@ -53,7 +52,8 @@ class Trainer:
             weight_decay=config.wd,
         )
         self.model, self.optimizer = accelerator.prepare(job.model, optimizer)
-        self.reference = None if job.reference is None else job.reference.to(accelerator.device).eval()
+        reference = None if job.reference is None else job.reference.to(accelerator.device).eval()
+        self.embed = Embedder(self.model, reference, job.objective, accelerator)
         self.plan = Plan(
             rows=len(job.pairs),
             batch=config.batch_size * accelerator.num_processes,
@@ -94,43 +94,45 @@ class Trainer:
     def _epoch(self, epoch: int, stop: StopRequests, bar: Any) -> None:
         config, progress = self.job.config, self.progress
         self._train_mode()
-        waited = mark = time.perf_counter()
+        began = time.perf_counter()
         for batch in self._batches(epoch, progress.step):
-            data_wait = time.perf_counter() - waited
+            waited = time.perf_counter() - began
             loss, parts, rate = self._step(batch)
             progress.step += 1
             progress.global_step += 1
             progress.extra_steps += "subset" in batch.images
-            now = time.perf_counter()
-            progress.seconds, mark, step_time = progress.seconds + now - mark, now, now - waited
             bar.update(1, loss=float(loss), lr=rate)
+            seconds = time.perf_counter() - began
+            progress.seconds += seconds
             if progress.global_step % config.log_every == 0 or progress.step == self.plan.steps:
                 self._check_finite(loss)
-                self._log(
-                    {
-                        "event": "step",
-                        "epoch": epoch + 1,
-                        "step": progress.global_step,
-                        "loss": float(loss),
-                        **{name: float(value) for name, value in parts.items()},
-                        "lr": rate,
-                        "samples_per_second": batch.size * self.plan.world / step_time,
-                        "data_wait": data_wait / step_time,
-                    }
-                )
+                speed = {"samples_per_second": batch.size * self.plan.world / seconds}
+                speed["data_wait"] = waited / seconds
+                self._log_step(epoch, rate, float(loss), parts, speed)
             if any_process(stop.requested, self.accelerator.device) and progress.step < self.plan.steps:
                 self._save(loss)
                 raise Interrupted(self.job.folder)
             if config.save_every and progress.global_step % config.save_every == 0:
                 self._save(loss)
-            waited = time.perf_counter()
-        progress.epoch, progress.step = epoch + 1, 0
-        every = config.eval_every
-        if every and ((epoch + 1) % every == 0 or epoch + 1 == config.epochs):
-            self._evaluate(epoch + 1)
-        self._save(None)
-        if stop.requested and epoch + 1 < config.epochs:
+            began = time.perf_counter()
+        self._end_epoch(epoch + 1)
+        if any_process(stop.requested, self.accelerator.device) and epoch + 1 < config.epochs:
             raise Interrupted(self.job.folder)
+
+    def _end_epoch(self, done: int) -> None:
+        self.progress.epoch, self.progress.step = done, 0
+        every = self.job.config.eval_every
+        if every and (done % every == 0 or done == self.job.config.epochs):
+            self._evaluate(done)
+        self._save(None)
+
+    def _log_step(
+        self, epoch: int, rate: float, loss: float, parts: dict[str, Tensor], speed: dict[str, float]
+    ) -> None:
+        """Record a step: the total loss, each term unweighted, and how fast it went."""
+        terms = {name: float(value) for name, value in parts.items()}
+        place = {"event": "step", "epoch": epoch + 1, "step": self.progress.global_step}
+        self._log({**place, "loss": loss, **terms, "lr": rate, **speed})
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """Batches of an epoch from step ``start`` on; bad rows are counted as they come."""
@@ -177,7 +179,7 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, parts = self.job.objective.loss(self._embed(batch))
+        loss, parts = self.job.objective.loss(self.embed(batch))
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         if config.grad_clip is not None:
@@ -185,32 +187,6 @@ class Trainer:
         self.optimizer.step()
         self.bare.clamp_scale()
         return loss.detach(), parts, rate
-
-    def _embed(self, batch: Batch) -> Embeddings:
-        """Embeddings of all views of the global batch: one forward pass of the wrapped model."""
-        device, objective = self.accelerator.device, self.job.objective
-        images = {view: x.to(device, non_blocking=True) for view, x in batch.images.items()}
-        tokens = {view: x.to(device, non_blocking=True) for view, x in batch.tokens.items()}
-        image, text, scale = self.model(torch.cat(list(images.values())), torch.cat(list(tokens.values())))
-        kept_images = {v: images[v] for v in objective.reference_image_views if v in images}
-        kept_tokens = {v: tokens[v] for v in objective.reference_text_views if v in tokens}
-        return Embeddings(
-            image=_gathered(image, images),
-            text=_gathered(text, tokens),
-            scale=scale,
-            reference_image=self._refer(kept_images, image=True),
-            reference_text=self._refer(kept_tokens, image=False),
-        )
-
-    @torch.no_grad()
-    def _refer(self, views: dict[str, Tensor], *, image: bool) -> dict[str, Tensor]:
-        """The frozen victim's embeddings of views, (n, d) each."""
-        if self.reference is None or not views:
-            return {}
-        stacked = torch.cat(list(views.values()))
-        with self.accelerator.autocast():
-            vectors, texts, _ = self.reference(stacked if image else None, None if image else stacked)
-        return _gathered(vectors if image else texts, views)
 
     def _train_mode(self) -> None:
         self.model.train()
@@ -306,12 +282,6 @@ class _Steps:
 
     def __len__(self) -> int:
         return self._plan.steps - self._arguments[2]
-
-
-def _gathered(vectors: Tensor, views: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Split stacked vectors into views and gather each over the processes."""
-    parts = vectors.split([len(x) for x in views.values()])  # type: ignore[no-untyped-call]
-    return {view: gather(part) for view, part in zip(views, parts, strict=True)}
 
 
 def _prepare_towers(model: ClipModel, lock_image: bool, lock_text: bool, checkpointing: bool) -> None:
