@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,8 @@ def _string(node: ast.expr, path: Path) -> str:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         text = node.value
     elif isinstance(node, ast.Lambda) and len(node.args.args) == 1:
-        text = _fold(node.body, node.args.args[0].arg)
+        with contextlib.suppress(RecursionError):  # nested too deep to be of a known form
+            text = _fold(node.body, node.args.args[0].arg)
     if text is None:
         raise DataError(
             f"File {str(path)!r}, line {node.lineno}: only texts, and lambdas that put their argument into a"

@@ -103,15 +103,14 @@ def resolve_target(classes: Sequence[str], target: str | int) -> int:
                 f" ({', '.join(map(str, places[:20]))}): give the index of the one that is meant."
             )
         if not (target.isascii() and target.isdigit() and len(target) < 10):
+            hint = nearest(wanted, list(dict.fromkeys(map(plain_name, classes))))
             raise DataError(
-                f"Target {target!r} is none of the {len(classes)} classes."
-                f"{nearest(wanted, _distinct(classes))} Give a class name or an index from 0 to {len(classes) - 1}."
+                f"Target {target!r} is none of the {len(classes)} classes.{hint}"
+                f" Give a class name or an index from 0 to {len(classes) - 1}."
             )
         target = int(target)
     if not 0 <= target < len(classes):
-        raise DataError(
-            f"Target {target} is no class: there are {len(classes)}, with indices 0 to {len(classes) - 1}."
-        )
+        raise DataError(f"Target {target} is no class: give a name or an index from 0 to {len(classes) - 1}.")
     return target
 
 
@@ -125,10 +124,6 @@ def same_number(given: Sequence[str], own: Sequence[str], spec: str) -> list[str
 def plain_name(name: str) -> str:
     """Name for comparisons: lower case, single blanks, none of them ``_``."""
     return " ".join(name.replace("_", " ").casefold().split())
-
-
-def _distinct(classes: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(plain_name(name) for name in classes))
 
 
 def _parse(path: Path, what: str) -> ClassFile:

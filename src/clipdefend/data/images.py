@@ -89,16 +89,18 @@ def read_regular(path: str | Path, limit: int) -> bytes:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except (OSError, ValueError) as error:
         raise ImageError(_os_reason(error)) from error
-    with os.fdopen(handle, "rb") as file:
+    try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise ImageError("is not a regular file")
         if status.st_size > limit:
             raise ImageError(f"has {status.st_size:,} bytes, more than the {limit:,} allowed")
-        try:
+        with os.fdopen(handle, "rb", closefd=False) as file:
             return file.read(limit)
-        except OSError as error:
-            raise ImageError(_os_reason(error)) from error
+    except OSError as error:
+        raise ImageError(_os_reason(error)) from error
+    finally:
+        os.close(handle)
 
 
 def _os_reason(error: Exception) -> str:

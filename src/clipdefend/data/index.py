@@ -104,9 +104,12 @@ class Index:
                 self._map.madvise(mmap.MADV_RANDOM)
             arrow = pa.py_buffer(self._map).slice(0, self.meta.arrow_bytes)
             self._reader = pa.ipc.open_file(pa.BufferReader(arrow))
-            if self._reader.num_record_batches != -(-self.meta.rows // BATCH_ROWS):
+            full, rest = divmod(self.meta.rows - 1, BATCH_ROWS)
+            if (
+                self._reader.num_record_batches != full + 1
+                or self._reader.get_batch(full).num_rows != rest + 1
+            ):
                 raise ValueError("it has not the rows that it promises")
-            self._reader.get_batch(self._reader.num_record_batches - 1)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(
                 f"Index {self.path} cannot be used: {error}. Delete it and start again."

@@ -67,6 +67,10 @@ class Pairs(ABC):
     def image_ref(self, row: int) -> str:
         """The image as the source names it: a path, "00000.tar/000000012.jpg", "builtin:train/12"."""
 
+    def image_refs(self, start: int, stop: int) -> list[str]:
+        """``image_ref`` of rows ``start`` to ``stop``."""
+        return [self.image_ref(row) for row in range(start, stop)]
+
     def captions(self, rows: Sequence[int] | None = None) -> list[str]:
         """Captions of some rows in their order, or of all (see ``iter_captions`` for many)."""
         if rows is not None:
@@ -117,9 +121,13 @@ class IndexedPairs(Pairs):
     def _captions(self, start: int, stop: int) -> list[str]:
         return self.index.texts(_CAPTION, start, stop)
 
+    def image_refs(self, start: int, stop: int) -> list[str]:
+        return super().image_refs(start, stop) if self.packed else self.index.texts(_IMAGE, start, stop)
+
     def image_ref(self, row: int) -> str:
         path = str(self.index.value(_IMAGE, row))
-        if not self.packed or (path and self.index.meta.blob):
+        packed = self.packed and self.index.value(_SIZE, row) >= 0
+        if not packed or (path and self.index.meta.blob):
             return path
         source = os.path.basename(self._source(row))
         return f"{source}/{path or row}"

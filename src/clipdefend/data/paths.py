@@ -127,16 +127,15 @@ class ImageFolders:
         if not ref or "\0" in ref or len(ref) > MAX_PATH_BYTES:
             raise ImageError("the row names no usable image path")
         roots = [root for root in (self.image_root, self.folder) if root]
-        inside = False
+        outside = False
         for root in roots:
             path = os.path.realpath(os.path.join(root, ref))  # an absolute ref replaces the root
             if not any(path.startswith(allowed.rstrip(os.sep) + os.sep) for allowed in roots):
-                continue
-            if os.path.exists(path):
+                outside = True
+            elif os.path.exists(path):
                 return path
-            inside = True
-        if inside:
-            raise ImageError(
-                f"file not found under {roots[0]}; if the images lie elsewhere pass --image-root FOLDER"
-            )
-        raise ImageError(f"the path leads outside {roots[0]}; if that is meant pass --image-root FOLDER")
+        if outside:
+            raise ImageError(f"the path leads outside {roots[0]}; if that is meant pass --image-root FOLDER")
+        raise ImageError(
+            f"file not found under {roots[0]}; if the images lie elsewhere pass --image-root FOLDER"
+        )

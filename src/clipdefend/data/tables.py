@@ -36,10 +36,11 @@ _IMAGE_ROWS_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Header:
-    """Columns of a CSV file and what separates them."""
+    """Columns of a CSV file, what separates them, and whether anything follows them."""
 
     delimiter: str
     names: list[str]
+    rows_follow: bool
 
 
 def read_header(
@@ -64,20 +65,28 @@ def read_header(
                 f"--csv-separator {delimiter!r} is not one ASCII character: give one such as ',' or '\\t'."
             )
     best: tuple[int, int] = (-1, -1)
-    header = Header(",", [])
+    header = Header(",", [], False)
     for candidate in [delimiter] if delimiter is not None else DELIMITERS:
         try:
-            names = next(csv.reader(io.StringIO(head, newline=""), delimiter=candidate), [])
+            lines = csv.reader(io.StringIO(head, newline=""), delimiter=candidate)
+            names = next(lines, [])
         except csv.Error:
             continue
         found = sum(find_column(names, given, candidates) is not None for given, candidates in wanted)
         if (found, len(names)) > best:
-            best, header = (found, len(names)), Header(candidate, names)
+            best, header = (found, len(names)), Header(candidate, names, _goes_on(lines))
     if not header.names:
         raise DataError(f"Table {str(path)!r} is empty: it needs a line of column names and rows.")
     if len(header.names) > _MAX_COLUMNS:
         raise DataError(f"Table {str(path)!r} has {len(header.names):,} columns, more than {_MAX_COLUMNS:,}.")
     return header
+
+
+def _goes_on(lines: Iterator[list[str]]) -> bool:
+    try:
+        return next((True for line in lines if line), False)
+    except csv.Error:
+        return True  # more follows, whatever it is
 
 
 def _head(path: Path) -> str:
@@ -98,6 +107,8 @@ def csv_rows(path: Path, header: Header, columns: Sequence[int], skip: Skip) -> 
     Raises:
         DataError: the file cannot be parsed, as with a quote that is never closed.
     """
+    if not header.rows_follow:
+        return
     names = [str(place) for place in range(len(header.names))]
 
     def bad_row(row: Any) -> str:
