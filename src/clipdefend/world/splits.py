@@ -100,18 +100,28 @@ class Split:
             cached: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
             if cached.shape == shape and cached.dtype == np.uint8:
                 return cached
-        except (OSError, ValueError):
+        except (OSError, ValueError, EOFError):
             pass  # absent or damaged: drawn anew
         pixels = self.draw_all()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-                np.save(file, pixels)
-            os.replace(file.name, path)
+            _write(path, pixels)
+            written: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
         except OSError:
             return pixels  # a cache that cannot be written costs time, not results
-        written: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
         return written
+
+
+def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write an array in one move, so that no reader sees a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, pixels)
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
 
 
 def open_split(name: str) -> Split:
