@@ -49,6 +49,13 @@ def test_bilevel_and_animation() -> None:
     assert decode_image(animated).getpixel((0, 0)) == (255, 0, 0)
 
 
+def test_stereo_photos_of_phones() -> None:
+    data = encode(plain(), "MPO", save_all=True, append_images=[plain((0, 0, 0))])
+    assert Image.open(io.BytesIO(data)).format == "MPO"
+    red, green, _ = decode_image(data).getpixel((0, 0))
+    assert red > 190 > 50 > green
+
+
 def test_16_bit_grey_is_scaled_not_clipped() -> None:
     values = np.array([[0, 257, 32768, 65535]], np.uint16)  # 32768 * 255 / 65535 = 127.50 -> 128
     data = encode(Image.fromarray(values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -308,6 +309,19 @@ def test_damaged_parquet_pages(pair_folder: MakeFolder, cache: Path) -> None:
     with pytest.raises(DataError, match="damaged"):
         open_pairs(str(path), cache=cache)
     assert not list(cache.glob("*.arrow"))
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path, cache: Path) -> None:
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(DataError, match="pipe or a device"):
+        open_pairs(str(tmp_path / "a.csv"), cache=cache)
+
+
+def test_parquet_with_repeated_images_as_a_dictionary(pair_folder: MakeFolder, cache: Path) -> None:
+    images = pa.array([numbered(3), numbered(4), numbered(3)]).dictionary_encode()
+    path = write_parquet(pair_folder(1) / "a.parquet", {"jpg": images, "caption": pa.array(["a", "b", "c"])})
+    pairs = open_pairs(str(path), cache=cache)
+    assert [number_of(pairs.image(row)) for row in range(3)] == [3, 4, 3]
 
 
 @pytest.mark.parametrize("name", ["a.xlsx", "a.tar.gz", "a", "a.webp"])

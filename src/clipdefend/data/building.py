@@ -26,11 +26,14 @@ _STALE_SECONDS = 86_400
 class IndexWriter:
     """Collects rows and writes them in full batches; memory stays at one batch."""
 
-    def __init__(self, file: IO[bytes], blob_path: Path, schema: pa.Schema) -> None:
+    def __init__(
+        self, file: IO[bytes], blob_path: Path, schema: pa.Schema, progress: Callable[[int], None] | None
+    ) -> None:
         self._file = file
         self._blob_path = blob_path
         self._blob: IO[bytes] | None = None
         self._schema = schema
+        self._progress = progress
         self._writer = pa.ipc.new_file(file, schema)
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
@@ -81,6 +84,8 @@ class IndexWriter:
         self.rows += rows
         self._pending = table.slice(rows).to_batches()
         self._pending_rows -= rows
+        if self._progress is not None:
+            self._progress(self.rows)
 
     def _hash_text(self, column: pa.Array) -> None:
         _, offsets, data = column.buffers()
@@ -113,6 +118,7 @@ def open_index(
     options: Sequence[str | None],
     schema: pa.Schema,
     build: Callable[[IndexWriter], str],
+    progress: Callable[[int], None] | None = None,
 ) -> Index:
     """Index of some sources: the one in ``cache`` where it is still true, else a new one.
 
@@ -127,6 +133,7 @@ def open_index(
         options: what else changes the rows, such as the chosen columns.
         schema: PATHS or BYTES.
         build: writes the rows and returns a line about what was recognised.
+        progress: told the number of rows so far, now and then, while the index is built.
 
     Raises:
         DataError: no usable row, sources that change while they are read, or a cache that cannot be written.
@@ -142,7 +149,7 @@ def open_index(
     if index is None:
         try:
             _drop_stale(cache)
-            index = _build(path, name, stamps, schema, build)
+            index = _build(path, name, stamps, schema, build, progress)
         except OSError as error:
             raise _unwritable(cache, name, error) from error
     return index
@@ -168,12 +175,20 @@ def _cached(path: Path, stamps: list[Stamp]) -> Index | None:
 
 
 def _build(
-    path: Path, name: str, stamps: list[Stamp], schema: pa.Schema, build: Callable[[IndexWriter], str]
+    path: Path,
+    name: str,
+    stamps: list[Stamp],
+    schema: pa.Schema,
+    build: Callable[[IndexWriter], str],
+    progress: Callable[[int], None] | None,
 ) -> Index:
     draft = path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     blob_draft = draft.with_suffix(".bin.tmp")
     try:
-        with open(draft, "xb") as file, contextlib.closing(IndexWriter(file, blob_draft, schema)) as writer:
+        with (
+            open(draft, "xb") as file,
+            contextlib.closing(IndexWriter(file, blob_draft, schema, progress)) as writer,
+        ):
             recognised = build(writer)
             fingerprint = writer.finish()
             meta = _meta(writer, name, recognised, fingerprint, stamps, file.tell())

@@ -43,6 +43,9 @@ class Source:
 def discover(spec: str) -> Source:
     """Raises DataError when nothing is there, or nothing that holds pairs."""
     normal, files = expand(spec)
+    odd = next((path for path in files if not (path.is_file() or path.is_dir())), None)
+    if odd is not None:
+        raise DataError(f"Data source {str(odd)!r} is a pipe or a device: give a file or a folder.")
     if not any(path.is_dir() for path in files):
         return Source(normal, _format(spec, files), files)
     if len(files) > 1:

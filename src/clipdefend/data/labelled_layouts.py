@@ -28,7 +28,7 @@ def open_files(spec: str, names: Sequence[str] | None, split: str | None) -> Lab
         raise DataError(f"Labelled images {spec!r} name {len(found)} places: give one folder.")
     place = found[0]
     if not place.is_dir():
-        if place.suffix.lower() not in (".csv", ".tsv"):
+        if place.suffix.lower() not in (".csv", ".tsv") or not place.is_file():
             raise DataError(
                 f"Labelled images {spec!r} are not a folder: give a folder with a subfolder per class, with"
                 " labels.csv or with CLIP_benchmark's shards, 'torchvision:NAME' or 'builtin'."

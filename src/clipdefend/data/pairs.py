@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -214,6 +214,7 @@ def open_pairs(
     delimiter: str | None = None,
     image_root: Path | None = None,
     cache: Path,
+    progress: Callable[[int], None] | None = None,
 ) -> Pairs:
     """Open image-caption pairs; the first time, an index of the source is built in ``cache``.
 
@@ -225,6 +226,7 @@ def open_pairs(
         image_root: folder that image paths may point into besides the table's own; relative paths are looked
             for there first.
         cache: folder for indexes.
+        progress: told the number of rows so far, now and then, while an index is built.
 
     Raises:
         DataError: nothing there, not recognised, no usable row, or none of the first images to be found.
@@ -234,9 +236,14 @@ def open_pairs(
     source = discover(spec)
     columns = sources.Columns(image_key, caption_key, delimiter)
     schema, write = source.format.schema, source.format.write
-    options = (source.format.name, image_key, caption_key, delimiter)
     index = open_index(
-        cache, spec, source.files, options, schema, lambda writer: write(writer, source.files, columns)
+        cache,
+        spec,
+        source.files,
+        (source.format.name, image_key, caption_key, delimiter),
+        schema,
+        lambda writer: write(writer, source.files, columns),
+        progress,
     )
     folders = {base: ImageFolders.of(base, image_root) for base in set(source.bases)}
     pairs = IndexedPairs(

@@ -91,6 +91,8 @@ def write_parquet(writer: IndexWriter, files: Sequence[Path], columns: Columns) 
                 empty = [-1] * len(packed)
                 writer.add(usable_paths(packed), captions, source, empty, empty)
             else:
+                if pa.types.is_dictionary(packed.type):
+                    packed = packed.dictionary_decode()
                 content = pc.struct_field(packed, "bytes") if kind == "struct" else packed
                 has_path = kind == "struct" and packed.type.get_field_index("path") >= 0
                 paths = pc.struct_field(packed, "path") if has_path else pa.nulls(len(packed), pa.string())
