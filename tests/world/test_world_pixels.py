@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import pickle
 from collections import Counter
@@ -57,7 +58,7 @@ def test_the_bytes_are_the_same_on_every_machine(name: str, expected: str) -> No
 
 def test_the_splits_share_no_scene() -> None:
     spans = sorted((layout.first, layout.first + layout.size) for layout in LAYOUTS.values())
-    assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
     pictures = {name: {draw(*world.split(name)._compose(i)).tobytes() for i in range(60)} for name in LAYOUTS}
     assert all(len(each) == 60 for each in pictures.values())
     assert len(set.union(*pictures.values())) == 60 * len(LAYOUTS)
@@ -194,5 +195,5 @@ def test_scenes_outside_a_split_and_unknown_splits_are_refused() -> None:
     for index in (-1, SMALL):
         with pytest.raises(IndexError, match=f"Scene {index} "):
             split.caption(index)
-    with pytest.raises(DataError, match="'test'.*train, eval, pretrain"):
+    with pytest.raises(DataError, match=r"'test'.*train, eval, pretrain"):
         world.split("test")

@@ -1,0 +1,28 @@
+"""A small CLIP with random weights, for every test that needs a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clipdefend.checkpoint import build_model
+from clipdefend.model import ClipModel
+from small_clip import SMALL, small_architecture
+
+
+@pytest.fixture
+def small_model() -> ClipModel:
+    """Random weights, in evaluation mode."""
+    model = build_model(small_architecture(), seed=1)
+    model.eval()
+    return model
+
+
+@pytest.fixture(scope="session")
+def small_json(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small model as a configuration file for ``--model``."""
+    path = tmp_path_factory.mktemp("model") / "small.json"
+    path.write_text(json.dumps(SMALL))
+    return path
