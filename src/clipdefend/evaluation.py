@@ -119,7 +119,7 @@ class Benchmark:
                 f"The trigger was made for {self.trigger.size} pixels and the model sees {self.canvas.size}:"
                 f" poison with --image-size {self.canvas.size}."
             )
-        self.bad = BadRows(self.max_bad)
+        self.bad = self.images.bad_rows(self.max_bad)
 
     @torch.no_grad()
     def __call__(self, model: ClipModel, report: Report | None = None) -> dict[str, float]:

@@ -19,7 +19,7 @@ from clipdefend.config import AugmentConfig
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import permutation, text_random
 from clipdefend.errors import DataError
-from clipdefend.runs import Context, Run, RunDir, find_run, newest_runs
+from clipdefend.runs import Context, Run, newest_runs
 
 BATCH = 2048
 EXAMPLES = 10
@@ -36,9 +36,7 @@ def run(config: AugmentConfig, context: Context) -> Run:
     """Make an augment run."""
     parent, pairs = _pairs(config, context)
     captioner = make_captioner(config.subcaptions)
-    with RunDir.begin(
-        context.runs, config, config.subcaptions.source, out=context.out, source=parent
-    ) as folder:
+    with context.begin(config, config.subcaptions.source, source=parent) as folder:
         counts, examples, without = _write(config, context, pairs, captioner, folder.path / TABLE)
         context.console.table("Sub-captions", ["caption", "factual", "counterfactual", "operation"], examples)
         made = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
@@ -72,7 +70,7 @@ def _pairs(config: AugmentConfig, context: Context) -> tuple[Run | None, Pairs]:
     if config.data is not None and context.source is None:
         return None, inputs.open_data(config.data, config.columns, context)
     if context.source is not None:
-        parent = find_run(context.runs, config.sources, context.source, say=context.console.info)
+        parent = context.input(config)
         return parent, inputs.recorded_pairs(parent, context)
     newest = next(newest_runs(context.runs, config.sources), None)
     if newest is not None:

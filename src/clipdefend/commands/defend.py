@@ -12,14 +12,15 @@ from clipdefend.data.pairs import Pairs
 from clipdefend.errors import ConfigError
 from clipdefend.model import ClipModel
 from clipdefend.objectives.base import build_objective
-from clipdefend.runs import Context, Run, RunDir, find_run
+from clipdefend.runs import Context, Run
+from clipdefend.training.job import Job
 
 
 def run(config: DefendConfig, context: Context) -> Run:
     """Make a cleaned model."""
     objective = build_objective(config.method, config.terms)
     victim = _victim(config, context)
-    poison = inputs.find_attack(victim) if victim else None
+    poison = victim.find_ancestor("poison") if victim else None
     attack = inputs.AttackRecord.of(poison) if poison else None
     model = _model(config, victim)
     pairs = _pairs(config, poison, context)
@@ -31,24 +32,24 @@ def run(config: DefendConfig, context: Context) -> Run:
         source, augment = open_subcaptions(config, pairs, context)
         parents += [augment] if augment else []
     label = f"{config.method}-{attack.trigger.name}" if attack else config.method
-    with RunDir.begin(context.runs, config, label, out=context.out, source=victim) as folder:
-        fitted = fit(
-            folder,
-            context,
+    with context.begin(config, label, source=victim) as folder:
+        job = Job(
+            folder=folder.path,
             title=f"Defend {config.method}",
             model=model,
             objective=objective,
             pairs=pairs,
             canvas=canvas,
-            train=config.train,
-            benchmark=benchmark,
-            select=cleaned,
+            config=config.train,
+            evaluate=benchmark,
+            select=cleaned if benchmark else None,
             seed=config.seed,
             max_bad=config.max_bad,
             workers=config.workers,
             subcaptions=source,
             schedule=config.fc_schedule,
         )
+        fitted = fit(job, context)
         if attack and fitted.after:
             context.console.info(
                 "best/ was chosen with the trigger in hand, as a defender cannot; model/ holds the last epoch."
@@ -76,7 +77,7 @@ def _victim(config: DefendConfig, context: Context) -> Run | None:
     """The run whose model is cleaned; none where a checkpoint is given alone."""
     if config.checkpoint is not None and context.source is None:
         return None
-    return find_run(context.runs, config.sources, context.source, say=context.console.info)
+    return context.input(config)
 
 
 def _model(config: DefendConfig, victim: Run | None) -> ClipModel:

@@ -11,7 +11,7 @@ from clipdefend.config import EvaluateConfig
 from clipdefend.errors import ConfigError, GateFailed
 from clipdefend.evaluation import Benchmark
 from clipdefend.model import ClipModel
-from clipdefend.runs import Context, Run, RunDir, find_run
+from clipdefend.runs import Context, Run, find_run
 from clipdefend.training.devices import make_accelerator
 
 
@@ -35,7 +35,7 @@ def run(config: EvaluateConfig, context: Context) -> Run:
         raise ConfigError("There is nothing to evaluate on: give --eval-data.")
     device = make_accelerator(config.device).device
     label = source.name.split("-", 1)[-1] if source else "checkpoint"
-    with RunDir.begin(context.runs, config, label, out=context.out, source=source) as folder:
+    with context.begin(config, label, source=source) as folder:
         metrics = _measure(benchmark, model.to(device), context, "Evaluate")
         floors = _floor(config, context, source, benchmark, device)
         finished = folder.finish(
@@ -115,7 +115,7 @@ def _percent(share: float) -> str:
 def _source(config: EvaluateConfig, context: Context) -> Run | None:
     if config.checkpoint is not None and context.source is None:
         return None
-    return find_run(context.runs, config.sources, context.source, say=context.console.info)
+    return context.input(config)
 
 
 def _poison(config: EvaluateConfig, context: Context, source: Run | None) -> Run | None:
@@ -123,7 +123,7 @@ def _poison(config: EvaluateConfig, context: Context, source: Run | None) -> Run
         return find_run(context.runs, ("poison", "finetune-attack", "defend"), config.attack_from).ancestor(
             "poison"
         )
-    return inputs.find_attack(source) if source else None
+    return source.find_ancestor("poison") if source else None
 
 
 def _model(config: EvaluateConfig, source: Run | None) -> ClipModel:

@@ -10,7 +10,8 @@ from clipdefend.commands.fitting import fit, floor
 from clipdefend.config import FinetuneAttackConfig
 from clipdefend.errors import ConfigError
 from clipdefend.objectives.base import build_objective
-from clipdefend.runs import Context, Run, RunDir, find_run
+from clipdefend.runs import Context, Run
+from clipdefend.training.job import Job
 
 NOTE = (
     "BACKDOORED ON PURPOSE by clipdefend, for research on defences. Do not use this model: images with the"
@@ -20,7 +21,7 @@ NOTE = (
 
 def run(config: FinetuneAttackConfig, context: Context) -> Run:
     """Make a victim."""
-    poison = find_run(context.runs, config.sources, context.source, say=context.console.info)
+    poison = context.input(config)
     objective = build_objective(config.method, config.terms)
     if objective.has_subset:
         raise ConfigError("Victims are trained without sub-captions: use --method ft, ssl, cleanclip or par.")
@@ -36,24 +37,23 @@ def run(config: FinetuneAttackConfig, context: Context) -> Run:
         )
     known_clean = config.model.pretrained not in (None, "none")
     benchmark = inputs.make_benchmark(config.eval, config, canvas, context, attack)
-    with RunDir.begin(context.runs, config, attack.trigger.name, out=context.out, source=poison) as folder:
-        fitted = fit(
-            folder,
-            context,
+    with context.begin(config, attack.trigger.name, source=poison) as folder:
+        job = Job(
+            folder=folder.path,
             title=f"Attack {attack.trigger.name}",
             model=model,
             objective=objective,
             pairs=pairs,
             canvas=canvas,
-            train=config.train,
-            benchmark=benchmark,
-            select=planted,
+            config=config.train,
+            evaluate=benchmark,
+            select=planted if benchmark else None,
             note=NOTE,
-            pretrained=known_clean,
             seed=config.seed,
             max_bad=config.max_bad,
             workers=config.workers,
         )
+        fitted = fit(job, context, pretrained=known_clean)
         return folder.finish(
             parents=[poison],
             metrics={**fitted.after, **(floor(fitted.before) if known_clean else {})},

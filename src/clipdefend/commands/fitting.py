@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import copy
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clipdefend.canvas import Canvas
-from clipdefend.config import TrainConfig
-from clipdefend.data.pairs import Pairs
-from clipdefend.evaluation import Benchmark
-from clipdefend.model import ClipModel
-from clipdefend.objectives.base import Objective
-from clipdefend.runs import Context, RunDir
+from clipdefend.runs import Context
 from clipdefend.training.advice import advice, is_small
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.job import Job
@@ -39,66 +32,29 @@ class Fitted:
     device: str
 
 
-def fit(
-    folder: RunDir,
-    context: Context,
-    *,
-    title: str,
-    model: ClipModel,
-    objective: Objective,
-    pairs: Pairs,
-    canvas: Canvas,
-    train: TrainConfig,
-    benchmark: Benchmark | None,
-    select: Callable[[Metrics], float],
-    pretrained: bool = True,
-    note: str | None = None,
-    **job: Any,
-) -> Fitted:
-    """Train a model into a run folder.
+def fit(job: Job, context: Context, *, pretrained: bool = True) -> Fitted:
+    """Carry out a training job and clean up behind it.
 
     Args:
-        folder: of the run.
+        job: without its reference, which is a copy of the model as it begins.
         context: of the command.
-        title: of the progress bar.
-        model, objective, pairs, canvas, train: see ``Job``.
-        benchmark: run before the first and after each epoch; None for none.
-        select: value of an epoch's metrics whose largest is kept as ``best/``.
         pretrained: whether the model begins with trained weights.
-        note: warning that goes with the weights; victims have one.
-        job: further fields of ``Job``.
     """
+    train = job.config
     accelerator = make_accelerator(train.device, train.precision)
-    reference = copy.deepcopy(model).requires_grad_(False) if objective.needs_reference else None
-    trainer = Trainer(
-        Job(
-            title=title,
-            model=model,
-            reference=reference,
-            objective=objective,
-            pairs=pairs,
-            canvas=canvas,
-            config=train,
-            folder=folder.path,
-            evaluate=benchmark,
-            select=select if benchmark is not None else None,
-            note=note,
-            **job,
-        ),
-        accelerator,
-        context.console,
-    )
+    if job.objective.needs_reference:
+        job.reference = copy.deepcopy(job.model).requires_grad_(False)
+    trainer = Trainer(job, accelerator, context.console)
+    attack = job.note is not None
     for line in advice(
-        train, total=trainer.total, pretrained=pretrained, small=is_small(model), attack=note is not None
+        train, total=trainer.total, pretrained=pretrained, small=is_small(job.model), attack=attack
     ):
         context.console.warn(line)
     progress = trainer.run()
-    if not train.keep_state:
-        shutil.rmtree(folder.state, ignore_errors=True)
     details = {
-        "fingerprint": pairs.fingerprint,
-        "objective": str(objective),
-        "terms": objective.to_dict(),
+        "fingerprint": job.pairs.fingerprint,
+        "objective": str(job.objective),
+        "terms": job.objective.to_dict(),
         "steps": progress.global_step,
         "subcaption_steps": progress.extra_steps,
         "training_seconds": round(progress.seconds, 3),

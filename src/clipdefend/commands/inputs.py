@@ -92,16 +92,6 @@ class AttackRecord:
             raise RunError(f"Run {poison.name} records no trigger: its manifest lacks {error}.") from error
 
 
-def find_attack(run: Run) -> Run | None:
-    """The poison run that a run goes back to, or None."""
-    try:
-        return run.ancestor("poison")
-    except RunError as error:
-        if "was made from no poison run" in str(error):
-            return None
-        raise
-
-
 def model_of(run: Run, name: str = "model") -> ClipModel:
     """The model that a run wrote."""
     return load_model(str(run.output(name)), None)

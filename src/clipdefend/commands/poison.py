@@ -13,7 +13,7 @@ from clipdefend.data.classes import load_templates, resolve_target
 from clipdefend.data.pairs import Pairs
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.poisoning import Poisoned, Recipe, poison
-from clipdefend.runs import Context, Run, RunDir
+from clipdefend.runs import Context, Run
 
 # CleanCLIP's users saw no backdoor with 59 poisoned pairs of 118,000 (its issue 2).
 FEW = 100
@@ -33,7 +33,7 @@ def run(config: PoisonConfig, context: Context) -> Run:
             f"Only {recipe.count} pairs are poisoned: fewer than {FEW} have been known to plant no backdoor."
             " Try --count 300 or more."
         )
-    with RunDir.begin(context.runs, config, name, out=context.out) as folder:
+    with context.begin(config, name) as folder:
         total = recipe.count + trigger.attack.cross_count(recipe.count)
         with context.console.progress("Poison", total=total) as bar:
             bad = pairs.bad_rows(config.max_bad)

@@ -118,10 +118,17 @@ class Run:
         Raises:
             RunError: there is none, or it or a run on the way to it has vanished or changed.
         """
+        found = self.find_ancestor(command)
+        if found is None:
+            raise RunError(f"Run {self.name} was made from no {command} run. Choose one that was.")
+        return found
+
+    def find_ancestor(self, command: str) -> Run | None:
+        """As ``ancestor``, but None where there is none."""
         found = self._search(command)
-        if isinstance(found, Run):
-            return found
-        raise found or RunError(f"Run {self.name} was made from no {command} run. Choose one that was.")
+        if isinstance(found, RunError):
+            raise found
+        return found
 
     def _search(self, command: str) -> Run | RunError | None:
         if self.command == command:
