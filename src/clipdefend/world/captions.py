@@ -17,8 +17,13 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (244, 244, 240),
     "grey": (132, 136, 140),
 }
-SIZES: dict[str, int] = {"tiny": 15, "small": 20, "large": 34, "huge": 44}
-MEDIUM = 27
+SIZES: dict[str, int] = {
+    "tiny": 18,
+    "small": 22,
+    "medium": 28,
+    "large": 34,
+    "huge": 40,
+}  # "medium" is never said
 TEXTURES: tuple[str, ...] = ("plain", "striped", "spotted", "checkered")  # "plain" is never said
 
 COUNTS: tuple[str, ...] = ("two", "three")

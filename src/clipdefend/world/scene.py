@@ -53,7 +53,8 @@ class Thing:
     pixels: int
     colour: str
     texture: str
-    size_word: str
+    size: str
+    say_size: bool
     say_colour: bool
     say_texture: bool
     flipped: bool
@@ -64,7 +65,7 @@ class Thing:
 
     def phrase(self, count: str = "") -> str:
         """Adjectives and noun without an article, such as "tiny red striped fish"."""
-        adjectives = [self.size_word] if self.size_word else []
+        adjectives = [self.size] if self.say_size else []
         adjectives += [self.colour] if self.say_colour else []
         adjectives += [self.texture] if self.say_texture else []
         noun = words.plural(self.noun) if count else self.noun
@@ -85,19 +86,19 @@ class Scene:
 
 def _thing(dice: Dice, label: int | None, scale: int) -> Thing:
     colours, sizes = list(words.COLOURS), list(words.SIZES)
-    size_word = sizes[dice.below(len(sizes))] if dice.percent(35) else ""
-    base = words.SIZES.get(size_word, words.MEDIUM)
+    size = sizes[dice.below(len(sizes))]
     texture = words.TEXTURES[dice.below(len(words.TEXTURES))] if dice.percent(50) else "plain"
     drawn = dice.below(len(CLASSES))
-    pixels = base * scale // 100 + dice.below(3) - 1
+    pixels = words.SIZES[size] * scale // 100 + dice.below(3) - 1
     return Thing(
         label=drawn if label is None else label,
         pixels=min(max(pixels, 11), SIZE - 4),
         colour=colours[dice.below(len(colours))],
         texture=texture,
-        size_word=size_word,
-        say_colour=dice.percent(45),
-        say_texture=texture != "plain" and dice.percent(60),
+        size=size,
+        say_size=size != "medium" and dice.percent(40),
+        say_colour=dice.percent(40),
+        say_texture=texture != "plain" and dice.percent(50),
         flipped=dice.percent(50),
     )
 
