@@ -30,20 +30,23 @@ OUT = HERE.parent / "src" / "clipdefend" / "assets" / "lexicons"
 SIZE, WRITTEN = 3000, 1000
 BANDS = ("common", "medium", "rare")
 # WordNet's lexicographer files in the order of their numbers, which Debian's package leaves out.
-LEXNAMES = """adj.all adj.pert adv.all noun.Tops noun.act noun.animal noun.artifact noun.attribute noun.body
-noun.cognition noun.communication noun.event noun.feeling noun.food noun.group noun.location noun.motive noun.object
-noun.person noun.phenomenon noun.plant noun.possession noun.process noun.quantity noun.relation noun.shape noun.state
-noun.substance noun.time verb.body verb.change verb.cognition verb.communication verb.competition verb.consumption
-verb.contact verb.creation verb.emotion verb.motion verb.perception verb.possession verb.social verb.stative
-verb.weather adj.ppl""".split()
+LEXNAMES = (
+    "adj.all", "adj.pert", "adv.all", "noun.Tops", "noun.act", "noun.animal", "noun.artifact",
+    "noun.attribute", "noun.body", "noun.cognition", "noun.communication", "noun.event", "noun.feeling",
+    "noun.food", "noun.group", "noun.location", "noun.motive", "noun.object", "noun.person",
+    "noun.phenomenon", "noun.plant", "noun.possession", "noun.process", "noun.quantity", "noun.relation",
+    "noun.shape", "noun.state", "noun.substance", "noun.time", "verb.body", "verb.change", "verb.cognition",
+    "verb.communication", "verb.competition", "verb.consumption", "verb.contact", "verb.creation",
+    "verb.emotion", "verb.motion", "verb.perception", "verb.possession", "verb.social", "verb.stative",
+    "verb.weather", "adj.ppl",
+)  # fmt: skip
 # Terms of each kind, by lexicographer file: (common, medium, rare).
 NOUN_QUOTAS = {
-    "noun.artifact": (190, 470, 420), "noun.animal": (20, 100, 60), "noun.object": (28, 62, 18),
-    "noun.person": (90, 100, 0), "noun.plant": (10, 48, 22), "noun.food": (12, 50, 40), "noun.body": (30, 18, 0),
-    "noun.shape": (7, 14, 6), "noun.phenomenon": (5, 8, 3), "noun.location": (8, 6, 0), "noun.communication": (10, 25, 0),
-    "noun.group": (6, 10, 0), "noun.event": (2, 6, 0),
+    "noun.artifact": (175, 620, 400), "noun.animal": (20, 120, 60), "noun.object": (24, 70, 16),
+    "noun.person": (85, 130, 0), "noun.plant": (10, 56, 20), "noun.food": (12, 60, 36), "noun.body": (26, 22, 0),
+    "noun.shape": (4, 14, 4), "noun.phenomenon": (3, 6, 2),
 }  # fmt: skip
-ADJECTIVE_QUOTAS = {"adj": (430, 900, 670)}
+ADJECTIVE_QUOTAS = {"adj": (430, 1150, 420)}
 VERB_QUOTAS = {
     "verb.contact": (75, 260, 210), "verb.motion": (50, 140, 90), "verb.change": (55, 200, 130),
     "verb.creation": (25, 80, 60), "verb.perception": (20, 40, 14), "verb.consumption": (12, 24, 20),
@@ -51,10 +54,16 @@ VERB_QUOTAS = {
     "verb.social": (45, 95, 0), "verb.communication": (30, 75, 0), "verb.stative": (8, 20, 0),
     "verb.emotion": (8, 25, 0), "verb.weather": (1, 2, 0),
 }  # fmt: skip
+PARTICLES = frozenset(
+    ["up", "down", "off", "out", "over", "away", "back", "apart", "around", "aside", "together"]
+)
+NUMERAL = re.compile(r"\b(?:ordinal|cardinal|more than|coming next|quantif|number)\b")
 UNFIT_USAGE = ("slur", "disparage", "obscen", "vulgar", "slang", "ethnic", "trademark", "archaism")
+UNFIT_NAME = re.compile(r"f[u]ck|sh[i]t|p[i]ss|bugg[e]r|whor[e]|bitc[h]|sl[u]t\b")
 UNFIT_GLOSS = re.compile(
     r"offensive|derogat|vulgar|slur\b|sexual|genital|obscen|disparag|prostitut|prejudic|excret|\bdrug|narcotic|"
     r"ethnic|nazi|slave|racial|intercourse|penis|vagina|\banus|corpse|tortur|suicid|murder|execution|insult|"
+    r"\bblack person|negro|racist|homosexual|prostitute|insane|mental|breast|semen|copulat|masturbat|nude\b|naked|"
     r"feces|urin|defecat|lewd|erotic|contracept|archaic|obsolete|dialect|trade name|genus|family of",
     re.IGNORECASE,
 )
@@ -96,10 +105,9 @@ def synonym_table(wordnet: Any) -> str:
 
 def fits(name: str, lemma: Any, synset: Any, unfit: frozenset[str]) -> bool:
     """Whether a lemma is a plain lower-case term of one or two words and nothing to be ashamed of."""
-    parts = re.split("[_-]", name)
     if not re.fullmatch("[a-z]+(?:[_-][a-z]+)?", name) or not 3 <= len(name) <= 18 or lemma.name() != name:
         return False
-    if name.replace("_", " ") in unfit or any(part in unfit for part in parts):
+    if name.replace("_", " ") in unfit or UNFIT_NAME.search(name):
         return False
     if any(other[0].isupper() for other in synset.lemma_names()) or synset.instance_hypernyms():
         return False
@@ -126,27 +134,37 @@ def is_noun(wordnet: Any, lemma: Any, synset: Any, known: frozenset[str], mass: 
 
 
 def is_adjective(wordnet: Any, lemma: Any, synset: Any, known: frozenset[str], mass: frozenset[str]) -> bool:
-    """Whether an adjective can stand before a noun; rare ones must be close to a common one."""
-    name = lemma.name()
-    if lemma.syntactic_marker() or "_" in name or any(p.name()[0].isupper() for p in lemma.pertainyms()):
+    """Whether an adjective describes and can stand before a noun; rare ones must be close to a common one."""
+    name, count = lemma.name(), lemma.count()
+    if (
+        lemma.syntactic_marker()
+        or "_" in name
+        or synset.lexname() == "adj.pert"
+        or NUMERAL.search(synset.definition())
+    ):
         return False
-    if lemma.count():
+    if count >= 8:
         return True
-    if len(name) > 10 or re.match("non|anti|semi|un|in|im", name) or synset.lexname() != "adj.all":
+    if re.match("non|anti|semi|un|in|im|il|ir|dis|mis|self-", name):
         return False
-    return any(other.count() for similar in synset.similar_tos() for other in similar.lemmas())
+    if count or synset.pos() != "s":
+        return count > 0
+    return len(name) <= 8 and any(
+        other.count() > 2 for near in synset.similar_tos() for other in near.lemmas()
+    )
 
 
 def is_verb(wordnet: Any, lemma: Any, synset: Any, known: frozenset[str], mass: frozenset[str]) -> bool:
     """Whether a verb takes an object; rare ones must be kinds of a common one."""
     name = lemma.name()
-    if not {8, 9, 10, 11} & set(lemma.frame_ids()) or "-" in name:
+    _, _, second = name.partition("_")
+    if not {8, 9, 11} & set(lemma.frame_ids()) or "-" in name or (second and second not in PARTICLES):
         return False
     if lemma.count():
         return True
-    if len(name) > 9 or "_" in name or re.search("i[sz]e$|ify$|ate$|^(?:re|de|dis|mis|un|over|out)", name):
+    if len(name) > 8 or second or re.search("i[sz]e$|ify$|ate$|^(?:re|de|dis|mis|un|over|out)", name):
         return False
-    return any(other.count() for above in synset.hypernyms() for other in above.lemmas())
+    return any(other.count() > 2 for above in synset.hypernyms() for other in above.lemmas())
 
 
 KINDS = {

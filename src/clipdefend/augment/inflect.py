@@ -38,6 +38,14 @@ def is_plural_only(noun: str) -> bool:
 
 
 @functools.lru_cache(maxsize=1 << 15)
+def is_mass(noun: str) -> bool:
+    """Whether a noun is uncountable: "snow", "blue cheese", but neither "traffic light" nor "snow globe"."""
+    first, _, last = noun.rpartition(" ")
+    mass = words("mass nouns")
+    return noun in mass or (last in mass and not (first and last in words("mass alone")))
+
+
+@functools.lru_cache(maxsize=1 << 15)
 def plural(noun: str) -> str:
     """Plural of a noun in the singular; of a compound, with its head in the plural."""
     head, of, rest = noun.partition(" of ")

@@ -49,8 +49,8 @@ class Triple(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """A caption, its triples (the main one first) and its noun phrases (the key word first)."""
+    """A caption, its triples, the main one first, and its key word; None when it has no noun."""
 
     caption: str
     triples: tuple[Triple, ...]
-    phrases: tuple[Phrase, ...]
+    key: Phrase | None

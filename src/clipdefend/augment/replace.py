@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from clipdefend.augment.grammar import pairs, words
-from clipdefend.augment.inflect import is_plural_only, plural, stems, verb_form
+from clipdefend.augment.inflect import is_mass, is_plural_only, plural, stems, verb_form
 from clipdefend.augment.lexicon import Lexicon
 from clipdefend.augment.parsed import Number, Relation
 
@@ -27,8 +27,7 @@ class Replacer:
     def __init__(self, lexicon: Lexicon) -> None:
         self._synonyms = lexicon.synonyms
         nouns = [term.term for term in lexicon.nouns]
-        mass = words("mass nouns")
-        self._mass = [noun for noun in nouns if noun.rpartition(" ")[2] in mass]
+        self._mass = [noun for noun in nouns if is_mass(noun)]
         self._plural_only = [noun for noun in nouns if is_plural_only(noun)]
         special = {*self._mass, *self._plural_only}
         self._count = [noun for noun in nouns if noun not in special]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
 from typing import Any
 
 from clipdefend.augment.grammar import irregular_verbs, words
-from clipdefend.augment.inflect import verb_base, verb_form
+from clipdefend.augment.inflect import is_mass, verb_base, verb_form
 from clipdefend.augment.parsed import Number, Parsed, Phrase, Relation, RelationForm, Triple
 from clipdefend.augment.tree import PRONOUN, Token, Tree
 
@@ -23,6 +22,14 @@ _LEAD = re.compile(
 )
 _ONE_CAN_SEE = re.compile(r"\s*(?:one|you|we) can see (.*?)(?: here)?\s*$", re.IGNORECASE)
 _WORD = re.compile(r"[a-z][a-z'\u2019-]*(?:[ /-][a-z0-9'\u2019-]+)*")
+_NOT_ADJECTIVES, _NOT_NOUNS, _VAGUE = words("not adjectives"), words("not nouns"), words("vague nouns")
+_ONE, _SEVERAL, _PLURAL_ONLY = (
+    words("singular determiners"),
+    words("plural determiners"),
+    words("plural only"),
+)
+_KNOWN_VERBS = frozenset(irregular_verbs())
+MOST = 8  # triples kept of a caption
 _MODIFIERS = frozenset(("amod", "compound", "nmod"))
 Graph = dict[str, Any]
 
@@ -63,10 +70,16 @@ def read_scene(caption: str, doc: Any, parse: Callable[[Tree], Graph]) -> Parsed
     tree = Tree(doc)
     graph = parse(tree)
     roots = [tree.tokens[entity["span_bounds"][1] - 1] for entity in graph["entities"]]
-    phrases = [None if root.lemma_ == PRONOUN else read_phrase(tree, root) for root in roots]
+    phrases: dict[int, Phrase | None] = {}
+
+    def phrase(i: int) -> Phrase | None:
+        if i not in phrases:
+            phrases[i] = None if roots[i].lemma_ == PRONOUN else read_phrase(tree, roots[i])
+        return phrases[i]
+
     found: dict[tuple[str, str, str], tuple[tuple[int, int], Triple]] = {}
     for edge in graph["relations"]:
-        subject, thing = phrases[edge["subject"]], phrases[edge["object"]]
+        subject, thing = phrase(edge["subject"]), phrase(edge["object"])
         if subject is None or thing is None or subject.noun == thing.noun:
             continue
         start, end = roots[edge["subject"]], roots[edge["object"]]
@@ -75,25 +88,21 @@ def read_scene(caption: str, doc: Any, parse: Callable[[Tree], Graph]) -> Parsed
             key = (subject.noun, relation.text, thing.noun)
             rank = (_weakness(subject, relation, thing), start.i + end.i)
             found.setdefault(key, (rank, Triple(subject, relation, thing)))
-    triples = tuple(triple for _, triple in sorted(found.values(), key=lambda pair: pair[0]))
-    usable = [
-        (root.dep_ not in ("ROOT", "nsubj", "attr"), i)
-        for i, root in enumerate(roots)
-        if phrases[i] is not None
-    ]
-    ordered = tuple(phrase for _, i in sorted(usable) if (phrase := phrases[i]) is not None)
-    return Parsed(caption, triples, ordered)
+    triples = tuple(triple for _, triple in sorted(found.values(), key=lambda pair: pair[0])[:MOST])
+    order = sorted(range(len(roots)), key=lambda i: (roots[i].dep_ not in ("ROOT", "nsubj", "attr"), i))
+    main = triples[0].subject if triples else next((p for i in order if (p := phrase(i)) is not None), None)
+    tree.clear()
+    return Parsed(caption, triples, main)
 
 
 def _weakness(subject: Phrase, relation: Relation, thing: Phrase) -> int:
     """How far a triple is from being the main one: verbs first, "of" and vague places last."""
-    vague = words("vague nouns")
     rank = {"preposition": 2, "past": 1, "participle": 1}.get(relation.form, 0)
     if relation.text == "of":
         rank = 4
     elif relation.text in ("is", "are", "with"):
         rank = 3
-    if thing.noun in vague or subject.noun in vague:
+    if thing.noun in _VAGUE or subject.noun in _VAGUE:
         rank += 4
     return rank
 
@@ -108,7 +117,9 @@ def read_phrase(tree: Tree, root: Token) -> Phrase | None:
         if child.i >= root.i or child.i in tree.dropped:
             continue
         dep = child.dep_
-        if dep in ("det", "nummod", "predet") or (dep == "poss" and child.tag_ == "PRP$"):
+        if dep == "nummod" and "a" in determiners:
+            parts.append(child.text)  # "a four engine airplane"
+        elif dep in ("det", "nummod", "predet") or (dep == "poss" and child.tag_ == "PRP$"):
             determiners.append(_glue(tree, child))
         elif dep == "poss":
             possessor = True
@@ -118,19 +129,19 @@ def read_phrase(tree: Tree, root: Token) -> Phrase | None:
                 continue
             for word in (child, *(c for c in child.children if c.dep_ == "conj" and c.i < root.i)):
                 text = _glue(tree, word)
-                if text in words("not adjectives"):
+                if text in _NOT_ADJECTIVES:
                     determiners.append(text)
                 elif _WORD.fullmatch(text):
                     adjectives[text] = None
     noun = " ".join((*parts, _glue(tree, root)))
-    if not _WORD.fullmatch(noun) or root.text in words("not nouns"):
+    if not _WORD.fullmatch(noun) or root.text in _NOT_NOUNS:
         return None
     if possessor:
         determiners = ["the"]
     determiner = " ".join(dict.fromkeys(determiners))
     if determiner in ("a", "an", "another and"):
         determiner = "a"
-    return Phrase(determiner, tuple(adjectives), noun, _number(root, determiners))
+    return Phrase(determiner, tuple(adjectives), noun, _number(root, noun, determiners))
 
 
 def _compound(tree: Tree, token: Token) -> list[str]:
@@ -150,19 +161,14 @@ def _glue(tree: Tree, token: Token) -> str:
     return token.text if start == end else "".join(t.text for t in tokens[start : end + 1])
 
 
-def _number(root: Token, determiners: list[str]) -> Number:
-    if any(word in words("singular determiners") for word in determiners):
+def _number(root: Token, noun: str, determiners: list[str]) -> Number:
+    if any(word in _ONE for word in determiners):
         return "singular"
-    if any(word in words("plural determiners") for word in determiners) or root.tag_ in ("NNS", "NNPS"):
+    if any(word in _SEVERAL for word in determiners) or root.tag_ in ("NNS", "NNPS"):
         return "plural"
-    if root.text in words("plural only"):
+    if root.text in _PLURAL_ONLY:
         return "plural"
-    return "mass" if root.text in words("mass nouns") else "singular"
-
-
-@functools.lru_cache(maxsize=1)
-def _known_verbs() -> frozenset[str]:
-    return frozenset(irregular_verbs())
+    return "mass" if is_mass(noun) else "singular"
 
 
 def read_relation(subject: Token, thing: Token, number: Number) -> Relation | None:
@@ -221,11 +227,11 @@ def _verbal(verb: Token, tail: list[str], number: Number, oblique: bool) -> Rela
     form = _form(verb, oblique)
     word = verb.text
     if form in ("s", "base"):
-        base = verb_base(word, _known_verbs()) if verb.tag_ == "VBZ" else word
+        base = verb_base(word, _KNOWN_VERBS) if verb.tag_ == "VBZ" else word
         form = "base" if number == "plural" else "s"
         word = verb_form(base, form)
     elif form == "past" and verb.tag_ == "VBN":
-        word = verb_form(verb_base(word, _known_verbs()), "past")
+        word = verb_form(verb_base(word, _KNOWN_VERBS), "past")
     rest = " ".join(chain + tail)
     return Relation(f"{word} {rest}".strip(), form, word, rest)
 

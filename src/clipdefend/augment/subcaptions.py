@@ -126,7 +126,7 @@ class SubCaptioner:
             processes: more than one start worker processes; a script then needs its ``__main__`` guard.
         """
         if self.source != "scene-graph":
-            return (Parsed(caption, (), ()) for caption in captions)
+            return (Parsed(caption, (), None) for caption in captions)
         return read_captions(captions, batch_size, processes)
 
     def draw(self, parsed: Parsed, rng: random.Random) -> list[SubCaption]:
@@ -139,7 +139,9 @@ class SubCaptioner:
             return self._draw_from_others(parsed.caption, rng)
         found = []
         scenes = [Scene((t.subject, t.object), t.relation) for t in parsed.triples[: self.relations]]
-        for scene in scenes or [Scene((phrase,), None) for phrase in parsed.phrases[:1]]:
+        if not scenes and parsed.key is not None:
+            scenes = [Scene((parsed.key,), None)]
+        for scene in scenes:
             factual = Scene(tuple(self._thin(phrase, rng) for phrase in scene.phrases), scene.relation)
             seen: set[str] = set()
             for _ in range(self.counterfactuals):
@@ -150,8 +152,10 @@ class SubCaptioner:
         return found
 
     def _thin(self, phrase: Phrase, rng: random.Random) -> Phrase:
+        if not phrase.adjectives:
+            return phrase
         kept = tuple(adjective for adjective in phrase.adjectives if rng.random() < self.keep_adjectives)
-        return phrase._replace(adjectives=kept)
+        return Phrase(phrase.determiner, kept, phrase.noun, phrase.number)
 
     def _counterfactual(self, factual: Scene, rng: random.Random, seen: set[str]) -> SubCaption | None:
         """One of the operations that the factual allows; another where the lexicon has nothing for it."""
@@ -180,8 +184,10 @@ class SubCaptioner:
                 return None
             new.append(found)
         left = iter(new)
-        phrases = tuple(p._replace(adjectives=tuple(next(left) for _ in p.adjectives)) for p in scene.phrases)
-        return scene._replace(phrases=phrases), old, new
+        phrases = tuple(
+            Phrase(p.determiner, tuple(next(left) for _ in p.adjectives), p.noun, p.number) for p in scene.phrases
+        )
+        return Scene(phrases, scene.relation), old, new
 
     def _relation(self, scene: Scene, rng: random.Random) -> tuple[Scene, list[str], list[str]] | None:
         if scene.relation is None:
@@ -189,7 +195,7 @@ class SubCaptioner:
         found = self._replacer.relation(scene.relation, rng)
         if found is None:
             return None
-        return scene._replace(relation=scene.relation._replace(text=found)), [scene.relation.text], [found]
+        return Scene(scene.phrases, scene.relation._replace(text=found)), [scene.relation.text], [found]
 
     def _nouns(self, scene: Scene, rng: random.Random) -> tuple[Scene, list[str], list[str]] | None:
         old = [phrase.noun for phrase in scene.phrases]
@@ -199,8 +205,10 @@ class SubCaptioner:
             if found is None:
                 return None
             new.append(found)
-        phrases = tuple(p._replace(noun=noun) for p, noun in zip(scene.phrases, new, strict=True))
-        return scene._replace(phrases=phrases), old, new
+        phrases = tuple(
+            Phrase(p.determiner, p.adjectives, noun, p.number) for p, noun in zip(scene.phrases, new, strict=True)
+        )
+        return Scene(phrases, scene.relation), old, new
 
     def _draw_from_others(self, caption: str, rng: random.Random) -> list[SubCaption]:
         if not self.others:

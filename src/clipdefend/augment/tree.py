@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from clipdefend.augment.grammar import words
@@ -19,6 +20,8 @@ _CHUNK_DEPS = frozenset(
     ("oprd", "nsubj", "dobj", "nsubjpass", "pcomp", "pobj", "dative", "appos", "attr", "ROOT")
 )
 _NOUN_SLOTS = frozenset(("nsubj", "nsubjpass", "dobj", "pobj"))
+_QUANTIFIERS, _MEDIA = words("quantifiers"), words("media")
+_NOT_NOUNS, _ING_NOUNS = words("not nouns"), words("ing nouns")
 _RELATIVE = frozenset(("that", "which", "who"))
 _SUBJECTS = frozenset(("nsubj", "nsubjpass", "expl", "csubj"))
 
@@ -93,6 +96,12 @@ class Tree:
     def __getitem__(self, place: int | slice) -> Token | Stretch:
         return Stretch(self.tokens[place]) if isinstance(place, slice) else self.tokens[place]
 
+    def clear(self) -> None:
+        """Cut the links between tokens, so that they go at once instead of waiting for the garbage collector."""
+        for token in self.tokens:
+            del token.head, token.children
+        self.phantoms.clear()
+
     def _mend(self) -> None:
         merge_prepositions(self)
         for token in self.tokens:
@@ -100,13 +109,11 @@ class Tree:
                 continue
             text = token.text
             if token.pos_ == "NOUN":
-                if text in words("quantifiers") or (
-                    text in words("media") and token.dep_ in ("ROOT", "attr")
-                ):
+                if text in _QUANTIFIERS or (text in _MEDIA and token.dep_ in ("ROOT", "attr")):
                     promote(self, token)
                 elif text.endswith("ing"):
                     free_participle(token)
-                if text in words("not nouns"):
+                if text in _NOT_NOUNS:
                     token.lemma_ = PRONOUN
             elif token.pos_ == "VERB":
                 mend_clause(self, token)
@@ -118,7 +125,7 @@ class Tree:
                 and _has_determiner(token)
             ):
                 token.pos_ = "NOUN"
-                if text in words("not nouns"):
+                if text in _NOT_NOUNS:
                     token.lemma_ = PRONOUN
         for token in self.tokens:
             if (
@@ -193,27 +200,30 @@ def replace_by(old: Token, new: Token) -> None:
         new.head.children = [new if child is old else child for child in old.head.children]
 
 
-@functools.lru_cache(maxsize=1)
-def _prepositions() -> dict[str, list[tuple[str, ...]]]:
-    """First word -> the many-word prepositions that start with it, longest first."""
-    found: dict[str, list[tuple[str, ...]]] = {}
+def _prepositions() -> dict[tuple[str, str], list[tuple[str, ...]]]:
+    """First two words -> the many-word prepositions that start with them, longest first."""
+    found: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     for phrase in sorted(words("multiword prepositions"), key=lambda phrase: (-len(phrase.split()), phrase)):
         parts = tuple(phrase.split())
-        found.setdefault(parts[0], []).append(parts)
+        if len(parts) > 1:
+            found.setdefault((parts[0], parts[1]), []).append(parts)
     return found
+
+
+_PREPOSITIONS = _prepositions()
 
 
 def merge_prepositions(tree: Tree) -> None:
     """Make "to the left of" and its like one token that governs the noun behind it."""
-    known = _prepositions()
     lowered = [token.text for token in tree.tokens]
-    i = 0
-    while i < len(lowered) - 1:
-        for parts in known.get(lowered[i], ()):
-            if tuple(lowered[i : i + len(parts)]) == parts and _merge(tree, i, i + len(parts)):
-                i += len(parts) - 1
-                break
-        i += 1
+    end = 0
+    for i, pair in enumerate(pairwise(lowered)):
+        if pair in _PREPOSITIONS and i >= end:
+            for parts in _PREPOSITIONS[pair]:
+                size = len(parts)
+                if tuple(lowered[i : i + size]) == parts and _merge(tree, i, i + size):
+                    end = i + size
+                    break
 
 
 def _merge(tree: Tree, start: int, end: int) -> bool:
@@ -262,7 +272,7 @@ def promote(tree: Tree, token: Token) -> None:
 def free_participle(token: Token) -> None:
     """ "A child kneeling in ..." taken for a compound noun: make the child kneel."""
     compounds = [c for c in token.children if c.dep_ == "compound" and c.i == token.i - 1 and c.tag_ == "NN"]
-    if not compounds or token.text in words("ing nouns") or not any(c.dep_ == "prep" for c in token.children):
+    if not compounds or token.text in _ING_NOUNS or not any(c.dep_ == "prep" for c in token.children):
         return
     noun = compounds[0]
     replace_by(token, noun)

@@ -1,0 +1,164 @@
+"""Speed and memory of sub-caption making, against bare spaCy and against ``sng_parser.parse``.
+
+Usage: ``python benchmarks/augment.py [--captions FILE] [--n 4000] [--memory 20000]``. Without a file of captions, one
+a line, it makes some up. Contestants take turns on the same captions, and the median of the ratios within a turn
+counts: that keeps a busy machine out of the result. One process, one thread.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from clipdefend.augment.eda import Eda
+from clipdefend.augment.reader import MODEL
+from clipdefend.augment.subcaptions import SubCaptioner
+from clipdefend.draws import text_random
+
+PATTERNS = (
+    "a {a} {n} {v}ing a {b} {m}",
+    "two {a} {n}s are standing next to the {b} {m} in a kitchen",
+    "A {n} with a {m} on top of it near a {b} window.",
+    "there is a {a} {n} that is sitting in front of a {m}",
+    "a group of {n}s {v}ing the {m} while looking at the {b} sky",
+    "The {n} was parked behind a {b} {m} and a small tree",
+    "a photo of a {a} {n}",
+)
+NOUNS = "dog cat car bench table girl boy train banana pizza zebra laptop clock umbrella bird horse".split()
+WORDS = "red small old wooden striped large young dirty shiny green".split()
+VERBS = "hold carry pull push watch lift paint wash follow throw".split()
+
+
+def invented(n: int) -> list[str]:
+    """Captions of about the length of COCO's, the same at every call."""
+    captions = []
+    for i in range(n):
+        rng = random.Random(i)
+        pattern = rng.choice(PATTERNS)
+        first, second = rng.sample(NOUNS, 2)
+        a, b = rng.sample(WORDS, 2)
+        captions.append(pattern.format(a=a, b=b, n=first, m=second, v=rng.choice(VERBS)))
+    return captions
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def resident() -> float:
+    """Memory of this process in MB (Linux; elsewhere the peak)."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+
+
+def contestants(captions: list[str], captioner: SubCaptioner) -> dict[str, Callable[[], Any]]:
+    import sng_parser
+    import spacy
+
+    whole = spacy.load(MODEL)
+    without_ner = spacy.load(MODEL, exclude=["ner"])
+    same = spacy.load(MODEL, exclude=["ner", "attribute_ruler", "lemmatizer"])
+    single = sng_parser.Parser(model=MODEL)
+    few = captions[: max(100, len(captions) // 8)]
+
+    def pipe(nlp: Any) -> Callable[[], None]:
+        def run() -> None:
+            with nlp.memory_zone():
+                for _ in nlp.pipe(captions, batch_size=256):
+                    pass
+
+        return run
+
+    def ours() -> None:
+        for i, parsed in enumerate(captioner.parse(captions)):
+            captioner.draw(parsed, text_random(1, "subcaptions", 0, i))
+
+    return {
+        "sub-captions, parsed and drawn": ours,
+        "nlp.pipe, the whole model": pipe(whole),
+        "nlp.pipe without ner": pipe(without_ner),
+        "nlp.pipe, only what sub-captions use": pipe(same),
+        f"sng_parser.parse one by one ({len(few)})": lambda: [single.parse(caption) for caption in few],
+    }
+
+
+def speed(captions: list[str], turns: int) -> None:
+    captioner = SubCaptioner()
+    work = contestants(captions, captioner)
+    sizes = {name: len(captions) for name in work}
+    alone = next(name for name in work if name.startswith("sng"))
+    sizes[alone] = max(100, len(captions) // 8)
+    for run in work.values():
+        run()
+    rates: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(turns):
+        for name, run in work.items():
+            rates[name].append(sizes[name] / seconds(run))
+    ours = rates[next(iter(work))]
+    for name, rate in rates.items():
+        ratio = statistics.median(mine / other for mine, other in zip(ours, rate, strict=True))
+        print(f"{statistics.median(rate):8.0f} captions/s  {name}; sub-captions run at {ratio:.2f} times this")
+    parsed = list(captioner.parse(captions))
+    rate = len(parsed) / seconds(lambda: [captioner.draw(p, text_random(1, 1, i)) for i, p in enumerate(parsed)])
+    print(f"{rate:8.0f} captions/s  drawing again from parsed captions")
+    eda = Eda()
+    rate = len(captions) / seconds(lambda: [eda(c, text_random(1, "eda", i)) for i, c in enumerate(captions)])
+    print(f"{rate:8.0f} captions/s  EDA, its generator included")
+    rng = random.Random(0)
+    print(f"{len(captions) / seconds(lambda: [eda(c, rng) for c in captions]):8.0f} captions/s  EDA alone")
+
+
+def renamed(captions: Iterable[str], n: int) -> Iterator[str]:
+    """``n`` captions, each with a word that no other has, so that nothing can be remembered."""
+    for i, caption in enumerate(islice(cycle(captions), n)):
+        yield f"{caption} z{i}q"
+
+
+def memory(captions: list[str], n: int) -> None:
+    captioner = SubCaptioner()
+    marks = {max(1, n * step // 10) for step in range(1, 11)} | {1000}
+    print("captions read: resident memory in MB")
+    for i, parsed in enumerate(captioner.parse(renamed(captions, n)), 1):
+        captioner.draw(parsed, text_random(1, i))
+        if i in marks:
+            print(f"{i:9d}: {resident():.0f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--captions", type=Path, help="UTF-8 text, one caption a line")
+    parser.add_argument("--n", type=int, default=4000, help="captions of the speed part; 0 leaves it out")
+    parser.add_argument("--turns", type=int, default=5, help="how often the contestants take turns")
+    parser.add_argument("--memory", type=int, default=20_000, help="captions of the memory part; 0 leaves it out")
+    args = parser.parse_args()
+    if args.captions:
+        lines = args.captions.read_text("utf-8").splitlines()
+        captions = [line.strip() for line in lines if line.strip()]
+    else:
+        captions = invented(max(args.n, 1000))
+    if args.n:
+        speed(list(islice(cycle(captions), args.n)), args.turns)
+    if args.memory:
+        memory(captions, args.memory)
+
+
+if __name__ == "__main__":
+    main()
