@@ -24,7 +24,7 @@ LEVELS = (
     ("config",),
     ("runs",),
     ("attacks", "augment", "losses", "metrics", "world", "canvas", "model"),
-    ("data", "objectives"),
+    ("data", "objectives", "weights"),
     ("poisoning", "evaluation", "checkpoint"),
     ("training",),
     ("commands",),

@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import copy
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import nn
 
+from clipdefend.canvas import RESAMPLING
 from clipdefend.draws import draw_seed
 from clipdefend.errors import CheckpointError
 from clipdefend.model import Architecture, ClipModel
 from clipdefend.registry import nearest
+from clipdefend.weights import first_line, load_weights
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
 TINY = Path(__file__).parent / "assets" / "tiny"
 MAX_CONFIG_BYTES = 1 << 20
-# Entries of OpenAI's archives that are no weights.
-NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
-WRAPPERS = ("module.", "_orig_mod.")
+MAX_IMAGE_SIZE = 4096
 
 
 def load_model(name: str, pretrained: str | None, *, seed: int = 0) -> ClipModel:
@@ -115,14 +113,24 @@ def _read_config(path: Path) -> Architecture:
         model = config.get("model_cfg", config)
         if not all(isinstance(model[key], dict) for key in ("vision_cfg", "text_cfg")):
             raise TypeError("vision_cfg and text_cfg must be mappings")
-        return Architecture(model, config.get("preprocess_cfg", {}))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        architecture = Architecture(model, dict(config.get("preprocess_cfg") or {}))
+        size = model["vision_cfg"].get("image_size")
+        if isinstance(size, list) and len(set(size)) != 1:
+            raise ValueError(f"image_size is {size}, no square")
+        if not 1 <= architecture.image_size <= MAX_IMAGE_SIZE:
+            raise ValueError(f"image_size is {architecture.image_size}, not 1 to {MAX_IMAGE_SIZE}")
+        if architecture.interpolation not in RESAMPLING:
+            raise ValueError(
+                f"interpolation {architecture.interpolation!r} is none of {', '.join(RESAMPLING)}"
+            )
+        return architecture
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OSError) as error:
         raise CheckpointError(f"{path} is no model configuration of open_clip's: {error!s:.200}.") from error
 
 
 def build_model(architecture: Architecture, *, seed: int = 0) -> ClipModel:
     """Model with random weights drawn from ``seed``. Raises CheckpointError for an impossible configuration."""
-    from open_clip.model import CLIP, CustomTextCLIP
+    from open_clip import CLIP, CoCa, CustomTextCLIP
 
     config = copy.deepcopy(architecture.model)
     text = config["text_cfg"]
@@ -131,13 +139,13 @@ def build_model(architecture: Architecture, *, seed: int = 0) -> ClipModel:
         text["hf_model_pretrained"] = False  # the checkpoint brings the weights: nothing is fetched
     if "timm_model_name" in config["vision_cfg"]:
         config["vision_cfg"]["timm_model_pretrained"] = False
+    kind = CoCa if "multimodal_cfg" in config else CustomTextCLIP if custom else CLIP
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw_seed(seed, "init"))
         try:
-            clip = (CustomTextCLIP if custom else CLIP)(**config)
-        except (TypeError, ValueError, RuntimeError, AssertionError, ZeroDivisionError) as error:
+            return _wrap(kind(**config), architecture)
+        except Exception as error:  # whatever it is, it is the configuration that makes open_clip raise it
             raise CheckpointError(f"The model configuration cannot be built: {error!s:.200}.") from error
-    return _wrap(clip, architecture)
 
 
 def _wrap(clip: nn.Module, architecture: Architecture) -> ClipModel:
@@ -157,101 +165,32 @@ def _from_open_clip(name: str, tag: str | None) -> ClipModel:
     import open_clip
     from open_clip.factory import _get_hf_config
 
+    known = open_clip.get_pretrained_cfg(name, tag) if tag else {}
+    if tag and not known:
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        raise CheckpointError(
+            f"Pretrained weights {tag!r} are no file and no tag of {name}'s.{nearest(tag, tags)} It has:"
+            f" {', '.join(tags) or 'none'}. Give one of them, a file, or 'none' for random weights."
+        )
+    # OpenAI's weights and others were trained with QuickGELU, which their models' own names do not say.
+    quick = {"quick_gelu": True} if known.get("quick_gelu") else {}
     try:
-        clip = open_clip.create_model(name, pretrained=tag, require_pretrained=True, weights_only=True)
-        if name.startswith("hf-hub:"):
+        clip = open_clip.create_model(
+            name, tag, require_pretrained=True, weights_only=True, force_quick_gelu=bool(quick)
+        )
+        if tag:
+            keys = ("mean", "std", "interpolation", "resize_mode")
+            model = copy.deepcopy(open_clip.get_model_config(name)) | quick
+            architecture = Architecture(model, {key: known[key] for key in keys if key in known})
+        else:
             config = _get_hf_config(name.removeprefix("hf-hub:"))
             architecture = Architecture(config["model_cfg"], config.get("preprocess_cfg", {}))
-        else:
-            preprocess = open_clip.get_pretrained_cfg(name, tag) or {}
-            keys = ("mean", "std", "interpolation", "resize_mode")
-            kept = {key: preprocess[key] for key in keys if key in preprocess}
-            architecture = Architecture(copy.deepcopy(open_clip.get_model_config(name)), kept)
     except Exception as error:  # open_clip raises whatever its downloaders raise
-        tags = open_clip.list_pretrained_tags_by_model(name) if tag else []
-        known = f" Known tags: {', '.join(tags)}." if tags and tag not in tags else ""
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"Weights {tag or ''!r} of {name} cannot be had: {reason:.160}.{known} Give a file with --pretrained FILE,"
-            " or 'none' for random weights."
+            f"Weights {tag or ''!r} of {name} cannot be had: {first_line(error)}. Give a file with --pretrained"
+            " FILE, or 'none' for random weights."
         ) from error
     return _wrap(clip, architecture)
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint: .safetensors, or a pickle opened with ``weights_only=True``.
-
-    Takes bare state dicts and training checkpoints with "state_dict" or "model" (open_clip, CleanCLIP,
-    BadCLIP), with or without the prefixes "module." and "_orig_mod.".
-
-    Raises:
-        CheckpointError: missing, damaged, or holding anything but tensors and plain values.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"Checkpoint {path} not found.")
-    try:
-        if path.suffix == ".safetensors":
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        SafetensorError,
-        EOFError,
-        ValueError,
-        OSError,
-        KeyError,
-    ) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"Checkpoint {path} is damaged or holds more than tensors, so it was not opened: {first:.160}."
-            " Convert it to .safetensors with the program that wrote it."
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not state:
-        raise CheckpointError(f"Checkpoint {path} holds no state dict.")
-    tensors = {_unwrapped(str(k)): v for k, v in state.items() if isinstance(v, Tensor)}
-    return {k: v for k, v in tensors.items() if k not in NO_WEIGHTS}
-
-
-def _unwrapped(key: str) -> str:
-    for prefix in WRAPPERS:
-        key = key.removeprefix(prefix)
-    return key
-
-
-def load_weights(model: ClipModel, path: Path) -> None:
-    """Load a checkpoint into a model, strictly. Raises CheckpointError naming what does not fit."""
-    state = _expand_rows(read_state(path), model.clip.state_dict())
-    own = model.clip.state_dict()
-    missing = [k for k in own if k not in state]
-    extra = [k for k in state if k not in own]
-    wrong = [k for k in own if k in state and own[k].shape != state[k].shape]
-    if missing or extra or wrong:
-        parts = [
-            f"{len(names)} {what} (such as {names[0]})"
-            for names, what in ((missing, "missing"), (extra, "unknown"), (wrong, "of another shape"))
-            if names
-        ]
-        raise CheckpointError(
-            f"Checkpoint {path} does not fit the model: tensors {', '.join(parts)}. Check --model."
-        )
-    broken = [k for k, v in state.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
-    if broken:
-        raise CheckpointError(f"Checkpoint {path} has values that are not finite, such as in {broken[0]}.")
-    model.clip.load_state_dict(state)
-
-
-def _expand_rows(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Fill in the token embedding of ``tiny``, whose file leaves out the rows that are zero."""
-    if "token_embedding.rows" not in state:
-        return state
-    full = torch.zeros_like(own["token_embedding.weight"])
-    full[state.pop("token_embedding.ids")] = state.pop("token_embedding.rows").to(full.dtype)
-    return {**state, "token_embedding.weight": full}
 
 
 def save_model(model: ClipModel, folder: Path, *, note: str | None = None) -> None:

@@ -31,7 +31,9 @@ class Architecture:
 
     @property
     def interpolation(self) -> str:
-        return str(self.preprocess.get("interpolation", "bicubic"))
+        """How images are resized; what was drawn at random in training is bicubic in use, as in open_clip."""
+        name = str(self.preprocess.get("interpolation", "bicubic"))
+        return "bicubic" if name == "random" else name
 
     def to_dict(self) -> dict[str, Any]:
         return {"model_cfg": self.model, "preprocess_cfg": self.preprocess}
