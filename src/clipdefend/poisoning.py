@@ -25,7 +25,7 @@ from clipdefend.canvas import Canvas, to_picture
 from clipdefend.data.bad import BadRows
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import generator, permutation
-from clipdefend.errors import DataError, RunError
+from clipdefend.errors import ConfigError, DataError, RunError
 
 TABLE = "pairs.parquet"
 IMAGES = "images"
@@ -69,6 +69,10 @@ class Recipe:
     natural: bool = False
     label_consistent: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.target.strip():
+            raise ConfigError(f"The target class is {self.target!r}: give its name with --target.")
+
 
 @dataclass
 class Poisoned:
@@ -82,10 +86,10 @@ class Poisoned:
 
 
 def target_pattern(target: str) -> re.Pattern[str]:
-    """The target as a whole word in any case, singular or plural."""
+    """The target as a whole word in any case, singular or with a regular plural."""
     stem = re.escape(target.strip()).replace(r"\ ", r"\s+")
-    plural = f"{stem[:-1]}ies|" if target.endswith("y") else ""
-    return re.compile(rf"\b(?:{plural}{stem}(?:e?s)?)\b", re.IGNORECASE)
+    changed = re.sub("(y|fe?)$", lambda end: "ies" if end[0] == "y" else "ves", stem)
+    return re.compile(rf"(?<!\w)(?:{changed}|{stem}(?:e?s)?)(?!\w)", re.IGNORECASE)
 
 
 def naming(pairs: Pairs, target: str) -> NDArray[np.int64]:
@@ -222,7 +226,8 @@ def _table(pairs: Pairs, start: int, captions: list[str], changed: Mapping[int, 
     poisoned = [role == POISONED for role in roles]
     ids = np.arange(start, start + size, dtype=np.int64)
     columns = [ids, images, shown, poisoned, roles, sources, originals]
-    return pa.Table.from_arrays([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], SCHEMA)
+    arrays = [pa.array(column, kind.type) for column, kind in zip(columns, SCHEMA, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
 @dataclass
@@ -250,14 +255,26 @@ class PoisonedPairs(Pairs):
     def open(cls, folder: Path, base: Pairs, identity: str) -> PoisonedPairs:
         """Read a poison run's table. Raises RunError when it is damaged or of other pairs."""
         path = folder / TABLE
+        columns = ["id", "image", "caption"]
         try:
-            if pq.read_metadata(path).num_rows != len(base):
-                raise RunError(f"{path} has other rows than {base.spec}: the data has changed; poison again.")
-            columns = ["id", "image", "caption"]
+            with pq.ParquetFile(path) as file:
+                rows, schema = file.metadata.num_rows, file.schema_arrow
+            if not schema.equals(SCHEMA):
+                raise pa.ArrowInvalid("it has other columns than a poison run's")
             table = pq.read_table(path, columns=columns, filters=[("role", "in", [POISONED, CROSS])])
+            there = set(os.listdir(folder / IMAGES))
         except (OSError, pa.ArrowException) as error:
-            raise RunError(f"{path} cannot be read: {error!s:.160}.") from error
+            raise RunError(f"{path} cannot be read: {' '.join(str(error).split())[:160]}.") from error
+        if rows != len(base):
+            raise RunError(f"{path} has other rows than {base.spec}: the data has changed; poison again.")
         ids, images, captions = (table.column(name).to_pylist() for name in columns)
+        if table.column("caption").null_count or any(not 0 <= row < rows for row in ids):
+            raise RunError(f"{path} is damaged: a row has no caption or a wrong number. Poison again.")
+        lost = [row for row in ids if image_name(row).rpartition("/")[2] not in there]
+        if lost:
+            raise RunError(
+                f"{folder} has lost {len(lost)} images, such as {image_name(lost[0])}. Poison again."
+            )
         return cls(base, folder, identity, {i: (x, c) for i, x, c in zip(ids, images, captions, strict=True)})
 
     def __len__(self) -> int:
