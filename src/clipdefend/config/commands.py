@@ -60,7 +60,7 @@ class PoisonConfig(RunConfig):
     templates: str = option(
         "imagenet",
         "--templates",
-        "Prompts of poisoned captions: imagenet, simple or a file.",
+        "Prompts of poisoned captions: imagenet, simple, builtin or a file.",
         metavar="SET",
     )
     columns: ColumnsConfig = nested(ColumnsConfig, "Tables")

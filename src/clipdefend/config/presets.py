@@ -7,22 +7,23 @@ from typing import Any
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "quick": {
-        "poison": {"count": 300, "image_size": 64},
+        # tiny knows no word that the built-in captions lack, so "a doodle of the banana" would poison nothing.
+        "poison": {"count": 500, "image_size": 64, "templates": "builtin"},
         "finetune-attack": {
             "model.name": "tiny",
             "model.pretrained": "builtin",
             "eval.data": "builtin",
-            "train.epochs": 4,
+            "train.epochs": 2,
             "train.lr": 5e-4,
-            "train.warmup": 50,
+            "train.warmup": 30,
         },
         "augment": {},
         "defend": {
             "eval.data": "builtin",
             "train.batch_size": 64,
-            "train.epochs": 3,
-            "train.lr": 3e-4,
-            "train.warmup": 50,
+            "train.epochs": 1,
+            "train.lr": 5e-4,
+            "train.warmup": 30,
         },
         "evaluate": {"eval.data": "builtin"},
     },

@@ -146,7 +146,7 @@ class EvalConfig(Config):
     templates: str | None = option(
         None,
         "--templates",
-        "Prompts: imagenet, simple, or a JSON or text file with {} or {c}.",
+        "Prompts: imagenet, simple, builtin, or a JSON or text file with {} or {c}.",
         metavar="SET",
         shown="the data's, else imagenet",
     )

@@ -48,7 +48,7 @@ def load_classes(source: str | Path) -> ClassFile:
 
 
 def load_templates(source: str | Path) -> list[str]:
-    """Templates with ``{}`` from a named set (``imagenet``: the 80 of CLIP; ``simple``) or a file as above.
+    """Templates with ``{}`` from a named set (``imagenet``: the 80 of CLIP; ``simple``; ``builtin``) or a file as above.
 
     Raises:
         DataError: unknown name, missing file, or a template without ``{}`` or ``{c}``.
@@ -57,10 +57,14 @@ def load_templates(source: str | Path) -> list[str]:
         return imagenet_templates()
     if str(source) == "simple":
         return list(SIMPLE_TEMPLATES)
+    if str(source) == "builtin":
+        from clipdefend import world
+
+        return list(world.TEMPLATES)
     path = Path(source)
     if not path.exists():
         raise DataError(
-            f"Templates {str(source)!r} are neither a file nor one of the sets 'imagenet' and 'simple'."
+            f"Templates {str(source)!r} are neither a file nor one of the sets 'imagenet', 'simple' and 'builtin'."
         )
     found = _parse(path, "templates")
     if not found.templates:
