@@ -92,7 +92,7 @@ class Benchmark:
         images: labelled images with their class names.
         templates: prompts with ``{}``.
         canvas: geometry of the images, and of the trigger.
-        ks: the k of BA@k, ASR@k, RA@k.
+        ks: the k of BA@k, ASR@k, RA@k; k = 1 is measured in any case, for gates and for the choice of weights.
         trigger, target: the attack and its class's index; None for accuracy alone.
         protocol: which images ASR and RA count.
         batch_size: images of a step; each is encoded twice where there is a trigger.
@@ -114,6 +114,7 @@ class Benchmark:
 
     def __post_init__(self) -> None:
         check_ks(self.ks, len(self.images.classes))
+        self.ks = sorted({1, *self.ks})
         if self.trigger is not None and self.trigger.size != self.canvas.size:
             raise ConfigError(
                 f"The trigger was made for {self.trigger.size} pixels and the model sees {self.canvas.size}:"
