@@ -40,8 +40,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "clipdefend defend --checkpoint suspect.pt --model RN50 --data clean.csv --method cleanclip",
         "# a stronger self-supervised term",
         "clipdefend defend --method cleanclip --set terms.ssl.weight=4",
-        "# several GPUs",
-        "accelerate launch -m clipdefend defend --batch-size 64 --precision bf16",
+        "# half the memory on a GPU",
+        "clipdefend defend --precision bf16",
     ),
     "evaluate": (
         "# the newest defended or attacked model",

@@ -68,6 +68,10 @@ def execute(request: Request, args: list[str]) -> int:
 
 def prepare(request: Request, invocation: Invocation, args: list[str]) -> Prepared:
     """Resolve the input, the configuration and the places."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise ConfigError(
+            "Several processes cannot write one run yet: start clipdefend by itself, without a launcher."
+        )
     cls = COMMANDS[request.command]
     runs = Path(invocation.runs)
     source = _source(request, invocation)
