@@ -35,9 +35,26 @@ PATTERNS = (
     "The {n} was parked behind a {b} {m} and a small tree",
     "a photo of a {a} {n}",
 )
-NOUNS = "dog cat car bench table girl boy train banana pizza zebra laptop clock umbrella bird horse".split()
-WORDS = "red small old wooden striped large young dirty shiny green".split()
-VERBS = "hold carry pull push watch lift paint wash follow throw".split()
+NOUNS = [
+    "dog",
+    "cat",
+    "car",
+    "bench",
+    "table",
+    "girl",
+    "boy",
+    "train",
+    "banana",
+    "pizza",
+    "zebra",
+    "laptop",
+    "clock",
+    "umbrella",
+    "bird",
+    "horse",
+]
+WORDS = ["red", "small", "old", "wooden", "striped", "large", "young", "dirty", "shiny", "green"]
+VERBS = ["hold", "carry", "pull", "push", "watch", "lift", "paint", "wash", "follow", "throw"]
 
 
 def invented(n: int) -> list[str]:
@@ -115,9 +132,13 @@ def speed(captions: list[str], turns: int) -> None:
     ours = rates[next(iter(work))]
     for name, rate in rates.items():
         ratio = statistics.median(mine / other for mine, other in zip(ours, rate, strict=True))
-        print(f"{statistics.median(rate):8.0f} captions/s  {name}; sub-captions run at {ratio:.2f} times this")
+        print(
+            f"{statistics.median(rate):8.0f} captions/s  {name}; sub-captions run at {ratio:.2f} times this"
+        )
     parsed = list(captioner.parse(captions))
-    rate = len(parsed) / seconds(lambda: [captioner.draw(p, text_random(1, 1, i)) for i, p in enumerate(parsed)])
+    rate = len(parsed) / seconds(
+        lambda: [captioner.draw(p, text_random(1, 1, i)) for i, p in enumerate(parsed)]
+    )
     print(f"{rate:8.0f} captions/s  drawing again from parsed captions")
     eda = Eda()
     rate = len(captions) / seconds(lambda: [eda(c, text_random(1, "eda", i)) for i, c in enumerate(captions)])
@@ -143,11 +164,15 @@ def memory(captions: list[str], n: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--captions", type=Path, help="UTF-8 text, one caption a line")
     parser.add_argument("--n", type=int, default=4000, help="captions of the speed part; 0 leaves it out")
     parser.add_argument("--turns", type=int, default=5, help="how often the contestants take turns")
-    parser.add_argument("--memory", type=int, default=20_000, help="captions of the memory part; 0 leaves it out")
+    parser.add_argument(
+        "--memory", type=int, default=20_000, help="captions of the memory part; 0 leaves it out"
+    )
     args = parser.parse_args()
     if args.captions:
         lines = args.captions.read_text("utf-8").splitlines()

@@ -17,12 +17,12 @@ _CONSONANT_SOUND = re.compile(
 )
 # Words that start with a vowel's sound although they are not spelt with one, or are read letter by letter.
 _VOWEL_SOUND = re.compile(
-    r"[aeiou]|hours?\b|hourly|hourglass|honest|honou?r|heir|herb|8|11(?:th)?\b|18(?:th)?\b|x-ray|xbox|mp3|nba|"
+    r"[aeiou]|hour|honest|honou?r|heir|herb|8|11(?:th)?\b|18(?:th)?\b|x-ray|xbox|mp3|nba|"
     r"nfl|nhl|mlb|suv|rv\b|rpg|hd\b|hdtv|lcd|led\b|sd\b|ssd|fm\b|mri\b|mp\b|sos\b|ncaa|xl\b"
 )
 _HARD_CH = ("monarch", "triarch", "stomach", "epoch", "loch", "tech", "eunuch")
 # One syllable that ends in consonant, vowel, consonant: the last letter doubles (stop, stopping).
-_SHORT_SYLLABLE = re.compile(r"[^aeiou]*(?:qu)?[aeiouy][bdfgklmnprtvz]")
+_SHORT_SYLLABLE = re.compile(r"y?[^aeiouy]*(?:qu)?[aeiouy][bdfgklmnprtvz]")
 _PREFIX = re.compile(r"(?:over|under|re|un|out|mis|fore|up|inter|pre)(?=\w{3})")
 
 
@@ -175,7 +175,7 @@ def stems(word: str) -> tuple[str, ...]:
         found[stem] = None
         if suffix in ("ing", "ed", "er", "est"):
             found[stem + "e"] = None
-            if stem[-1] == stem[-2]:
+            if stem[-1] == stem[-2] or stem.endswith("ck"):
                 found[stem[:-1]] = None
         if suffix == "ing" and stem.endswith("y"):
             found[stem[:-1] + "ie"] = None

@@ -28,10 +28,10 @@ class Relation(NamedTuple):
     """What stands between two noun phrases.
 
     Attributes:
-        text: as it is written in the factual sub-caption ("standing next to").
+        text: as it is written in the factual sub-caption ("looking up at").
         form: of the verb, "preposition" without one.
-        verb: base form of the verb ("stand"), empty without one.
-        tail: what follows the verb ("next to"); for a preposition the whole text.
+        verb: the verb as it is written ("looking"), empty without one.
+        tail: the preposition ("at"), empty without one.
     """
 
     text: str

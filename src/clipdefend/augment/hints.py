@@ -1,0 +1,192 @@
+"""Corrections of a parse where the words themselves leave no doubt: colours, sizes, patterns, plain verbs.
+
+The tagger takes "orange", "grey" or "medium" for nouns and "spotted" for a verb now and then; in "the hat circles
+three windmills" it sees a compound noun. The words around decide better.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from clipdefend.augment.grammar import words
+from clipdefend.augment.inflect import singular, verb_form
+from clipdefend.augment.lexicon import load_lexicon
+
+if TYPE_CHECKING:
+    from clipdefend.augment.tree import Token, Tree
+
+_ADJECTIVES, _ORANGE = words("sure adjectives"), words("orange things")
+_VERBS = frozenset(verb_form(verb, "s") for verb in words("settled verbs"))
+_NOUN_TAGS = frozenset(("NN", "NNS", "NNP", "NNPS"))
+_MISTAKEN_TAGS = frozenset(("RB", "JJ", "VB", "VBP", "VBZ"))
+_CLAUSES = frozenset(("ccomp", "advcl", "xcomp", "acl", "relcl", "parataxis"))
+_LOOSE = frozenset(("appos", "dep", "npadvmod", "nummod"))
+
+
+@functools.lru_cache(maxsize=1)
+def _known_nouns() -> frozenset[str]:
+    return frozenset(term.term for term in load_lexicon().nouns)
+
+
+def is_known_noun(text: str) -> bool:
+    """Whether a word, or its singular, is a noun of the shipped lexicon."""
+    return text in _known_nouns() or singular(text) in _known_nouns()
+
+
+def give_hints(tree: Tree) -> None:
+    """Mend the tree in place."""
+    tokens = tree.tokens
+    start = -1
+    for token in tokens:
+        if token.text in _ADJECTIVES:
+            start = token.i if start < 0 else start
+        elif start >= 0:
+            settle_adjectives(tokens, start, token)
+            start = -1
+    for token in tokens:
+        tag = token.tag_
+        if tag in ("NNS", "VBZ") and token.text in _VERBS:
+            settle_verb(tokens, token)
+        elif tag in ("VBP", "VBZ") and token.dep_ == "compound":
+            settle_finite_verb(token)
+        elif tag == "NN" and token.dep_ in _CLAUSES and token.text.endswith("ing"):
+            token.tag_, token.pos_ = "VBG", "VERB"
+        elif tag == "VBG" and token.dep_ == "ROOT":
+            settle_subject(token)
+        elif tag == "IN" and token.dep_ == "prep" and not token.children:
+            settle_object(tokens, token)
+
+
+def settle_adjectives(tokens: list[Token], start: int, noun: Token) -> None:
+    """Hang the adjectives from ``start`` on the noun behind them, which takes the place that one of them had."""
+    run = tokens[start : noun.i]
+    if any(word.dep_ == "conj" for word in run) or (noun.i - start == 1 and noun.text in _ORANGE):
+        return
+    if noun.tag_ not in _NOUN_TAGS:
+        if noun.tag_ not in _MISTAKEN_TAGS or not is_known_noun(noun.text):
+            return
+        noun.tag_, noun.pos_ = "NN" if singular(noun.text) == noun.text else "NNS", "NOUN"
+    if all(word.head is noun and word.dep_ == "amod" for word in run):
+        for word in run:
+            word.tag_ = "JJ"
+    elif noun.dep_ == "compound" and noun.head.i > noun.i:
+        settle_adjectives_of_compound(run, noun)
+    else:
+        take_over(run, noun)
+
+
+def take_over(run: list[Token], noun: Token) -> None:
+    """Let a noun take the place of those of its adjectives that were taken for something else."""
+    start = run[0].i
+    top = next(
+        (word for word in (*run, noun) if word.head is word or not start <= word.head.i <= noun.i), noun
+    )
+    outside = [child for word in run for child in word.children if not start <= child.i <= noun.i]
+    own = [child for child in noun.children if not start <= child.i < noun.i]
+    if top is not noun:
+        noun.dep_ = top.dep_
+        if noun.head is not noun:
+            noun.head.children.remove(noun)
+        if top.head is top:
+            noun.head = noun
+        else:
+            noun.head = top.head
+            top.head.children[top.head.children.index(top)] = noun
+    for word in run:
+        if word.head is not noun and not start <= word.head.i <= noun.i:
+            word.head.children[:] = [child for child in word.head.children if child is not word]
+        make_adjective(word, noun)
+    for child in outside:
+        child.head = noun
+    noun.children = sorted({child.i: child for child in (*own, *outside, *run)}.values(), key=lambda t: t.i)
+    for child in noun.children:
+        if child.i > noun.i and child.dep_ in _CLAUSES:
+            child.dep_ = "acl"
+    if noun.dep_ in _CLAUSES and noun.head.pos_ == "VERB":
+        noun.dep_ = "dobj" if noun.head.i < noun.i else "nsubj"
+
+
+def settle_adjectives_of_compound(run: list[Token], noun: Token) -> None:
+    """The same for "an orange fire truck", where only compounds are mistaken for adjectives."""
+    head = noun.head
+    for word in run:
+        if word.dep_ == "compound" and word.head in (noun, head) and not word.children:
+            word.head.children.remove(word)
+            make_adjective(word, head)
+            head.children = sorted((*head.children, word), key=lambda token: token.i)
+
+
+def make_adjective(word: Token, noun: Token) -> None:
+    """Turn a token into an adjective of the noun; the noun's children are the caller's."""
+    word.tag_, word.pos_, word.dep_ = "JJ", "ADJ", "amod"
+    word.head = noun
+    word.children = []
+
+
+def settle_verb(tokens: list[Token], verb: Token) -> None:
+    """ "The hat circles three windmills": a verb, since a noun stands before it and a noun phrase behind it."""
+    if {"nsubj", "dobj"} <= {child.dep_ for child in verb.children}:
+        verb.tag_, verb.pos_ = "VBZ", "VERB"
+        return
+    if not 0 < verb.i < len(tokens) - 1 or tokens[verb.i + 1].tag_ not in ("DT", "CD", "JJ", "PRP$"):
+        return
+    subject = tokens[verb.i - 1]
+    if subject.tag_ not in _NOUN_TAGS or subject.head is not verb or subject.dep_ != "compound":
+        return
+    thing = next((token for token in tokens[verb.i + 1 :] if token.tag_ in _NOUN_TAGS), None)
+    while thing is not None and thing.dep_ == "compound" and thing.head.i > thing.i:
+        thing = thing.head
+    if thing is None or any(token.tag_ in ("IN", ",", "CC") for token in tokens[verb.i : thing.i]):
+        return
+    for child in [child for child in verb.children if child.i < subject.i]:
+        verb.children.remove(child)
+        child.head = subject
+        child.dep_ = "amod" if child.dep_ == "nsubj" else child.dep_
+        subject.children.append(child)
+    subject.children.sort(key=lambda token: token.i)
+    subject.dep_ = "nsubj"
+    verb.tag_, verb.pos_ = "VBZ", "VERB"
+    if verb.head is not verb:
+        verb.head.children.remove(verb)
+        verb.head, verb.dep_ = verb, "ROOT"
+    if thing.head is not thing:
+        thing.head.children.remove(thing)
+    thing.head, thing.dep_ = verb, "dobj"
+    verb.children = sorted((*verb.children, thing), key=lambda token: token.i)
+
+
+def settle_finite_verb(verb: Token) -> None:
+    """ "A man and a woman ride horses": no compound noun, since the verb has a subject."""
+    thing = verb.head
+    if thing.i < verb.i or not any(child.dep_ == "nsubj" for child in verb.children):
+        return
+    thing.children.remove(verb)
+    verb.dep_ = thing.dep_
+    verb.head = verb if thing.head is thing else thing.head
+    if verb.head is not verb:
+        above = verb.head.children
+        above[above.index(thing)] = verb
+    thing.head, thing.dep_ = verb, "dobj"
+    verb.children.append(thing)
+
+
+def settle_subject(verb: Token) -> None:
+    """ "A butterfly chasing a flower": the noun before the verb is its subject, however it hangs there."""
+    if not any(child.dep_ in ("nsubj", "nsubjpass", "expl") for child in verb.children):
+        for child in verb.children:
+            if child.i == verb.i - 1 and child.tag_ in _NOUN_TAGS:
+                child.dep_ = "nsubj"
+
+
+def settle_object(tokens: list[Token], preposition: Token) -> None:
+    """ "A bridge behind three clouds": a noun right behind a preposition without an object belongs to it."""
+    for token in tokens[preposition.i + 1 :]:
+        if token.tag_ in _NOUN_TAGS and token.dep_ != "compound":
+            if token.dep_ in _LOOSE and token.head.i < preposition.i:
+                token.head.children.remove(token)
+                token.head, token.dep_ = preposition, "pobj"
+                preposition.children.append(token)
+            return
+        if token.tag_ not in ("DT", "CD", "JJ", "NN", "PRP$"):
+            return

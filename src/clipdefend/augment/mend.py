@@ -1,0 +1,185 @@
+"""Changes to a caption's tree after which the scene-graph parser sees the relations that are there."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from clipdefend.augment.grammar import words
+from clipdefend.augment.hints import give_hints, is_known_noun
+from clipdefend.augment.tree import PRONOUN, Token, Tree, move, replace_by
+
+_NOUN_SLOTS = frozenset(("nsubj", "nsubjpass", "dobj", "pobj"))
+_QUANTIFIERS, _MEDIA = words("quantifiers"), words("media")
+_NOT_NOUNS, _ING_NOUNS = words("not nouns"), words("ing nouns")
+_MISTAKEN = frozenset(("JJ", "VERB", "RB"))
+_RELATIVE = frozenset(("that", "which", "who"))
+_SUBJECTS = frozenset(("nsubj", "nsubjpass", "expl", "csubj"))
+
+
+def mend(tree: Tree) -> None:
+    """Mend a tree in place and find its noun phrases."""
+    give_hints(tree)
+    merge_prepositions(tree)
+    for token in tree.tokens:
+        if token.i in tree.dropped:
+            continue
+        text = token.text
+        if token.pos_ == "NOUN":
+            if text in _QUANTIFIERS or (text in _MEDIA and token.dep_ in ("ROOT", "attr")):
+                promote(tree, token)
+            elif text.endswith("ing"):
+                free_participle(token)
+            if text in _NOT_NOUNS:
+                token.lemma_ = PRONOUN
+        elif token.pos_ == "VERB":
+            if token.dep_ in ("pobj", "pcomp", "dobj"):
+                free_participle(token)
+            mend_clause(tree, token)
+        elif token.tag_ in ("PRP", "WP", "WDT", "EX", "DT"):
+            token.pos_, token.lemma_ = "PRON", PRONOUN
+        if token.pos_ in _MISTAKEN and token.dep_ in _NOUN_SLOTS and _looks_like_noun(token):
+            token.pos_ = "NOUN"
+    for token in tree.tokens:
+        if token.pos_ == "VERB" and token.dep_ in ("conj", "advcl", "xcomp") and token.i not in tree.dropped:
+            lend_subject(tree, token)
+    tree.find_chunks()
+
+
+def _looks_like_noun(token: Token) -> bool:
+    """Whether a word taken for another part of speech is a noun of the lexicon that has a determiner."""
+    determined = any(child.dep_ in ("det", "poss", "nummod") for child in token.children)
+    return determined and is_known_noun(token.text)
+
+
+def _prepositions() -> dict[tuple[str, str], list[tuple[str, ...]]]:
+    """First two words -> the many-word prepositions that start with them, longest first."""
+    found: dict[tuple[str, str], list[tuple[str, ...]]] = {}
+    for phrase in sorted(words("multiword prepositions"), key=lambda phrase: (-len(phrase.split()), phrase)):
+        parts = tuple(phrase.split())
+        if len(parts) > 1:
+            found.setdefault((parts[0], parts[1]), []).append(parts)
+    return found
+
+
+_PREPOSITIONS = _prepositions()
+
+
+def merge_prepositions(tree: Tree) -> None:
+    """Make "to the left of" and its like one token that governs the noun behind it."""
+    lowered = [token.text for token in tree.tokens]
+    end = 0
+    for i, pair in enumerate(pairwise(lowered)):
+        if pair in _PREPOSITIONS and i >= end:
+            for parts in _PREPOSITIONS[pair]:
+                size = len(parts)
+                if tuple(lowered[i : i + size]) == parts and _merge(tree, i, i + size):
+                    end = i + size
+                    break
+
+
+def _merge(tree: Tree, start: int, end: int) -> bool:
+    inside = tree.tokens[start:end]
+    below = [child for token in inside for child in token.children if child.i >= end]
+    noun = next((child for child in below if child.dep_ in ("pobj", "dobj", "pcomp")), None)
+    above = next((token.head for token in inside if not start <= token.head.i < end), None)
+    if noun is None or noun.dep_ == "pcomp" or above is None or above.i >= end:
+        return False
+    first = inside[0]
+    for token in inside:
+        if not start <= token.head.i < end:
+            token.head.children = [child for child in token.head.children if child is not token]
+    first.text = first.lemma_ = " ".join(token.text for token in inside)
+    first.tag_ = first.pos_ = "IN"
+    first.dep_ = "prep"
+    noun.dep_ = "pobj"
+    first.children = []
+    first.head = first
+    move(first, above)
+    for child in below:
+        child.head = first
+    first.children = sorted(below, key=lambda token: token.i)
+    tree.dropped.update(range(start + 1, end))
+    return True
+
+
+def promote(tree: Tree, token: Token) -> None:
+    """ "A couple of dogs on a bed": let the dogs stand for the couple."""
+    link = next((c for c in token.children if c.text == "of" and c.dep_ == "prep"), None)
+    noun = next((c for c in link.children if c.dep_ == "pobj"), None) if link else None
+    if link is None or noun is None or noun.i < token.i:
+        return
+    replace_by(token, noun)
+    for child in list(token.children):
+        if child is not link and child.i > token.i:
+            move(child, noun)
+        elif child is not link:
+            tree.dropped.add(child.i)
+    for child in list(link.children):
+        if child is not noun:
+            move(child, noun)
+    tree.dropped.update((token.i, link.i))
+
+
+def free_participle(token: Token) -> None:
+    """ "A child kneeling in ..." taken for a compound noun: make the child kneel."""
+    compounds = [c for c in token.children if c.dep_ == "compound" and c.i == token.i - 1 and c.tag_ == "NN"]
+    if not compounds or token.text in _ING_NOUNS or not any(c.i > token.i for c in token.children):
+        return
+    noun = compounds[0]
+    replace_by(token, noun)
+    for child in list(token.children):
+        if child.i < token.i:
+            move(child, noun)
+    token.head = token
+    move(token, noun)
+    token.tag_, token.pos_, token.dep_ = "VBG", "VERB", "acl"
+
+
+def mend_clause(tree: Tree, verb: Token) -> None:
+    """Bring relative clauses, passives and "there is" into the forms that the scene-graph parser reads."""
+    children = verb.children
+    subject = next((c for c in children if c.dep_ in ("nsubj", "nsubjpass")), None)
+    if verb.dep_ == "relcl" and subject is not None and subject.text in _RELATIVE:
+        verb.dep_ = "acl"
+        verb.children = children = [c for c in children if c is not subject]
+        tree.dropped.add(subject.i)
+    elif subject is not None and subject.dep_ == "nsubjpass":
+        subject.dep_ = "nsubj"
+    for child in children:
+        if child.dep_ == "agent":
+            child.dep_ = "prep"
+    if any(c.dep_ == "expl" for c in children):
+        noun = next((c for c in children if c.dep_ in ("attr", "nsubj", "dobj")), None)
+        if noun is not None:
+            noun.dep_ = "attr"
+            for child in [
+                c for c in children if c.i > noun.i and c.dep_ in ("prep", "acl", "advcl", "advmod")
+            ]:
+                move(child, noun)
+                if child.dep_ == "advcl":
+                    child.dep_ = "acl"
+
+
+def lend_subject(tree: Tree, verb: Token) -> None:
+    """Give a verb the subject of the verb it hangs on, through a token that only the parser meets."""
+    above = verb
+    for _ in range(4):
+        if any(child.dep_ in _SUBJECTS for child in above.children):
+            break
+        if above.dep_ == "acl":
+            break
+        if above.dep_ not in ("conj", "advcl", "xcomp") or above.head is above:
+            return
+        above = above.head
+    if above is verb:
+        return
+    if above.pos_ == "NOUN":
+        subject = above
+    else:
+        subjects = [c for c in above.children if c.dep_ == "nsubj"]
+        if not subjects and above.dep_ != "acl":
+            return
+        subject = subjects[0] if subjects else above.head
+    phantom = Token(subject.i, subject.text, subject.tag_, "nsubj")
+    phantom.head = verb
+    tree.phantoms.append(phantom)

@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import pickle
+import random
+import subprocess
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from clipdefend.augment.check import differs_as_said
+from clipdefend.augment.lexicon import load_lexicon
+from clipdefend.augment.parsed import Parsed, Phrase, Relation, Triple
+from clipdefend.augment.replace import Replacer
+from clipdefend.augment.subcaptions import SubCaption, SubCaptioner
+from clipdefend.draws import text_random
+from clipdefend.errors import ConfigError
+
+CAPTIONS = (
+    "a photo of a red banana",
+    "a small striped fish above a blue box",
+    "there is a tiny green tree chasing a spotted cat",
+    "a large black umbrella to the left of a yellow chair",
+    "two red stars",
+    "the spotted fish is pulling a white boat",
+    "a picture of the purple key behind the small clock",
+    "the hat circles three grey windmills",
+    "A group of people with skis stand on a mountain.",
+    "Two cats are outside and perched on someone's sneakers.",
+    "there is a small pizza that is on a white plate",
+    "The trees are covered with snow.",
+    "A man and a woman ride horses.",
+    "An old man sits on an orange bench",
+    "A woman who is cooking in the kitchen.",
+    "A line of small teddy bears are in front of several DVD cases.",
+    "several children playing soccer in front of a red-brick house",
+    "a brown and black cat laying on a laptop",
+    "A boat pulled by two white horses",
+    "",
+    "wow, so very nice!",
+)
+
+ODD_ARTICLES = dict.fromkeys(
+    ("x-ray", "herb", "hour", "hourly", "hourlong", "honest", "honorable", "honored"), "an"
+)
+ODD_ARTICLES |= dict.fromkeys(
+    (
+        *("uniform", "uniformed", "ukulele", "utensil", "unicorn", "unicycle", "universal", "unique", "used"),
+        *("ubiquitous", "useless", "one-eyed"),
+    ),
+    "a",
+)
+
+
+@pytest.fixture(scope="module")
+def captioner() -> SubCaptioner:
+    return SubCaptioner()
+
+
+@pytest.fixture(scope="module")
+def parsed(captioner: SubCaptioner) -> list[Parsed]:
+    return list(captioner.parse(CAPTIONS))
+
+
+def keep_all(captioner: SubCaptioner, caption: str, **options: object) -> SubCaption:
+    whole = SubCaptioner(keep_adjectives=1.0, **options)  # type: ignore[arg-type]
+    return whole.draw(next(captioner.parse([caption])), random.Random(0))[0]
+
+
+@pytest.mark.parametrize(
+    ("caption", "factual"),
+    [
+        ("a picture of an apple", "apple"),
+        ("two photos of old apples", "old apples"),
+        ("a photo of a red banana", "red banana"),
+        ("one can see a tiny orange cup here", "tiny orange cup"),
+        ("a small striped fish above a blue box", "a small striped fish above a blue box"),
+        ("there is a tiny green tree chasing a spotted cat", "a tiny green tree chasing a spotted cat"),
+        ("a large umbrella to the left of a yellow chair", "a large umbrella to the left of a yellow chair"),
+        ("two red stars", "red stars"),
+        ("the spotted fish is pulling a white boat", "the spotted fish pulling a white boat"),
+        ("a picture of the key behind the small clock", "the key behind the small clock"),
+        ("the hat circles three grey windmills", "the hat circles three grey windmills"),
+        ("an orange fish next to an orange", "an orange fish next to an orange"),
+        ("a red anchor above a blue anchor", "a red anchor above a blue anchor"),
+        ("A group of people with skis stand on a mountain.", "people stand on a mountain"),
+        ("Two cats are outside and perched on someone's sneakers.", "two cats perched on the sneakers"),
+        ("there is a small pizza that is on a white plate", "a small pizza on a white plate"),
+        ("The trees are covered with snow.", "the trees covered with snow"),
+        ("A man and a woman ride horses.", "a man rides horses"),
+        ("An old man sits on an orange bench", "an old man sits on an orange bench"),
+        ("A woman who is cooking in the kitchen.", "a woman cooking in the kitchen"),
+        ("A boat pulled by two white horses", "a boat pulled by two white horses"),
+        ("a dog on top of a table", "a dog on top of a table"),
+        ("A cat standing in front of a tv", "a cat standing in front of a tv"),
+    ],
+)
+def test_factual(captioner: SubCaptioner, caption: str, factual: str) -> None:
+    assert keep_all(captioner, caption).factual == factual
+
+
+def test_adjectives_are_kept_with_the_given_chance(captioner: SubCaptioner, parsed: list[Parsed]) -> None:
+    none = SubCaptioner(keep_adjectives=0.0)
+    assert none.draw(parsed[1], random.Random(0))[0].factual == "a fish above a box"
+    draws = [captioner.draw(parsed[1], random.Random(seed))[0].factual for seed in range(400)]
+    assert 0.4 < sum("striped" in factual for factual in draws) / 400 < 0.6
+    assert set(draws) == {
+        f"a {first}{second}fish above a {third}box"
+        for first in ("", "small ") for second in ("", "striped ") for third in ("", "blue ")
+    }  # fmt: skip
+
+
+def test_article_is_sounded_anew_when_the_adjective_goes(captioner: SubCaptioner) -> None:
+    found = next(captioner.parse(["An old man sits on an orange bench"]))
+    assert SubCaptioner(keep_adjectives=0).draw(found, random.Random(1))[0].factual == "a man sits on a bench"
+
+
+def test_captions_without_a_noun_give_nothing(captioner: SubCaptioner, parsed: list[Parsed]) -> None:
+    assert parsed[-2] == Parsed("", (), None)
+    assert captioner.draw(parsed[-1], random.Random(0)) == []
+    assert captioner.draw(parsed[-2], random.Random(0)) == []
+
+
+def test_counterfactuals_differ_in_what_they_say_and_keep_their_form(
+    captioner: SubCaptioner, parsed: list[Parsed]
+) -> None:
+    seen: Counter[str] = Counter()
+    for i, entry in enumerate(parsed):
+        for epoch in range(60):
+            for sub in captioner.draw(entry, text_random(0, "subcaptions", epoch, i)):
+                seen[sub.operation] += 1
+                assert differs_as_said(sub), sub
+                assert " a a" not in sub.counterfactual
+                for text in (sub.factual, sub.counterfactual):
+                    assert_articles(text)
+    assert set(seen) == {"adjective", "relation", "noun"}
+    assert min(seen.values()) > 150
+
+
+def assert_articles(text: str) -> None:
+    """By the first letter, but for the words of the lexicons that are read otherwise."""
+    words = text.split()
+    for first, second in pairwise(words):
+        if first in ("a", "an"):
+            usual = "an" if second[0] in "aeiou" else "a"
+            assert first == ODD_ARTICLES.get(second, usual), text
+
+
+def test_operations_are_drawn_evenly_where_all_are_open(
+    captioner: SubCaptioner, parsed: list[Parsed]
+) -> None:
+    whole = SubCaptioner(keep_adjectives=1.0)
+    drawn = Counter(whole.draw(parsed[1], random.Random(seed))[0].operation for seed in range(600))
+    assert set(drawn) == {"adjective", "relation", "noun"}
+    assert all(150 < count < 250 for count in drawn.values())
+
+
+def test_fall_backs(captioner: SubCaptioner) -> None:
+    bare = next(captioner.parse(["an apple"]))
+    assert {captioner.draw(bare, random.Random(s))[0].operation for s in range(30)} == {"noun"}
+    with_adjective = next(captioner.parse(["a red apple"]))
+    whole = SubCaptioner(keep_adjectives=1.0)
+    assert {whole.draw(with_adjective, random.Random(s))[0].operation for s in range(40)} == {
+        "adjective",
+        "noun",
+    }
+    only = SubCaptioner(operations=("relation",))
+    assert only.draw(bare, random.Random(0)) == []
+
+
+def phrase(noun: str, number: str = "singular", determiner: str = "a") -> Phrase:
+    return Phrase(determiner, (), noun, number)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("relation", "terms", "expected"),
+    [
+        (Relation("holding", "ing", "holding", ""), ["hold", "keep", "paint"], "painting"),
+        (Relation("rides", "s", "rides", ""), ["ride", "carry"], "carries"),
+        (Relation("ride", "base", "ride", ""), ["ride on", "lean against"], "lean against"),
+        (Relation("rode", "past", "rode", ""), ["ride", "throw"], "threw"),
+        (
+            Relation("covered with", "participle", "covered", "with"),
+            ["cover", "lean on", "tear"],
+            "torn with",
+        ),
+        (Relation("behind", "preposition", "", "behind"), ["behind", "in back of", "above"], "above"),
+        (Relation("near", "preposition", "", "near"), ["next to", "beside", "stand near", "push"], "pushing"),
+    ],
+)
+def test_relation_keeps_the_verb_form(
+    tmp_path: Path, relation: Relation, terms: list[str], expected: str
+) -> None:
+    (tmp_path / "relations.txt").write_text("\n".join(terms), encoding="utf-8")
+    replacer = Replacer(load_lexicon(tmp_path))
+    assert {replacer.relation(relation, random.Random(seed)) for seed in range(30)} == {expected}
+
+
+@pytest.mark.parametrize(
+    ("noun", "number", "terms", "expected"),
+    [
+        ("dogs", "plural", ["dog", "domestic dog", "wolf"], "wolves"),
+        ("dog", "singular", ["dogs", "guide dog", "snow", "scissors", "ladder"], "ladder"),
+        ("water", "mass", ["ladder", "snow"], "snow"),
+        ("water", "mass", ["ladder"], "ladders"),
+        ("scissors", "plural", ["scissors", "trousers", "snow"], "trousers"),
+        ("car", "singular", ["automobile", "auto", "apple"], "apple"),
+    ],
+)
+def test_noun_keeps_the_number_and_is_no_synonym(
+    tmp_path: Path, noun: str, number: str, terms: list[str], expected: str
+) -> None:
+    (tmp_path / "nouns.txt").write_text("\n".join(terms), encoding="utf-8")
+    replacer = Replacer(load_lexicon(tmp_path))
+    assert {replacer.noun(noun, number, (), random.Random(s)) for s in range(20)} == {expected}  # type: ignore[arg-type]
+
+
+def test_no_replacement_left_means_no_counterfactual(tmp_path: Path) -> None:
+    for kind, term in (("nouns", "dog"), ("adjectives", "big"), ("relations", "chase")):
+        (tmp_path / f"{kind}.txt").write_text(term, encoding="utf-8")
+    captioner = SubCaptioner(lexicon=load_lexicon(tmp_path), keep_adjectives=1.0)
+    entry = Parsed("", (Triple(phrase("dogs", "plural", "two")._replace(adjectives=("large",)),
+                               Relation("chasing", "ing", "chasing", ""), phrase("dog")),), phrase("dog"))  # fmt: skip
+    assert captioner.draw(entry, random.Random(0)) == []
+
+
+def test_several_relations_and_counterfactuals(captioner: SubCaptioner) -> None:
+    entry = next(captioner.parse(["a girl standing in a forest holding a black umbrella"]))
+    many = SubCaptioner(relations=2, counterfactuals=3).draw(entry, random.Random(5))
+    assert len(many) == 6
+    assert len({sub.factual for sub in many}) == 2
+    assert len({sub.counterfactual for sub in many}) == 6
+    assert all(differs_as_said(sub) for sub in many)
+
+
+def test_equal_draws_whatever_batch_order_and_processes(
+    captioner: SubCaptioner, parsed: list[Parsed]
+) -> None:
+    assert list(captioner.parse(CAPTIONS, batch_size=1)) == parsed
+    backwards = list(captioner.parse(reversed(CAPTIONS), batch_size=3))
+    assert backwards[::-1] == parsed
+    first = [captioner.draw(p, text_random(7, "s", 0, i)) for i, p in enumerate(parsed)]
+    later = [captioner.draw(p, text_random(7, "s", 0, i)) for i, p in reversed(list(enumerate(parsed)))]
+    assert later[::-1] == first
+
+
+@pytest.mark.slow
+def test_equal_results_from_several_processes(captioner: SubCaptioner, parsed: list[Parsed]) -> None:
+    assert list(captioner.parse(CAPTIONS, processes=2)) == parsed
+
+
+def test_results_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
+    script = (
+        "from clipdefend.augment.subcaptions import SubCaptioner\n"
+        "from clipdefend.draws import text_random\n"
+        "s = SubCaptioner()\n"
+        "for i, p in enumerate(s.parse(['a red car near an old house', 'two dogs'])):\n"
+        "    for e in range(20): print(s.draw(p, text_random(1, e, i)))\n"
+    )
+    outputs = set()
+    for seed in ("1", "2"):
+        environment = {"PYTHONHASHSEED": seed, "PATH": "", "PYTHONPATH": ":".join(sys.path)}
+        run = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        outputs.add(run.stdout)
+    assert len(outputs) == 1
+    assert "SubCaption" in outputs.pop()
+
+
+def test_parsing_streams(captioner: SubCaptioner) -> None:
+    def endless():  # type: ignore[no-untyped-def]
+        while True:
+            yield "a dog on a sofa"
+
+    stream = captioner.parse(endless())
+    assert next(stream).triples[0].relation.text == "on"
+
+
+def test_parsed_is_small_and_picklable(parsed: list[Parsed]) -> None:
+    assert pickle.loads(pickle.dumps(parsed)) == parsed
+    assert max(len(pickle.dumps(entry)) for entry in parsed) < 1000
+
+
+def test_long_and_odd_captions_do_not_stop_it(captioner: SubCaptioner) -> None:
+    odd = [
+        "word " * 5000,
+        "\n\t a \x00 dog \n on a\ttable ",
+        "猫 と 犬",
+        "!!!",
+        "https://x.y/z?a=b",
+        "a" * 3000,
+    ]
+    found = list(captioner.parse(odd))
+    assert [p.caption for p in found] == odd
+    assert found[1].triples
+
+
+@pytest.mark.parametrize("source", ["eda", "spans"])
+def test_other_sources(source: str) -> None:
+    others = ["a red car near an old house", "two dogs run", "a photo of a cat"]
+    captioner = SubCaptioner(source=source, others=others, counterfactuals=2)
+    entries = list(captioner.parse(["a red car near an old house", "..."]))
+    assert captioner.draw(entries[1], random.Random(0)) == []
+    for seed in range(40):
+        subs = captioner.draw(entries[0], random.Random(seed))
+        assert len(subs) == 2
+        for sub in subs:
+            assert sub.operation == source
+            assert (sub.replaced, sub.replacement) == (sub.factual, sub.counterfactual)
+            assert differs_as_said(sub)
+            if source == "spans":
+                assert sub.factual in others[0]
+                assert len(sub.factual.split()) >= 2
+                assert any(sub.counterfactual in other for other in others[1:])
+
+
+def test_other_sources_need_other_captions() -> None:
+    captioner = SubCaptioner(source="spans")
+    with pytest.raises(ConfigError, match="pass others"):
+        captioner.draw(Parsed("a dog", (), None), random.Random(0))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"source": "span"}, r"'span'.*Did you mean 'spans'"),
+        ({"operations": ("verb",)}, "Unknown operation 'verb'"),
+        ({"operations": ()}, "operations is empty"),
+        ({"keep_adjectives": 1.5}, r"keep_adjectives=1\.5"),
+        ({"relations": 0}, "relations=0"),
+        ({"counterfactuals": -1}, "counterfactuals=-1"),
+    ],
+)
+def test_options_are_checked(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SubCaptioner(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 0}, {"processes": 0}])
+def test_parse_options_are_checked(captioner: SubCaptioner, options: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(options))}=0"):
+        captioner.parse(["a dog"], **options)
+
+
+@pytest.mark.parametrize(
+    ("sub", "right"),
+    [
+        (SubCaption("an old cat on a mat", "a red cat on a mat", "adjective", "old", "red"), True),
+        (SubCaption("an old cat on a mat", "a red cat on the mat", "adjective", "old", "red"), False),
+        (SubCaption("a cat on a cat", "a dog on an owl", "noun", "cat | cat", "dog | owl"), True),
+        (SubCaption("a cat on a cat", "a dog on a cat", "noun", "cat | cat", "dog | owl"), False),
+        (
+            SubCaption(
+                "a light next to a light box", "a light next to a red box", "adjective", "light", "red"
+            ),
+            True,
+        ),
+        (SubCaption("a cat on a mat", "a cat on a mat", "noun", "cat", "cat"), False),
+        (SubCaption("a cat on a mat", "a cat under a mat", "relation", "on | x", "under"), False),
+    ],
+)
+def test_check(sub: SubCaption, right: bool) -> None:
+    assert differs_as_said(sub) is right
+
+
+def test_package_import_is_cheap() -> None:
+    code = (
+        "import sys, clipdefend.augment\n"
+        "print(sorted({'spacy', 'nltk', 'sng_parser', 'torch', 'numpy'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
