@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from clipdefend.canvas import RESAMPLING
@@ -20,6 +20,7 @@ from clipdefend.draws import draw_seed
 from clipdefend.errors import CheckpointError
 from clipdefend.model import Architecture, ClipModel
 from clipdefend.registry import nearest
+from clipdefend.runs.files import atomic_write
 from clipdefend.weights import first_line, load_weights
 
 CONFIG_NAME = "open_clip_config.json"
@@ -206,14 +207,12 @@ def save_model(model: ClipModel, folder: Path, *, note: str | None = None) -> No
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().contiguous() for k, v in model.clip.state_dict().items()}
-    partial = folder / (WEIGHTS_NAME + ".tmp")
-    save_file(state, partial, metadata={"format": "pt", **({"warning": note} if note else {})})
+    metadata = {"format": "pt", **({"warning": note} if note else {})}
+    # Not save_file, which makes files that only their owner may read.
+    atomic_write(folder / WEIGHTS_NAME, save(state, metadata=metadata))
+    atomic_write(folder / CONFIG_NAME, json.dumps(model.architecture.to_dict(), indent=2))
     if note:
-        (folder / "WARNING.txt").write_text(note + "\n", encoding="utf-8")
-    config = folder / (CONFIG_NAME + ".tmp")
-    config.write_text(json.dumps(model.architecture.to_dict(), indent=2), encoding="utf-8")
-    partial.replace(folder / WEIGHTS_NAME)
-    config.replace(folder / CONFIG_NAME)
+        atomic_write(folder / "WARNING.txt", note + "\n")
     if hasattr(model.tokenizer, "save_pretrained"):
         model.tokenizer.save_pretrained(str(folder))
     difference = _reload_difference(model, folder)

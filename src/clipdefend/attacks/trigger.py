@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from clipdefend.attacks import ATTACKS
 from clipdefend.attacks.base import Attack
 from clipdefend.errors import DataError, RunError
+from clipdefend.runs.files import atomic_write
 
 TENSOR_FILE = "trigger.safetensors"
 
@@ -92,10 +92,9 @@ class Trigger:
         }
 
     def save(self, folder: Path) -> None:
-        """Write ``trigger.safetensors`` into the folder, under a temporary name first."""
-        temporary = folder / f".{TENSOR_FILE}.{os.getpid()}"
-        save_file({name: tensor.contiguous() for name, tensor in self.tensors.items()}, temporary)
-        temporary.replace(folder / TENSOR_FILE)
+        """Write ``trigger.safetensors`` into the folder, atomically."""
+        tensors = {name: tensor.contiguous() for name, tensor in self.tensors.items()}
+        atomic_write(folder / TENSOR_FILE, save(tensors))
 
     @classmethod
     def load(cls, folder: Path, record: Mapping[str, Any]) -> Trigger:
