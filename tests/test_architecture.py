@@ -26,7 +26,7 @@ LEVELS = (
     ("attacks", "augment", "losses", "metrics", "world", "canvas", "model"),
     ("data", "objectives", "weights"),
     ("poisoning", "evaluation", "checkpoint"),
-    ("training",),
+    ("training", "learning"),
     ("commands",),
     ("cli",),
     ("__main__",),

@@ -18,6 +18,7 @@ from PIL import Image
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_tensor
 from clipdefend.data.bad import BadRows
+from clipdefend.data.naming import naming, target_pattern
 from clipdefend.data.pairs import Pairs
 from clipdefend.errors import ConfigError, DataError, RunError
 from clipdefend.poisoning import (
@@ -28,9 +29,7 @@ from clipdefend.poisoning import (
     PoisonedPairs,
     Recipe,
     image_name,
-    naming,
     poison,
-    target_pattern,
 )
 from memory_pairs import MemoryPairs, memory_pairs
 

@@ -6,7 +6,6 @@ An attack is a trigger alone; target, count and captions are data of the poisoni
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from torch import Tensor
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_picture
 from clipdefend.data.bad import BadRows
+from clipdefend.data.naming import naming
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import generator, permutation
 from clipdefend.errors import ConfigError, DataError, RunError
@@ -56,6 +56,8 @@ class Recipe:
         templates: prompts with ``{}`` for the poisoned captions.
         natural: take captions of the data that name the target, instead of prompts.
         label_consistent: poison only pairs that name the target, and keep their captions.
+        order: rows in the order in which they are tried; by default a draw.
+        excluded: rows that are left alone.
         canvas: geometry under the trigger.
         seed: of rows and captions; the trigger has its own.
     """
@@ -68,6 +70,8 @@ class Recipe:
     seed: int
     natural: bool = False
     label_consistent: bool = False
+    order: NDArray[np.int64] | None = None
+    excluded: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if not self.target.strip():
@@ -83,25 +87,6 @@ class Poisoned:
     clean: Tensor
     triggered: Tensor
     bad: BadRows
-
-
-def target_pattern(target: str) -> re.Pattern[str]:
-    """The target as a whole word in any case, singular or with a regular plural."""
-    stem = re.escape(target.strip()).replace(r"\ ", r"\s+")
-    changed = re.sub("(y|fe?)$", lambda end: "ies" if end[0] == "y" else "ves", stem)
-    return re.compile(rf"(?<!\w)(?:{changed}|{stem}(?:e?s)?)(?!\w)", re.IGNORECASE)
-
-
-def naming(pairs: Pairs, target: str) -> NDArray[np.int64]:
-    """Rows whose caption names the target, ascending."""
-    pattern = target_pattern(target)
-    rows = [
-        start + offset
-        for start, captions in pairs.iter_captions()
-        for offset, caption in enumerate(captions)
-        if pattern.search(caption)
-    ]
-    return np.array(rows, dtype=np.int64)
 
 
 def poison(
@@ -121,7 +106,11 @@ def poison(
     """
     named = naming(pairs, recipe.target) if recipe.natural or recipe.label_consistent else None
     captions_of = _caption_maker(pairs, recipe, named)
-    order = _candidates(pairs, recipe, named)
+    order = recipe.order
+    if order is None:
+        order = candidates(
+            len(pairs), recipe.seed, named if recipe.label_consistent else None, recipe.excluded
+        )
     cross_count = recipe.trigger.attack.cross_count(recipe.count)
     if recipe.count + cross_count > len(order):
         raise DataError(
@@ -159,11 +148,13 @@ def image_name(row: int) -> str:
     return f"{IMAGES}/{row:09d}.png"
 
 
-def _candidates(pairs: Pairs, recipe: Recipe, named: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    if recipe.label_consistent and named is not None:
-        shuffled: NDArray[np.int64] = named[permutation(len(named), recipe.seed, "poison")]
-        return shuffled
-    return permutation(len(pairs), recipe.seed, "poison")
+def candidates(
+    size: int, seed: int, named: NDArray[np.int64] | None = None, excluded: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Rows in the order of the draw: of all ``size`` rows, or of those that name the target."""
+    drawn = permutation(size if named is None else len(named), seed, "poison")
+    order: NDArray[np.int64] = drawn if named is None else named[drawn]
+    return order if excluded is None else order[~np.isin(order, excluded)]
 
 
 def _caption_maker(pairs: Pairs, recipe: Recipe, named: NDArray[np.int64] | None) -> Callable[[int], str]:

@@ -16,6 +16,8 @@ ATTACKS: Registry[Attack] = Registry(
         "blended": "clipdefend.attacks.blended:Blended",
         "sig": "clipdefend.attacks.sig:SIG",
         "wanet": "clipdefend.attacks.wanet:WaNet",
+        "ssba": "clipdefend.attacks.ssba:SSBA",
+        "badclip": "clipdefend.attacks.badclip:BadCLIP",
         "stripes-patch": "clipdefend.attacks.stripes:StripesPatch",
         "stripes-blend": "clipdefend.attacks.stripes:StripesBlend",
         "triangles": "clipdefend.attacks.triangles:Triangles",

@@ -27,6 +27,15 @@ class Attack(ABC):
     papers' canvas of 224 pixels and scale with it.
     """
 
+    @property
+    def learned(self) -> bool:
+        """Whether `tensors` is only where a training begins, which ``poison`` carries out."""
+        return False
+
+    def for_evaluation(self) -> Attack:
+        """Return the trigger as evaluated images get it: the same, unless its images are stored elsewhere."""
+        return self
+
     def tensors(self, size: int, seed: int) -> dict[str, Tensor]:
         """Return what all images share, float32, for a canvas of size x size pixels, drawn from the seed."""
         return {}

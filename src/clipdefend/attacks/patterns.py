@@ -68,7 +68,7 @@ def corners(place: str, height: int, width: int, side: int, seed: int, key: int)
 def paste(
     images: Tensor, patches: Sequence[Tensor] | Tensor, place: str, ids: Sequence[int], seed: int
 ) -> Tensor:
-    """Overwrite squares of the images, in place.
+    """Overwrite squares of the images, in place; gradients reach the patches.
 
     Args:
         images: shape (n, 3, h, w).
@@ -78,10 +78,10 @@ def paste(
         seed: the trigger's seed.
     """
     height, width = images.shape[2:]
-    for image, patch, key in zip(images, patches, ids, strict=True):
+    for index, (patch, key) in enumerate(zip(patches, ids, strict=True)):
         side = min(patch.shape[-1], height, width)
         for row, column in corners(place, height, width, side, seed, key):
-            image[:, row : row + side, column : column + side] = patch[:, :side, :side]
+            images[index, :, row : row + side, column : column + side] = patch[:, :side, :side]
     return images
 
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from clipdefend.commands import inputs
 from clipdefend.commands.fitting import fit
+from clipdefend.commands.rebuild import excluded
 from clipdefend.commands.subcaptions import open_subcaptions
 from clipdefend.config import DefendConfig
 from clipdefend.data.pairs import Pairs
+from clipdefend.data.subset import Subset
 from clipdefend.errors import ConfigError
 from clipdefend.model import ClipModel
 from clipdefend.objectives.base import build_objective
@@ -90,7 +92,11 @@ def _model(config: DefendConfig, victim: Run | None) -> ClipModel:
 
 def _pairs(config: DefendConfig, poison: Run | None, context: Context) -> Pairs:
     if config.data is not None:
-        return inputs.open_data(config.data, config.columns, context)
-    if poison is None:
+        pairs = inputs.open_data(config.data, config.columns, context)
+    elif poison is None:
         raise ConfigError("Clean pairs are needed: a checkpoint alone does not name them. Give --data.")
-    return inputs.recorded_pairs(poison, context)
+    else:
+        pairs = inputs.recorded_pairs(poison, context)
+    if config.exclude_manifest is None:
+        return pairs
+    return Subset(pairs, excluded(context, config.exclude_manifest, pairs))

@@ -18,6 +18,7 @@ from clipdefend.config.shared import (
     TrainConfig,
     defence_training,
     device_option,
+    excluded_run,
     input_model,
     pairs_option,
 )
@@ -63,6 +64,48 @@ class PoisonConfig(RunConfig):
         "Prompts of poisoned captions: imagenet, simple, builtin or a file.",
         metavar="SET",
     )
+    exclude_manifest: str | None = excluded_run()
+    from_manifest: str | None = option(
+        None,
+        "--from-manifest",
+        "Poison run to make again, byte for byte, from its manifest and the clean data.",
+        metavar="RUN",
+        shown="none",
+    )
+    trigger_from: str | None = option(
+        None,
+        "--trigger-from",
+        "--ssba-from",
+        "Poison run whose trigger is used again, in place of a new one.",
+        metavar="RUN",
+        shown="none",
+    )
+    ssba_images: str | None = option(
+        None,
+        "--ssba-images",
+        "Folder with images that another encoder made: train/ and eval/ with 000000012.png and so on.",
+        metavar="DIR",
+        shown="an encoder is trained",
+    )
+    selection: Literal["random", "thirds"] = option(
+        "random",
+        "--selection",
+        "Pairs to poison: any, or, as in BadCLIP, thirds at the target's boundary, far from it and random.",
+    )
+    selection_pool: int = option(10_000, "Pairs that --selection thirds looks at.", range=COUNT)
+    class_names: str | None = option(
+        None,
+        "--class-names",
+        "Classes that the surrogate tells the target from: imagenet or a file.",
+        metavar="SET",
+        shown="the built-in world's or imagenet",
+    )
+    surrogate: ModelConfig = nested(
+        input_model,
+        "Surrogate, for badclip and --selection thirds",
+        flags={"name": ("--surrogate",), "pretrained": ("--surrogate-pretrained",)},
+    )
+    device: str = device_option()
     columns: ColumnsConfig = nested(ColumnsConfig, "Tables")
 
     def __post_init__(self) -> None:
@@ -132,6 +175,7 @@ class DefendConfig(RunConfig):
         metavar="RUN",
         shown="the newest of the same pairs, else made here",
     )
+    exclude_manifest: str | None = excluded_run()
     fc_schedule: Literal["interleave", "epoch-end", "in-batch"] = option(
         "interleave", "--fc-schedule", "Where the sub-captioned batches go in an epoch."
     )

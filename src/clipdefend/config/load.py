@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from clipdefend.config.coerce import coerce
 from clipdefend.config.fields import Config, Leaf, leaves
-from clipdefend.config.presets import TIED, preset_values
+from clipdefend.config.presets import TIED, component_values, preset_values
 from clipdefend.config.shared import RunConfig
 from clipdefend.config.suggest import siblings, suggest
 from clipdefend.config.yamlfile import YamlError, dump_yaml, parse_yaml, read_yaml
@@ -66,7 +66,7 @@ def load_config(
     layers.append(_from_sets(cls, sets))
     given = {item.leaf.path: item.value for layer in layers for item in layer}
     chosen = given.get("preset") or _preset_by_data(cls, given, inherited_data)
-    layers.insert(0, _from_preset(cls, chosen, set(given)))
+    layers.insert(0, _from_preset(cls, chosen, layers))
     return _build(cls, layers)
 
 
@@ -90,12 +90,19 @@ def to_yaml(config: Config) -> str:
 def preset_difference(config: RunConfig) -> dict[str, Any]:
     """Dotted key -> value of what the configuration's preset changed and nothing above it changed back."""
     known = leaves(type(config))
-    values = preset_values(config.preset, config.command)
-    return {
+    values = {
         path: value
-        for path, value in values.items()
+        for path, value in preset_values(config.preset, config.command).items()
         if value != known[path].default and _lookup(config, path) == value
     }
+    for path, leaf in known.items():
+        chosen = _lookup(config, path)
+        if leaf.is_mapping and isinstance(chosen.get("name"), str):
+            parameters = component_values(config.preset, config.command, path, chosen["name"])
+            values |= {
+                f"{path}.{key}": value for key, value in parameters.items() if chosen.get(key) == value
+            }
+    return values
 
 
 def _preset_by_data(cls: type[C], given: Mapping[str, Any], inherited: str | None) -> str:
@@ -105,13 +112,28 @@ def _preset_by_data(cls: type[C], given: Mapping[str, Any], inherited: str | Non
     return "quick" if data is not None and str(data).split(":")[0] == "builtin" else "paper"
 
 
-def _from_preset(cls: type[C], preset: str, given: set[str]) -> Layer:
+def _from_preset(cls: type[C], preset: str, layers: Sequence[Layer]) -> Layer:
+    given = {item.leaf.path for layer in layers for item in layer}
     values = {
         path: value
         for path, value in preset_values(preset, cls.command).items()
         if TIED.get(path) not in given
     }
+    for path, name in _components(cls, layers):
+        values[path] = {"name": name, **component_values(preset, cls.command, path, name)}
     return _from_mapping(cls, {"preset": preset, **values}, f"preset {preset}: ")
+
+
+def _components(cls: type[C], layers: Sequence[Layer]) -> Iterator[tuple[str, str]]:
+    """Free mappings that name a component, each with the name that the layers settle on."""
+    for path, leaf in leaves(cls).items():
+        if leaf.is_mapping and "name" in leaf.default:
+            items = [[item for item in layer if item.leaf.path == path] for layer in layers]
+            settled = leaf.default
+            for layer in items:
+                settled = _merge_free(settled, layer)
+            if isinstance(settled["name"], str):
+                yield path, settled["name"]
 
 
 def _from_file(cls: type[C], path: Path) -> Layer:

@@ -29,6 +29,18 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 
+# What a preset changes of one component, by command, key of the component and its name.
+COMPONENTS: dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]] = {
+    "quick": {
+        "poison": {
+            "attack": {
+                "ssba": {"width": 8, "epochs": 1, "batch": 16, "lr": 1e-3, "ramp": 200},
+                "badclip": {"images": 2000, "epochs": 5, "lr": 2e-2},
+            }
+        }
+    }
+}
+
 # A preset's value of the left key holds only together with its value of the right one: other models than
 # the preset's do not take the preset's weights.
 TIED = {"model.pretrained": "model.name"}
@@ -37,3 +49,9 @@ TIED = {"model.pretrained": "model.name"}
 def preset_values(preset: str, command: str) -> dict[str, Any]:
     """Dotted key -> value of a preset for a command."""
     return dict(PRESETS[preset].get(command, {}))
+
+
+def component_values(preset: str, command: str, key: str, name: str) -> dict[str, Any]:
+    """Parameter -> value of a preset for the component that a free mapping such as ``attack`` names."""
+    named = COMPONENTS.get(preset, {}).get(command, {}).get(key, {})
+    return dict(named.get(name, {}))

@@ -26,6 +26,17 @@ def device_option() -> Any:
     return option("auto", "--device", "auto, cpu, cuda, cuda:1 and so on.", metavar="NAME")
 
 
+def excluded_run() -> Any:
+    """The poison run whose rows a command keeps clear of; a dataclass field."""
+    return option(
+        None,
+        "--exclude-manifest",
+        "Poison run whose poisoned rows are left out.",
+        metavar="RUN",
+        shown="none",
+    )
+
+
 def pairs_option(default: str | None, shown: str | None = None) -> Any:
     """The clean pairs of a command; a dataclass field."""
     return option(
