@@ -37,7 +37,7 @@ def test_shipped_relations_hold_verbs_and_prepositions() -> None:
     assert {"behind", "to the left of", "in front of", "next to", "on top of"} <= set(prepositions)
     assert 100 < len(prepositions) < 300
     assert sum(" " not in name for name in names) > 1500
-    assert not set(verb_form(name, "s") for name in names if not is_preposition(name)) & set(names)
+    assert not {verb_form(name, "s") for name in names if not is_preposition(name)} & set(names)
 
 
 def test_irregular_verbs_of_the_lexicon_are_not_regular() -> None:

@@ -136,7 +136,9 @@ def read_phrase(tree: Tree, root: Token) -> Phrase | None:
                     determiners.append(text)
                 elif _WORD.fullmatch(text):
                     adjectives[text] = None
-    noun = " ".join((*parts, _glue(tree, root)))
+    # A word joined by hyphens comes once for each of its parts.
+    parts = list(dict.fromkeys((*parts, _glue(tree, root))))
+    noun = " ".join(parts)
     if not _WORD.fullmatch(noun) or root.text in _NOT_NOUNS or {"each", "other"} <= set(determiners):
         return None
     if possessor:
@@ -147,7 +149,9 @@ def read_phrase(tree: Tree, root: Token) -> Phrase | None:
         # "a flying kites" is the writer's mistake and must not become ours.
         determiners = [] if root.tag_ == "NNS" and singular(root.text) != root.text else ["a"]
     determiner = " ".join(dict.fromkeys(determiners))
-    return Phrase(determiner, tuple(adjectives), noun, _number(root, noun, determiners))
+    return Phrase(
+        determiner, tuple(a for a in adjectives if a not in parts), noun, _number(root, noun, determiners)
+    )
 
 
 def _lost_article(tree: Tree, root: Token) -> list[str]:
