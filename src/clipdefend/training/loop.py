@@ -220,8 +220,8 @@ class Trainer:
     def _check_finite(self, loss: Tensor) -> None:
         if not math.isfinite(float(loss)):
             raise ClipDefendError(
-                f"The loss is {float(loss)} at step {self.progress.global_step}: lower --lr or use --precision"
-                f" fp32. --resume {self.job.folder} goes back to the last saved state."
+                f"The loss is {float(loss)} at step {self.progress.global_step}: start again with a lower --lr,"
+                " with --grad-clip-norm 1 or with --precision fp32."
             )
 
     def _save(self, loss: Tensor | None) -> None:
@@ -252,7 +252,7 @@ class Trainer:
         for row, reason in self.progress.bad.items():
             self.bad.add(row, reason)
         if self.accelerator.is_main_process and log.exists():
-            os.truncate(log, self.progress.metrics_bytes)
+            os.truncate(log, min(self.progress.metrics_bytes, log.stat().st_size))
         self.console.info(f"resumed at step {self.progress.global_step} of {self.total}")
 
     def _fingerprint(self) -> str:

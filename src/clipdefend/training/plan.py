@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipdefend.draws import permutation
+from clipdefend.errors import DataError
 
 Schedule = Literal["interleave", "epoch-end", "in-batch"]
 
@@ -46,6 +47,14 @@ class Plan:
     rank: int = 0
     world: int = 1
 
+    def __post_init__(self) -> None:
+        """Raises DataError for pairs that do not make a single step."""
+        if not self.main_steps:
+            raise DataError(
+                f"{self.rows} pairs make no step of {self.batch}: at least {2 * self.world} are needed,"
+                " two for each process."
+            )
+
     @property
     def main_steps(self) -> int:
         """Steps of an epoch with a main batch; a last batch of fewer than two pairs a process is left out."""
@@ -79,15 +88,16 @@ class Plan:
         for step in range(start, self.steps):
             items = []
             if step < self.main_steps:
-                rows = self._share(order[step * self.batch : (step + 1) * self.batch])
-                items = [Item(row, subset=False) for row in rows]
-                items += [Item(row, subset=True) for row in rows if row in members]
+                batch_rows = order[step * self.batch : (step + 1) * self.batch]
+                items = [Item(row, subset=False) for row in self._share(batch_rows)]
+                inside = [row for row in batch_rows.tolist() if row in members]
+                items += [Item(row, subset=True) for row in self._share(inside)]
             for batch in slots.get(step, []):
                 rows = self._share(chosen[batch * self.batch : (batch + 1) * self.batch])
                 items += [Item(row, subset=True) for row in rows]
             yield items
 
-    def _share(self, rows: NDArray[np.int64]) -> list[int]:
+    def _share(self, rows: NDArray[np.int64] | list[int]) -> list[int]:
         """This process's rows of a global batch, as many for each process."""
         even = len(rows) // self.world * self.world
         return [int(row) for row in rows[self.rank : even : self.world]]

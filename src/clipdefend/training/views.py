@@ -56,8 +56,8 @@ class Batch:
 class Views(Dataset[Sample]):
     """Samples of one epoch; every draw is a function of (seed, epoch, row).
 
-    A row whose image or caption cannot be used is replaced by the next usable one and reported, so that batches
-    keep their size on every process.
+    A row whose image or caption cannot be used is replaced by the next usable one (of those with sub-captions, in
+    the sub-caption batch) and reported, so that batches keep their size on every process.
 
     Args:
         pairs: the training pairs.
@@ -80,23 +80,28 @@ class Views(Dataset[Sample]):
 
     def __getitem__(self, item: Item) -> Sample:
         bad: list[tuple[int, str]] = []
-        row = item.row
-        for _ in range(SUBSTITUTES):
+        for row in self._candidates(item):
             try:
                 picture, caption = self._read(row)
                 break
             except DataError as error:
                 bad.append((row, str(error)))
-                row = (row + 1) % len(self.pairs)
         else:
-            raise DataError(f"{SUBSTITUTES} rows in a row from row {item.row} cannot be used: {bad[0][1]}")
-        if item.subset:
-            # The sub-captions are those of the row that was asked for; a substitute would not match them.
-            images, texts = self._subset(picture, caption, item.row)
-        else:
-            images, texts = self._main(picture, caption, row)
+            raise DataError(f"{len(bad)} rows in a row from row {item.row} cannot be used: {bad[0][1]}")
+        make = self._subset if item.subset else self._main
+        images, texts = make(picture, caption, row)
         tokens = self.tokenize(list(texts.values())).to(torch.int32)
         return Sample(item.subset, images, dict(zip(texts, tokens, strict=True)), bad)
+
+    def _candidates(self, item: Item) -> Iterator[int]:
+        """The row that is asked for, and those that stand in for it."""
+        yield item.row
+        if item.subset:
+            rows = list(self.subcaptions)
+            at = rows.index(item.row)
+            yield from (rows[(at + k) % len(rows)] for k in range(1, min(SUBSTITUTES, len(rows))))
+        else:
+            yield from ((item.row + k) % len(self.pairs) for k in range(1, min(SUBSTITUTES, len(self.pairs))))
 
     def _read(self, row: int) -> tuple[Image.Image, str]:
         caption = self.pairs.caption(row)
