@@ -33,7 +33,8 @@ def run(config: PoisonConfig, context: Context) -> Run:
     else:
         parameters_of(config)  # before the data is opened, which can take long
         pairs = open_data(config.data, config.columns, context)
-    bad = pairs.bad_rows(config.max_bad)
+    # A run that is made again fails at any bad row, so all of them may be met and named.
+    bad = pairs.bad_rows(config.max_bad if original is None else 1.0)
     maker = Maker(config, context, pairs, bad)
     recipe = _recipe(config, maker, context)
     if recipe.count < FEW:
