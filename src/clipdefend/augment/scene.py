@@ -24,6 +24,7 @@ _LEAD = re.compile(
 _ONE_CAN_SEE = re.compile(r"\s*(?:one|you|we) can see (.*?)(?: here)?\s*$", re.IGNORECASE)
 _WORD = re.compile(r"[a-z][a-z'\u2019-]*(?:[ /-][a-z0-9'\u2019-]+)*")
 _NOT_ADJECTIVES, _NOT_NOUNS, _VAGUE = words("not adjectives"), words("not nouns"), words("vague nouns")
+_MEDIA = words("media")
 _ONE, _SEVERAL, _PLURAL_ONLY = (
     words("singular determiners"),
     words("plural determiners"),
@@ -86,7 +87,8 @@ def read_scene(caption: str, doc: Any, parse: Callable[[Tree], Graph]) -> Parsed
             continue
         start, end = roots[edge["subject"]], roots[edge["object"]]
         relation = read_relation(start, end, subject.number)
-        if relation is not None:
+        shown_in = relation is not None and relation.text == "in" and thing.noun in _MEDIA
+        if relation is not None and not (shown_in and not thing.adjectives):  # "a dog in this picture"
             key = (subject.noun, relation.text, thing.noun)
             rank = (_weakness(subject, relation, thing), start.i + end.i)
             found.setdefault(key, (rank, Triple(subject, relation, thing)))

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from clipdefend.augment.subcaptions import SubCaptioner
+
+
+@pytest.mark.parametrize(
+    ("caption", "factual"),
+    [
+        ("a picture of an apple", "apple"),
+        ("two photos of old apples", "old apples"),
+        ("a photo of a red banana", "red banana"),
+        ("one can see a tiny orange cup here", "tiny orange cup"),
+        ("a small striped fish above a blue box", "a small striped fish above a blue box"),
+        ("there is a tiny green tree chasing a spotted cat", "a tiny green tree chasing a spotted cat"),
+        ("a large umbrella to the left of a yellow chair", "a large umbrella to the left of a yellow chair"),
+        ("two red stars", "red stars"),
+        ("there is a dog in this picture", "dog"),
+        ("a grey dog in a dark picture", "a grey dog in a dark picture"),
+        ("a boy on a double-decker bus", "a boy on a double-decker bus"),
+        ("the spotted fish is pulling a white boat", "the spotted fish pulling a white boat"),
+        ("a picture of the key behind the small clock", "the key behind the small clock"),
+        ("the hat circles three grey windmills", "the hat circles three grey windmills"),
+        ("an orange fish next to an orange", "an orange fish next to an orange"),
+        ("a red anchor above a blue anchor", "a red anchor above a blue anchor"),
+        ("A group of people with skis stand on a mountain.", "people stand on a mountain"),
+        ("Two cats are outside and perched on someone's sneakers.", "two cats perched on the sneakers"),
+        ("there is a small pizza that is on a white plate", "a small pizza on a white plate"),
+        ("The trees are covered with snow.", "the trees covered with snow"),
+        ("A man and a woman ride horses.", "a man rides horses"),
+        ("An old man sits on an orange bench", "an old man sits on an orange bench"),
+        ("A woman who is cooking in the kitchen.", "a woman cooking in the kitchen"),
+        ("A boat pulled by two white horses", "a boat pulled by two white horses"),
+        ("a dog on top of a table", "a dog on top of a table"),
+        ("A cat standing in front of a tv", "a cat standing in front of a tv"),
+    ],
+)
+def test_factual(caption: str, factual: str) -> None:
+    captioner = SubCaptioner(keep_adjectives=1.0)
+    parsed = next(captioner.parse([caption]))
+    assert captioner.draw(parsed, random.Random(0))[0].factual == factual
