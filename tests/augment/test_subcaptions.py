@@ -199,6 +199,11 @@ def test_parsing_streams(captioner: SubCaptioner) -> None:
     assert next(stream).triples[0].relation.text == "on"
 
 
+def test_captioner_pickles(captioner: SubCaptioner, parsed: list[Parsed]) -> None:
+    copy = pickle.loads(pickle.dumps(captioner))
+    assert copy.draw(parsed[1], random.Random(3)) == captioner.draw(parsed[1], random.Random(3))
+
+
 def test_parsed_is_small_and_picklable(parsed: list[Parsed]) -> None:
     assert pickle.loads(pickle.dumps(parsed)) == parsed
     assert max(len(pickle.dumps(entry)) for entry in parsed) < 1000

@@ -13,6 +13,7 @@ from clipdefend.augment.parsed import Number, Relation
 
 _SMALL_WORDS = frozenset(("a", "an", "the", "of", "in", "on", "at", "to", "by", "with", "for", "and"))
 _TRIES = 40
+REMEMBERED = 1 << 14  # words whose synonyms are kept at hand
 
 
 class Replacer:
@@ -37,7 +38,7 @@ class Replacer:
         self._prepositions = [term for term in relations if is_preposition(term)]
         self._verbs = [term for term in relations if not is_preposition(term)]
         self._plain_verbs = [term for term in self._verbs if " " not in term]
-        self._blocked = functools.lru_cache(maxsize=1 << 14)(self._find_blocked)
+        self._blocked: dict[str, frozenset[str]] = {}
 
     def noun(self, old: str, number: Number, others: Sequence[str], rng: random.Random) -> str | None:
         """A noun of the same number, related to none of ``old`` and ``others``; None when there is none."""
@@ -82,7 +83,7 @@ class Replacer:
     ) -> str | None:
         if not pool:
             return None
-        blocked = [self._blocked(old) for old in olds]
+        blocked = [self._blocked.get(old) or self._find_blocked(old) for old in olds]
 
         def fits(term: str) -> bool:
             related = any(term in taken or not taken.isdisjoint(_stems_of(term)) for taken in blocked)
@@ -101,7 +102,10 @@ class Replacer:
         blocked = set(_stems_of(old))
         for stem in {*stems(old), *blocked}:
             blocked.update(self._synonyms.listed(stem))
-        return frozenset(blocked)
+        if len(self._blocked) >= REMEMBERED:
+            self._blocked.clear()
+        self._blocked[old] = frozenset(blocked)
+        return self._blocked[old]
 
 
 @functools.lru_cache(maxsize=1 << 15)
