@@ -63,7 +63,8 @@ class Known(nn.Module):
 
     def __init__(self, clean: list[list[float]], triggered: list[list[float]] | None = None) -> None:
         super().__init__()
-        self.tables = [F.normalize(torch.tensor(rows, dtype=torch.float32), dim=1) for rows in (clean, triggered or clean)]
+        tables = [torch.tensor(rows, dtype=torch.float32) for rows in (clean, triggered or clean)]
+        self.tables = [F.normalize(table, dim=1) for table in tables]
         self.seen: list[Tensor] = []
         self.modes: list[bool] = []
 

@@ -26,6 +26,8 @@ def test_ci_runs_the_test_command_of_the_readme_word_for_word() -> None:
 
 def test_quickstart_runs_the_five_commands_of_the_readme() -> None:
     commands = fenced((ROOT / "README.md").read_text(encoding="utf-8"))
-    shown = [line.split("#")[0].strip() for line in commands if line.startswith("clipdefend ") and "# " in line]
+    shown = [
+        line.split("#")[0].strip() for line in commands if line.startswith("clipdefend ") and "# " in line
+    ]
     script = (ROOT / "examples/quickstart.sh").read_text(encoding="utf-8").splitlines()
     assert [line for line in script if line.startswith("clipdefend ")] == shown[:5]

@@ -16,7 +16,7 @@ from clipdefend.runs import Run
 ROWS = 12
 
 
-@pytest.fixture()
+@pytest.fixture
 def data(tmp_path: Path) -> Path:
     """pairs.csv with 12 pictures of odd sizes, and eval/{cat,dog}/ with two each."""
     rng = np.random.default_rng(0)
@@ -30,7 +30,9 @@ def data(tmp_path: Path) -> Path:
         writer.writerow(["image", "caption"])
         for row in range(ROWS):
             picture(tmp_path / f"images/{row}.png", (240 + row, 300 - row))
-            writer.writerow([f"images/{row}.png", f"a {'red cat' if row % 2 else 'black dog'} on a small chair"])
+            writer.writerow(
+                [f"images/{row}.png", f"a {'red cat' if row % 2 else 'black dog'} on a small chair"]
+            )
     for name in ("cat", "dog"):
         for index in range(2):
             picture(tmp_path / f"eval/{name}/{index}.png", (230, 260))
@@ -55,4 +57,6 @@ def test_a_few_steps_of_a_real_model(model: str, data: Path, capsys: pytest.Capt
     assert Run.open(defended).details["steps"] == ROWS // 4
     # Measured from the saved weights, the figures are those of the last epoch in training.
     again, before = Run.open(measured).metrics, Run.open(defended).metrics
-    assert {k: again[k] for k in ("ba@1", "asr@1", "ra@1")} == {k: before[k] for k in ("ba@1", "asr@1", "ra@1")}
+    assert {k: again[k] for k in ("ba@1", "asr@1", "ra@1")} == {
+        k: before[k] for k in ("ba@1", "asr@1", "ra@1")
+    }

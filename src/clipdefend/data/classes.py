@@ -48,7 +48,7 @@ def load_classes(source: str | Path) -> ClassFile:
 
 
 def load_templates(source: str | Path) -> list[str]:
-    """Templates with ``{}`` from a named set (``imagenet``: the 80 of CLIP; ``simple``; ``builtin``) or a file as above.
+    """Templates with ``{}`` from a file as above or a named set: ``imagenet`` (CLIP's 80), ``simple``, ``builtin``.
 
     Raises:
         DataError: unknown name, missing file, or a template without ``{}`` or ``{c}``.
