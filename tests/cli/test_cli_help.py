@@ -78,7 +78,7 @@ def test_help_shows_every_flag_its_default_and_examples(command: str) -> None:
 def test_help_shows_defaults_and_those_of_the_quick_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "110")
     text = command_help("poison")
-    assert "Pairs to poison. [1500; quick: 300]" in text
+    assert "Pairs to poison. [1500; quick: 500]" in text
     assert "[banana]" in text
     defence = command_help("defend")
     assert "Pairs per process and step. [64]" in defence
