@@ -1,5 +1,5 @@
 #!/bin/sh
-# The five commands on the built-in world, ending in the table. About five minutes on two cores.
+# The five commands on the built-in world, ending in the table. About four minutes on two cores.
 set -eu
 clipdefend poison --attack blended
 clipdefend finetune-attack

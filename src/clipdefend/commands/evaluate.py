@@ -80,10 +80,9 @@ def show(context: Context, finished: Run, source: Run | None) -> None:
     if "n_triggered" in measured:
         details = finished.details
         counts += f", {measured['n_triggered']} triggered ({details['attack']} for {details['target']!r})"
-    table = [[name, *(_cell(values, key) for key in shares)] for name, values in rows]
-    context.console.table(
-        f"{counts}; % with 95 % Wilson intervals", ["model", *map(str.upper, shares)], table
-    )
+    table = [[key.upper(), *(_cell(values, key) for _, values in rows)] for key in shares]
+    title = f"{counts}; % with 95 % Wilson intervals"
+    context.console.table(title, ["", *(name for name, _ in rows)], table)
 
 
 def _lineage(finished: Run, source: Run | None) -> list[tuple[str, dict[str, Any]]]:
