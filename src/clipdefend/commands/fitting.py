@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clipdefend.errors import ConfigError
 from clipdefend.runs import Context
 from clipdefend.training.advice import advice, is_small
 from clipdefend.training.devices import make_accelerator
@@ -41,6 +42,8 @@ def fit(job: Job, context: Context, *, pretrained: bool = True) -> Fitted:
         pretrained: whether the model begins with trained weights.
     """
     train = job.config
+    if train.accum_freq != 1 or train.report_to != "none":
+        raise ConfigError("--accum-freq and --report-to are not available in this version: leave them out.")
     accelerator = make_accelerator(train.device, train.precision)
     if job.objective.needs_reference:
         job.reference = copy.deepcopy(job.model).requires_grad_(False)

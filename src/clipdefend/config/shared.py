@@ -244,13 +244,16 @@ class TrainConfig(Config):
         range=NATURAL,
     )
     accum_freq: int = option(
-        1, "--accum-freq", "Batches whose features make one contrastive step.", range=COUNT
+        1,
+        "--accum-freq",
+        "Batches whose features make one contrastive step (not yet available).",
+        range=COUNT,
     )
     grad_checkpointing: bool = option(False, "--grad-checkpointing", "Trade time for memory.")
     lock_image: bool = option(False, "--lock-image", "Keep the image tower as it is.")
     lock_text: bool = option(False, "--lock-text", "Keep the text tower as it is.")
     report_to: str = option(
-        "none", "--report-to", "Trackers, comma-separated: tensorboard, wandb and others.", metavar="NAMES"
+        "none", "--report-to", "Trackers, comma-separated (not yet available).", metavar="NAMES"
     )
     device: str = device_option()
 
