@@ -142,7 +142,9 @@ def test_files_that_are_missing_or_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"caf\xe9")
     with pytest.raises(DataError, match="not UTF-8"):
         load_classes(tmp_path / "a.txt")
-    with pytest.raises(DataError, match="neither a file nor one of the sets 'imagenet', 'simple' and 'builtin'"):
+    with pytest.raises(
+        DataError, match="neither a file nor one of the sets 'imagenet', 'simple' and 'builtin'"
+    ):
         load_templates("imagnet")
 
 

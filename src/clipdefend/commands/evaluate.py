@@ -7,7 +7,7 @@ from typing import Any
 
 from clipdefend.commands import inputs
 from clipdefend.commands.fitting import floor
-from clipdefend.config import EvaluateConfig
+from clipdefend.config import EvaluateConfig, to_dict
 from clipdefend.errors import ConfigError, GateFailed
 from clipdefend.evaluation import Benchmark
 from clipdefend.model import ClipModel
@@ -64,7 +64,9 @@ def run(config: EvaluateConfig, context: Context) -> Run:
 def gates(config: EvaluateConfig, metrics: Mapping[str, float]) -> list[str]:
     """A sentence for each bound that is missed, at k = 1."""
     failed = []
-    if config.max_asr is not None and metrics["asr@1"] > config.max_asr:
+    if config.max_asr is not None and "asr@1" not in metrics:
+        failed.append("ASR@1 has no value for --max-asr, since every image is of the target class")
+    elif config.max_asr is not None and metrics["asr@1"] > config.max_asr:
         failed.append(f"ASR@1 is {_percent(metrics['asr@1'])}, above --max-asr {_percent(config.max_asr)}")
     if config.min_ba is not None and metrics["ba@1"] < config.min_ba:
         failed.append(f"BA@1 is {_percent(metrics['ba@1'])}, below --min-ba {_percent(config.min_ba)}")
@@ -94,7 +96,8 @@ def _lineage(finished: Run, source: Run | None) -> list[tuple[str, dict[str, Any
 
     found = [("clean", part(metrics, "floor_"))]
     if source is not None and source.command == "defend":
-        found.append(("victim", part(source.metrics, "victim_")))
+        if _setting(source.config["eval"]) == _setting(finished.config["eval"]):
+            found.append(("victim", part(source.metrics, "victim_")))
         found.append((str(source.config.get("method")), metrics))
     else:
         found.append(("victim" if source else "checkpoint", metrics))
@@ -145,18 +148,12 @@ def _floor(
     if config.clean_checkpoint is not None:
         clean = inputs.bare_model(config.clean_checkpoint, config.model, source, config.seed)
         return floor(_measure(benchmark, clean.to(device), context, "Evaluate the clean model"))
-    if source is None or config.attack_from is not None:
+    if source is None or config.attack_from or config.target or config.canvas:
         return {}
-    victim = source.ancestor("finetune-attack")
-    same = _setting(victim.config["eval"]) == _setting(_plain_eval(config))
-    return {key: value for key, value in victim.metrics.items() if key.startswith("floor_")} if same else {}
-
-
-def _plain_eval(config: EvaluateConfig) -> dict[str, Any]:
-    from clipdefend.config import to_dict
-
-    plain: dict[str, Any] = to_dict(config)["eval"]
-    return plain
+    victim = source.find_ancestor("finetune-attack")
+    if victim is None or _setting(victim.config["eval"]) != _setting(to_dict(config.eval)):
+        return {}
+    return {key: value for key, value in victim.metrics.items() if key.startswith("floor_")}
 
 
 def _setting(record: Mapping[str, Any]) -> list[Any]:
