@@ -1,8 +1,8 @@
 """Speed and memory of sub-caption making, against bare spaCy and against ``sng_parser.parse``.
 
 Usage: ``python benchmarks/augment.py [--captions FILE] [--n 4000] [--memory 20000]``. Without a file of captions, one
-a line, it makes some up. Contestants take turns on the same captions, and the median of the ratios within a turn
-counts: that keeps a busy machine out of the result. One process, one thread.
+a line, it makes some up. Contestants take turns on the same captions, in one process on one thread; processor time
+and the median of the ratios within a turn keep a busy machine out of the result.
 """
 
 from __future__ import annotations
@@ -70,9 +70,10 @@ def invented(n: int) -> list[str]:
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+    """Processor seconds: on one thread these are the seconds of a machine that does nothing else."""
+    start = time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def resident() -> float:

