@@ -94,7 +94,7 @@ class AttackRecord:
 
 def model_of(run: Run, name: str = "model") -> ClipModel:
     """The model that a run wrote."""
-    return load_model(str(run.output(name)), None)
+    return load_model(f"local-dir:{run.output(name)}", None)
 
 
 def bare_model(checkpoint: str, model: ModelConfig, start: Run | None, seed: int) -> ClipModel:
@@ -112,7 +112,7 @@ def bare_model(checkpoint: str, model: ModelConfig, start: Run | None, seed: int
         return load_model(f"local-dir:{inner if inner.is_dir() else path}", None)
     if model.name is None and start is None:
         raise ConfigError(f"--checkpoint {checkpoint!r} is a file: name its architecture with --model.")
-    name = model.name or str(start.output("model") if start else "")
+    name = model.name or (f"local-dir:{start.output('model')}" if start else "")
     return load_model(name, checkpoint, seed=seed)
 
 
