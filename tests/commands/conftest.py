@@ -1,9 +1,6 @@
-"""The whole chain once, for all tests of the commands; tests that change something take a copy."""
+"""The whole chain once, for all tests of the commands."""
 
 from __future__ import annotations
-
-import shutil
-from pathlib import Path
 
 import pytest
 from command_lines import EVAL, MODEL, TRAIN, Shell, write_data
@@ -38,10 +35,3 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Shell:
             )
         made["evaluate"] = shell("evaluate", *EVAL, "--workers", 0)
     return shell
-
-
-@pytest.fixture
-def copy(chain: Shell, tmp_path: Path) -> Shell:
-    """The chain's folder, to be changed. Parents are found by relative paths, data by absolute ones."""
-    shutil.copytree(chain.folder, tmp_path / "copy")
-    return Shell(tmp_path / "copy")
