@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
 def run(config: AugmentConfig, context: Context) -> Run:
     """Make an augment run."""
     parent, pairs = _pairs(config, context)
-    captioner = make_captioner(config.subcaptions)
+    captioner = make_captioner(config.subcaptions, pairs)
     with context.begin(config, config.subcaptions.source, source=parent) as folder:
         counts, examples, without = _write(config, context, pairs, captioner, folder.path / TABLE)
         context.console.table("Sub-captions", ["caption", "factual", "counterfactual", "operation"], examples)

@@ -22,17 +22,20 @@ from clipdefend.runs import Context, Run, find_augment, find_run
 from clipdefend.training.views import SubCaptionPair
 
 TABLE = "subcaptions.parquet"
+OTHERS = 4096  # captions that EDA and spans take counterfactuals from
 
 Chosen = tuple[NDArray[np.int64], Mapping[int, SubCaptionPair]]
 
 
-def make_captioner(config: SubcaptionConfig) -> SubCaptioner:
-    """The maker of sub-captions that a configuration asks for."""
+def make_captioner(config: SubcaptionConfig, pairs: Pairs) -> SubCaptioner:
+    """The maker of sub-captions that a configuration asks for; EDA and spans contrast with other captions."""
+    others = [] if config.source == "scene-graph" else pairs.captions(range(min(OTHERS, len(pairs))))
     return SubCaptioner(
         lexicon=load_lexicon(Path(config.lexicon) if config.lexicon else None),
         source=config.source,
         relations=config.relations,
         counterfactuals=config.counterfactuals,
+        others=others,
     )
 
 
@@ -129,7 +132,7 @@ def open_subcaptions(
     augment = _augment_run(config, pairs, context)
     if augment is None:
         context.console.info("Sub-captions: made for each epoch")
-        return Made(pairs, make_captioner(config.subcaptions), config.n_aug, config.seed), None
+        return Made(pairs, make_captioner(config.subcaptions, pairs), config.n_aug, config.seed), None
     context.console.info(f"Sub-captions: {augment.path}")
     source = FromRun(_read(augment), config.n_aug, config.seed)
     if source.per_epoch < config.n_aug:
