@@ -209,6 +209,14 @@ def test_every_kind_of_model_can_be_built() -> None:
     assert (image.shape, text.shape) == ((4, 16), (3, 16))
 
 
+def test_the_tokenizer_is_the_one_that_the_configuration_asks_for() -> None:
+    plain = build_model(small_architecture())
+    other = build_model(small_architecture(text={"tokenizer_kwargs": {"clean": "canonicalize"}}))
+    assert torch.equal(plain.tokenize(["a cat"]), other.tokenize(["A  cat!"]))
+    assert not torch.equal(plain.tokenize(["a cat"]), plain.tokenize(["A  cat!"]))
+    assert build_model(small_architecture(text={"context_length": 9})).tokenize(["a cat"]).shape == (1, 9)
+
+
 def test_weights_of_a_tag_bring_the_activation_that_they_were_trained_with(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -465,6 +473,10 @@ def test_unknown_weights_of_a_known_model_are_answered_before_anything_is_built(
         json.dumps({**SMALL, "no_such_field": 1}),
         json.dumps({**SMALL, "text_cfg": {**SMALL["text_cfg"], "heads": 0}}),
         json.dumps({**SMALL, "text_cfg": {**SMALL["text_cfg"], "width": 10**15}}),
+        json.dumps(
+            {**SMALL, "text_cfg": {**SMALL["text_cfg"], "tokenizer_kwargs": {"trust_remote_code": True}}}
+        ),
+        json.dumps({**SMALL, "text_cfg": {**SMALL["text_cfg"], "tokenizer_kwargs": "lower"}}),
         json.dumps({"model_cfg": SMALL, "preprocess_cfg": 7}),
         json.dumps({"model_cfg": SMALL, "preprocess_cfg": {"mean": "grey"}}),
         json.dumps({"model_cfg": SMALL, "preprocess_cfg": {"mean": [0.5]}}),

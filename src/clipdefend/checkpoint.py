@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ WEIGHTS_NAME = "open_clip_model.safetensors"
 TINY = Path(__file__).parent / "assets" / "tiny"
 MAX_CONFIG_BYTES = 1 << 20
 MAX_IMAGE_SIZE = 4096
+TOKENIZER_OPTIONS = {"clean", "strip_sep_token", "language", "reduction_mask"}
 
 
 def load_model(name: str, pretrained: str | None, *, seed: int = 0) -> ClipModel:
@@ -150,15 +153,33 @@ def build_model(architecture: Architecture, *, seed: int = 0) -> ClipModel:
 
 
 def _wrap(clip: nn.Module, architecture: Architecture) -> ClipModel:
-    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+    return ClipModel(
+        clip.to(memory_format=torch.channels_last), architecture, _tokenizer(architecture.model["text_cfg"])
+    )
 
-    text = architecture.model["text_cfg"]
-    length = text.get("context_length", 77)
+
+def _tokenizer(text: Mapping[str, Any]) -> Any:
+    """The tokenizer that a ``text_cfg`` asks for.
+
+    Its options are of the checkpoint's writer: those that could load code are none of them.
+    """
+    from open_clip.tokenizer import HFTokenizer
+
+    length, options = text.get("context_length", 77), dict(text.get("tokenizer_kwargs") or {})
+    if set(options) - TOKENIZER_OPTIONS:
+        raise ValueError(f"tokenizer_kwargs {sorted(options)} are not all of {sorted(TOKENIZER_OPTIONS)}")
     if text.get("hf_tokenizer_name"):
-        tokenizer: Any = HFTokenizer(text["hf_tokenizer_name"], context_length=length)
-    else:
-        tokenizer = SimpleTokenizer(context_length=length)
-    return ClipModel(clip.to(memory_format=torch.channels_last), architecture, tokenizer)
+        mode = text.get("tokenizer_mode")
+        return HFTokenizer(text["hf_tokenizer_name"], context_length=length, tokenizer_mode=mode, **options)
+    return _simple_tokenizer(length, **options)
+
+
+@cache
+def _simple_tokenizer(length: int, **options: Any) -> Any:
+    """CLIP's own tokenizer; reading its vocabulary takes a tenth of a second."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer(context_length=length, **options)
 
 
 def _from_open_clip(name: str, tag: str | None) -> ClipModel:
@@ -186,12 +207,12 @@ def _from_open_clip(name: str, tag: str | None) -> ClipModel:
         else:
             config = _get_hf_config(name.removeprefix("hf-hub:"))
             architecture = Architecture(config["model_cfg"], config.get("preprocess_cfg", {}))
+        return _wrap(clip, architecture)
     except Exception as error:  # open_clip raises whatever its downloaders raise
         raise CheckpointError(
             f"Weights {tag or ''!r} of {name} cannot be had: {first_line(error)}. Give a file with --pretrained"
             " FILE, or 'none' for random weights."
         ) from error
-    return _wrap(clip, architecture)
 
 
 def save_model(model: ClipModel, folder: Path, *, note: str | None = None) -> None:
