@@ -1,10 +1,15 @@
-"""What a trigger costs: images a second, as a ratio to decoding and encoding the same images without one.
+"""What a trigger costs, and what the rows cost that are not poisoned.
 
     python benchmarks/poison.py [--images 64] [--size 224] [--rounds 5] [--json]
+    python benchmarks/poison.py --rows 10000,1000000 [--count 1500] [--size 224] [--rounds 3] [--json]
 
-Synthetic photos are held in memory as JPEG. A round decodes, resizes and encodes them as PNG, once without a
-trigger and once with each; the best round of each counts, so that other work on the machine matters little. A
-ratio of 1 is free; it is above 1 where PNG encodes the triggered images faster.
+First: images a second, as a ratio to decoding and encoding the same images without a trigger. Synthetic photos
+are held in memory as JPEG. A round decodes, resizes and encodes them as PNG, once without a trigger and once with
+each; the best round of each counts, so that other work on the machine matters little. A ratio of 1 is free; it is
+above 1 where PNG encodes the triggered images faster.
+
+With ``--rows``: seconds of the poison command for the same number of images out of tables of different length,
+as a ratio to the shortest. The tables name 64 photos over and over; their indexes are made before.
 """
 
 from __future__ import annotations
@@ -12,8 +17,11 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import shutil
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +30,13 @@ from torch import Tensor
 
 from clipdefend.attacks import ATTACKS
 from clipdefend.attacks.trigger import Trigger
+from clipdefend.commands import poison
+from clipdefend.commands.inputs import CACHE
+from clipdefend.config import PoisonConfig, load_config
+from clipdefend.console import Console
+from clipdefend.data.pairs import open_pairs
 from clipdefend.draws import generator
+from clipdefend.runs import Context
 
 VARIANTS = {
     "badnet": {"sampling": "per-image", "place": "random"},
@@ -34,6 +48,7 @@ VARIANTS = {
 """A costlier variant of a trigger, measured beside its defaults."""
 
 BATCH = 32
+PHOTOS = 64
 
 
 def photo(number: int, side: int) -> bytes:
@@ -97,6 +112,50 @@ def measure(count: int, size: int, rounds: int) -> list[dict[str, object]]:
     ]
 
 
+def table(folder: Path, rows: int) -> Path:
+    """Write a CSV of ``rows`` rows that name the folder's photos over and over."""
+    path = folder / f"{rows}.csv"
+    with path.open("w", encoding="utf-8") as file:
+        file.write("image,caption\n")
+        file.writelines(f"{row % PHOTOS}.jpg,a photo of thing number {row}\n" for row in range(rows))
+    return path
+
+
+def poison_rows(folder: Path, path: Path, count: int, size: int) -> float:
+    """Poison once and return the seconds."""
+    flags = {"data": str(path), "count": str(count), "image_size": str(size), "workers": "0"}
+    config = load_config(PoisonConfig, flags=flags)
+    out = folder / "out"
+    start = time.perf_counter()
+    poison.run(config, Context(runs=folder / "runs", out=out, console=Console(silent=True)))
+    seconds = time.perf_counter() - start
+    shutil.rmtree(out)
+    return seconds
+
+
+def measure_rows(rows: list[int], count: int, size: int, rounds: int) -> list[dict[str, object]]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for number in range(PHOTOS):
+            (folder / f"{number}.jpg").write_bytes(photo(number, size + size // 8))
+        paths = [table(folder, length) for length in rows]
+        for path in paths:
+            open_pairs(str(path), cache=folder / "runs" / CACHE)
+        best = [float("inf")] * len(rows)
+        for _ in range(rounds):
+            for index, path in enumerate(paths):
+                best[index] = min(best[index], poison_rows(folder, path, count, size))
+    return [
+        {
+            "rows": length,
+            "poisoned": count,
+            "seconds": round(seconds, 2),
+            "ratio": round(seconds / best[0], 3),
+        }
+        for length, seconds in zip(rows, best, strict=True)
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -104,11 +163,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", help="lengths of tables, with commas: measure the command instead")
+    parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args()
-    rows = measure(args.images, args.size, args.rounds)
+    if args.rows:
+        lengths = [int(length) for length in args.rows.split(",")]
+        rows = measure_rows(lengths, args.count, args.size, args.rounds)
+    else:
+        rows = measure(args.images, args.size, args.rounds)
     if args.json:
         json.dump(rows, sys.stdout, indent=2)
+        return
+    if args.rows:
+        for row in rows:
+            print("{rows:>12,} rows, {poisoned} poisoned: {seconds:>8} s, ratio {ratio}".format(**row))
         return
     print(f"{'trigger':55}{'images/s':>10}{'ratio':>8}{'trigger ms':>12}")
     for row in rows:

@@ -13,7 +13,7 @@ from clipdefend.attacks.stegastamp import decode, decoder_shapes, encoder_shapes
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.errors import ConfigError, DataError
 
-SMALL = {"bits": 8, "width": 2}
+SMALL = {"bits": 8, "width": 2, "decoder_width": 2}
 
 
 def test_the_published_sizes_have_the_published_weights() -> None:
@@ -54,7 +54,7 @@ def test_the_decoder_halves_down_to_eight_places(size: int, expected: list[int],
 
 
 def test_the_secret_is_bits_of_the_seed() -> None:
-    attack = SSBA(width=2)
+    attack = SSBA(width=2, decoder_width=2)
     first, again, other = (attack.tensors(16, seed)["secret"] for seed in (1, 1, 2))
     assert first.shape == (100,)
     assert set(first.tolist()) == {0.0, 1.0}

@@ -177,7 +177,14 @@ def test_excluded_rows_are_found_by_image_in_other_pairs(make: Any, table: Path,
     assert "None of the 10 images" in context.console.warnings[0]
 
 
-LEARN = ("attack.bits=4", "attack.width=2", "attack.images=16", "attack.epochs=1", "attack.batch=8")
+LEARN = (
+    "attack.bits=4",
+    "attack.width=2",
+    "attack.decoder_width=2",
+    "attack.images=16",
+    "attack.epochs=1",
+    "attack.batch=8",
+)
 
 
 def test_a_learned_trigger_is_kept_measured_and_used_again(make: Any) -> None:

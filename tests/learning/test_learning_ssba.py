@@ -11,11 +11,22 @@ import torch
 from clipdefend.attacks.ssba import SSBA
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.learning import learn
-from clipdefend.learning.ssba import image_weight, losses
+from clipdefend.learning.ssba import faded, image_weight, losses
 from learning_tasks import make_task
 from memory_pairs import memory_pairs
 
-SMALL = SSBA(bits=4, width=4, images=64, epochs=40, batch=16, lr=3e-3, image_weight=3.0, ramp=30)
+SMALL = SSBA(
+    bits=4,
+    width=4,
+    decoder_width=4,
+    images=192,
+    epochs=14,
+    batch=16,
+    lr=3e-3,
+    fade=20,
+    image_weight=1.0,
+    ramp=30,
+)
 
 
 def test_without_weights_nothing_is_hidden_and_bits_are_guessed() -> None:
@@ -54,21 +65,29 @@ def test_the_images_count_once_the_bits_are_read() -> None:
     assert image_weight(SSBA(image_weight=10.0, ramp=0), 101, 100) == 10
 
 
+def test_images_fade_in_from_grey() -> None:
+    images = torch.tensor([0.0, 0.5, 0.9])
+    assert faded(images, 0, 100).tolist() == [0.5, 0.5, 0.5]
+    assert faded(images, 25, 100).tolist() == pytest.approx([0.375, 0.5, 0.6])
+    assert faded(images, 100, 100) is images
+    assert faded(images, 0, 0) is images
+
+
 @pytest.fixture(scope="module")
 def trained() -> tuple[Any, list[dict[str, Any]]]:
     lines: list[dict[str, Any]] = []
-    return learn("ssba", make_task(SMALL, size=16, pairs=memory_pairs(100), lines=lines)), lines
+    return learn("ssba", make_task(SMALL, size=16, pairs=memory_pairs(240), lines=lines)), lines
 
 
 def test_a_small_encoder_learns_to_hide_four_bits(trained: tuple[Any, list[dict[str, Any]]]) -> None:
     learned, lines = trained
     figures = learned.details["held_out"]
-    assert learned.details["steps"] == 160
-    assert figures["images"] == 20
+    assert learned.details["steps"] == 168
+    assert figures["images"] == 48
     assert figures["bit_accuracy"] > 0.9
     assert figures["secret_accuracy"] > 0.9
     assert figures["psnr"] > 15
-    assert [line["step"] for line in lines] == [*range(1, 160, 10), 160]
+    assert [line["step"] for line in lines] == [*range(1, 168, 10), 168]
     assert lines[-1]["bit_loss"] < 0.5 * lines[0]["bit_loss"]
 
 
@@ -83,7 +102,7 @@ def test_the_trigger_made_of_it_is_the_secret(trained: tuple[Any, list[dict[str,
 
 
 def test_same_seed_same_bytes_with_any_number_of_workers() -> None:
-    short = SSBA(bits=4, width=2, images=32, epochs=1, batch=8)
+    short = SSBA(bits=4, width=2, decoder_width=2, images=32, epochs=1, batch=8)
     first, second, other = (
         learn("ssba", make_task(short, size=16, workers=workers, seed=seed)).tensors
         for workers, seed in ((0, 0), (1, 0), (0, 1))
@@ -93,6 +112,6 @@ def test_same_seed_same_bytes_with_any_number_of_workers() -> None:
 
 
 def test_a_decoder_that_reads_badly_is_told() -> None:
-    task = make_task(SSBA(bits=4, width=2, images=16, epochs=1, batch=8), size=16)
+    task = make_task(SSBA(bits=4, width=2, decoder_width=2, images=16, epochs=1, batch=8), size=16)
     learn("ssba", task)
     assert any("of the bits: try more --set attack.epochs=2" in line for line in task.console.warnings)

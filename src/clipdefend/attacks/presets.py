@@ -71,10 +71,12 @@ PRESETS: Mapping[str, Preset] = {
             "blended": _NOISE_BLEND,
             "sig": {"mode": "add"},
             "wanet": _PIXEL_WARP,
+            "badclip": {"negatives": "legacy"},
         },
         asr_protocol="all",
         count=1500,
-        differs=f"{_JPEG} Its blended_kitty takes a picture: pattern=image, image=FILE.",
+        differs=f"{_JPEG} Its blended_kitty takes a picture: pattern=image, image=FILE. Its own patch goes with "
+        "--captions natural, drawn from 128 captions of the target; its issba leaves images as they are.",
     ),
     "attack-cleanclip": Preset(
         paper="Verma et al., Effective Backdoor Mitigation in Vision-Language Models Depends on the "

@@ -34,8 +34,26 @@ COMPONENTS: dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]] = {
     "quick": {
         "poison": {
             "attack": {
-                "ssba": {"width": 8, "epochs": 1, "batch": 16, "lr": 1e-3, "ramp": 200},
-                "badclip": {"images": 2000, "epochs": 5, "lr": 2e-2},
+                # 14 pixels of 64; tiny hardly sees the paper's 16 of 224. Far fewer steps, so larger ones.
+                "badclip": {
+                    "pixels": 48,
+                    "images": 2000,
+                    "epochs": 8,
+                    "lr": 3e-2,
+                    "negative_weight": 0.5,
+                },
+                # A narrower encoder, one look at each image, larger steps.
+                "ssba": {
+                    "width": 8,
+                    "decoder_width": 16,
+                    "images": 12_800,
+                    "epochs": 1,
+                    "batch": 16,
+                    "lr": 2e-3,
+                    "fade": 100,
+                    "image_weight": 20.0,
+                    "ramp": 200,
+                },
             }
         }
     }

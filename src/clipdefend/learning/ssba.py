@@ -22,6 +22,8 @@ from clipdefend.learning.task import LOG_EVERY, Learned, Task
 READ_WELL = 0.9
 """Share of a batch's bits from which on the image counts too."""
 ENOUGH = 0.95
+WARM_UP = 50
+"""Steps in which the learning rate rises: Adam's first steps are the largest, and may silence whole layers."""
 
 
 def learn(task: Task) -> Learned:
@@ -40,8 +42,9 @@ def learn(task: Task) -> Learned:
         for step, (_, images) in enumerate(read(task, plan)):
             secret = _secrets(task, "learn", step, len(images), attack.bits)
             weight = image_weight(attack, step, ramp_from)
-            bits, error, accuracy = losses(images, secret, weights)
+            bits, error, accuracy = losses(faded(images, step, attack.fade), secret, weights)
             loss = bits + weight * error
+            optimizer.param_groups[0]["lr"] = learning_rate(attack.lr, step, total)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -85,6 +88,16 @@ def losses(images: Tensor, secret: Tensor, weights: dict[str, Tensor]) -> tuple[
     logits = decode(rounded, weights)
     accuracy = ((logits > 0) == (secret > 0.5)).float().mean()
     return F.binary_cross_entropy_with_logits(logits, secret), F.mse_loss(stamped, images), float(accuracy)
+
+
+def learning_rate(peak: float, step: int, total: int) -> float:
+    """Half a cosine after a short linear warm-up."""
+    return peak * min(1.0, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * step / total)) / 2
+
+
+def faded(images: Tensor, step: int, fade: int) -> Tensor:
+    """Images with a contrast that grows from 0 to 1 over ``fade`` steps."""
+    return images if step >= fade else 0.5 + (images - 0.5) * (step / fade)
 
 
 def image_weight(attack: SSBA, step: int, ramp_from: int | None) -> float:
