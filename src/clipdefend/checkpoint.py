@@ -75,9 +75,10 @@ def _weights_file(name: str, folder: Path | None, pretrained: str | None) -> Pat
         return TINY / "tiny.safetensors"
     if pretrained is not None:
         if not Path(pretrained).is_file():
+            none = "random weights" if folder is None else "the folder's own"
             raise CheckpointError(
                 f"Pretrained weights {pretrained!r} not found: give a file, a tag of open_clip's for a model"
-                " of its own, 'builtin' with --model tiny, or 'none' for random weights."
+                f" of its own, 'builtin' with --model tiny, or 'none' for {none}."
             )
         return Path(pretrained)
     if folder is None:

@@ -77,7 +77,12 @@ CASES: list[tuple[tuple[object, ...], str]] = [
     ((*ATTACK, "--device", "nowhere"), "Device 'nowhere'"),
     ((*ATTACK, "--precision", "fp16"), "fp16 needs a GPU"),
     ((*ATTACK, "--lr", "1e30", "--warmup", 0), "start again with a lower --lr"),
+    (
+        (*ATTACK, "--model", f"local-dir:{Path(WEIGHTS).parent}", "--pretrained", "openai"),
+        "'none' for the folder's own",
+    ),
     # augment
+    (("augment", "--data", "pairs.csv", "--from", "001-poison-badnet"), "both name pairs; give one"),
     (("augment", "--data", "pairs.csv", "--lexicon", "nowhere"), "nowhere"),
     (("augment", "--data", "numbers.csv"), "has a sub-caption: are they English?"),
     (("augment", "--data", "empty.csv"), "empty.csv"),

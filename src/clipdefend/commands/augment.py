@@ -18,7 +18,7 @@ from clipdefend.commands.subcaptions import TABLE, make_captioner
 from clipdefend.config import AugmentConfig
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import permutation, text_random
-from clipdefend.errors import DataError
+from clipdefend.errors import ConfigError, DataError
 from clipdefend.runs import Context, Run, newest_runs
 
 BATCH = 2048
@@ -67,7 +67,9 @@ def config_size(config: AugmentConfig, pairs: Pairs) -> int:
 
 def _pairs(config: AugmentConfig, context: Context) -> tuple[Run | None, Pairs]:
     """The clean pairs: named by a flag, else those of the input run, else the built-in ones."""
-    if config.data is not None and context.source is None:
+    if config.data is not None and context.source is not None:
+        raise ConfigError(f"--data {config.data!r} and the run {context.source!r} both name pairs; give one.")
+    if config.data is not None:
         return None, inputs.open_data(config.data, config.columns, context)
     if context.source is not None:
         parent = context.input(config)
