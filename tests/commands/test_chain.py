@@ -193,6 +193,19 @@ def test_a_run_can_be_repeated_from_its_manifest(chain: Shell, tmp_path: Path) -
         assert (tmp_path / "again" / "images" / image.name).read_bytes() == image.read_bytes()
 
 
+def test_a_defender_may_have_fewer_pairs(chain: Shell, tmp_path: Path) -> None:
+    given = ("defend", "--method", "ft", *EVAL, *TRAIN, "--from", "002-finetune-attack-badnet")
+    made = [
+        chain(*given, "--train-num-samples", count, "--out", tmp_path / str(at), "--json")
+        for at, count in enumerate((32, 32, 1000))
+    ]
+    few, again, all_of_them = (json.loads(outcome.out)["details"] for outcome in made)
+    assert (few["steps"], all_of_them["steps"]) == (4, 8)
+    assert few["fingerprint"] == again["fingerprint"] != all_of_them["fingerprint"]
+    weights = [(tmp_path / at / "model" / "open_clip_model.safetensors").read_bytes() for at in "01"]
+    assert weights[0] == weights[1]
+
+
 def test_the_pipe(chain: Shell, tmp_path: Path) -> None:
     runs = ("--runs", tmp_path / "runs")
     steps = [

@@ -11,6 +11,7 @@ from clipdefend.commands.subcaptions import open_subcaptions
 from clipdefend.config import DefendConfig
 from clipdefend.data.pairs import Pairs
 from clipdefend.data.subset import Subset
+from clipdefend.draws import permutation
 from clipdefend.errors import ConfigError
 from clipdefend.model import ClipModel
 from clipdefend.objectives.base import build_objective
@@ -97,6 +98,8 @@ def _pairs(config: DefendConfig, poison: Run | None, context: Context) -> Pairs:
         raise ConfigError("Clean pairs are needed: a checkpoint alone does not name them. Give --data.")
     else:
         pairs = inputs.recorded_pairs(poison, context)
-    if config.exclude_manifest is None:
-        return pairs
-    return Subset(pairs, excluded(context, config.exclude_manifest, pairs))
+    if config.exclude_manifest is not None:
+        pairs = Subset(pairs, excluded(context, config.exclude_manifest, pairs))
+    if config.num_samples is not None and config.num_samples < len(pairs):
+        pairs = Subset(pairs, permutation(len(pairs), config.seed, "num-samples")[config.num_samples :])
+    return pairs

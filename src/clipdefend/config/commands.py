@@ -176,6 +176,13 @@ class DefendConfig(RunConfig):
         shown="the newest of the same pairs, else made here",
     )
     exclude_manifest: str | None = excluded_run()
+    num_samples: int | None = option(
+        None,
+        "--train-num-samples",
+        "Pairs to draw from the data once, as a defender has fewer than the attacker.",
+        range=COUNT,
+        shown="all",
+    )
     fc_schedule: Literal["interleave", "epoch-end", "in-batch"] = option(
         "interleave", "--fc-schedule", "Where the sub-captioned batches go in an epoch."
     )
