@@ -9,7 +9,7 @@ from clipdefend.commands import inputs
 from clipdefend.commands.fitting import floor
 from clipdefend.config import EvaluateConfig, to_dict
 from clipdefend.errors import ConfigError, GateFailed
-from clipdefend.evaluation import Benchmark
+from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.model import ClipModel
 from clipdefend.runs import Context, Run, find_run
 from clipdefend.training.devices import make_accelerator

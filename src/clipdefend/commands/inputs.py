@@ -15,7 +15,7 @@ from clipdefend.data.classes import load_templates, resolve_target
 from clipdefend.data.labelled import open_labelled
 from clipdefend.data.pairs import Pairs, open_pairs
 from clipdefend.errors import ConfigError, RunError
-from clipdefend.evaluation import Benchmark
+from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.model import ClipModel
 from clipdefend.poisoning import PoisonedPairs
 from clipdefend.runs import Context, Run

@@ -21,7 +21,7 @@ from clipdefend.data.bad import BadRows
 from clipdefend.data.classes import imagenet_classes, load_classes, load_templates, resolve_target
 from clipdefend.data.pairs import Pairs
 from clipdefend.errors import ConfigError, DataError
-from clipdefend.evaluation import class_embeddings
+from clipdefend.evaluation.class_texts import class_embeddings
 from clipdefend.learning import learn
 from clipdefend.learning.selection import select
 from clipdefend.learning.task import Surrogate, Task

@@ -14,14 +14,15 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipdefend import evaluation
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_tensor
 from clipdefend.data.bad import BadRows
 from clipdefend.data.images import ImageError
 from clipdefend.data.labelled import LabelledImages
 from clipdefend.errors import ConfigError, DataError
-from clipdefend.evaluation import Benchmark, class_embeddings, prompts
+from clipdefend.evaluation import class_texts
+from clipdefend.evaluation.class_texts import class_embeddings, prompts
+from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.metrics import wilson_interval
 from clipdefend.model import ClipModel
 from clipdefend.poisoning import Recipe, image_name, poison
@@ -281,6 +282,6 @@ def test_class_embeddings_do_not_depend_on_the_batches(
     tokens = small_model.tokenize(prompts(CLASSES, templates))
     whole = F.normalize(small_model.clip.encode_text(tokens), dim=-1).view(4, 3, -1).mean(1)
     for batch in (512, 5, 1):
-        monkeypatch.setattr(evaluation, "PROMPT_BATCH", batch)
+        monkeypatch.setattr(class_texts, "PROMPT_BATCH", batch)
         found = class_embeddings(small_model, CLASSES, templates)
         assert torch.allclose(found, F.normalize(whole, dim=-1), atol=1e-6)

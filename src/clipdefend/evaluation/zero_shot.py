@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from clipdefend.attacks.trigger import Trigger
@@ -18,44 +17,11 @@ from clipdefend.canvas import Canvas
 from clipdefend.data.bad import BadRows
 from clipdefend.data.labelled import LabelledImages
 from clipdefend.errors import ConfigError, DataError
+from clipdefend.evaluation.class_texts import class_embeddings
 from clipdefend.metrics import Protocol, attack_success, benign_accuracy, check_ks, flatten, robust_accuracy
 from clipdefend.model import ClipModel
 
-PROMPT_BATCH = 512
-
 Report = Callable[[int], None]
-
-
-def prompts(classes: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """All prompts, those of a class together: classes x templates."""
-    return [template.replace("{}", name) for name in classes for template in templates]
-
-
-@torch.no_grad()
-def class_embeddings(model: ClipModel, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """Class texts: a unit vector per prompt, their mean over the templates, and that as a unit vector.
-
-    Prompts are encoded in large batches of like length, so that each is cut to its own words.
-
-    Args:
-        model: in evaluation mode.
-        classes: names, n of them.
-        templates: with ``{}`` for the name.
-
-    Returns:
-        Shape (n, d).
-
-    Reference: Radford et al. 2021, section 3.1.4.
-    """
-    tokens = model.tokenize(prompts(classes, templates))
-    order = torch.argsort(tokens.argmax(dim=1), stable=True)
-    encoded = [
-        model.encode_text(tokens[part].to(model.device))
-        for part in order.split(PROMPT_BATCH)  # type: ignore[no-untyped-call]
-    ]
-    vectors = torch.cat(encoded)[torch.argsort(order).to(model.device)]
-    means = vectors.view(len(classes), len(templates), -1).mean(dim=1)
-    return F.normalize(means, dim=-1)
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Measuring models: zero-shot accuracy and attack success, linear probes, retrieval."""
