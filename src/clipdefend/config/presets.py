@@ -34,6 +34,9 @@ COMPONENTS: dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]] = {
     "quick": {
         "poison": {
             "attack": {
+                # Drawn things on plain grounds hardly show a smooth warp; as in the CLIP repositories every
+                # pixel moves by itself, and farther, for 500 images to teach it.
+                "wanet": {"k": 64, "strength": 8.0},
                 # 14 pixels of 64; tiny hardly sees the paper's 16 of 224. Far fewer steps, so larger ones.
                 "badclip": {
                     "pixels": 48,
