@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from clipdefend.checkpoint import save_model
 from clipdefend.console import Console
-from clipdefend.draws import draw_seed
 from clipdefend.errors import ClipDefendError, Interrupted
 from clipdefend.model import ClipModel
 from clipdefend.training.embed import Embedder
+from clipdefend.training.feed import Feed
 from clipdefend.training.gather import any_process
-from clipdefend.training.interrupt import StopRequests, leave_to_parent
+from clipdefend.training.interrupt import StopRequests
 from clipdefend.training.job import Job
 from clipdefend.training.optimizer import build_optimizer
-from clipdefend.training.plan import Item, Plan
+from clipdefend.training.plan import Plan
+from clipdefend.training.record import Recorder, fingerprint
 from clipdefend.training.schedule import learning_rate
-from clipdefend.training.state import Progress, load_state, save_state
-from clipdefend.training.views import Batch, SubCaptionPair, Views, collate
+from clipdefend.training.state import Progress
+from clipdefend.training.views import Batch
 
 
 class Trainer:
@@ -64,7 +59,12 @@ class Trainer:
             world=accelerator.num_processes,
         )
         self.total = config.epochs * self.plan.steps
-        self.progress = Progress(fingerprint=self._fingerprint())
+        self.progress = Progress(fingerprint=fingerprint(job, self.plan))
+        self.record = Recorder(
+            folder=job.folder,
+            fingerprint=self.progress.fingerprint,
+            writes=accelerator.is_main_process,
+        )
         self.bad = job.pairs.bad_rows(job.max_bad)
 
     def run(self) -> Progress:
@@ -132,33 +132,12 @@ class Trainer:
         """Record a step: the total loss, each term unweighted, and how fast it went."""
         terms = {name: float(value) for name, value in parts.items()}
         place = {"event": "step", "epoch": epoch + 1, "step": self.progress.global_step}
-        self._log({**place, "loss": loss, **terms, "lr": rate, **speed})
+        self.record.log({**place, "loss": loss, **terms, "lr": rate, **speed})
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """Batches of an epoch from step ``start`` on; bad rows are counted as they come."""
-        chosen: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        made: Mapping[int, SubCaptionPair] = {}
-        if self.job.subcaptions is not None:
-            chosen, made = self.job.subcaptions.draw(epoch)
-        views = Views(
-            pairs=self.job.pairs,
-            canvas=self.job.canvas,
-            tokenize=self.bare.tokenizer,
-            objective=self.job.objective,
-            seed=self.job.seed,
-            epoch=epoch,
-            subcaptions=made,
-        )
-        steps: list[list[Item]] | Any = _Steps(self.plan, epoch, chosen, start)
-        loader = DataLoader(
-            views,
-            batch_sampler=steps,
-            collate_fn=collate,
-            num_workers=self.job.workers,
-            worker_init_fn=leave_to_parent,
-            prefetch_factor=4 if self.job.workers else None,
-        )
-        for batch in loader:
+        feed = Feed(job=self.job, plan=self.plan, tokenize=self.bare.tokenizer)
+        for batch in feed.epoch(epoch, start):
             for row, reason in batch.bad:
                 self.bad.add(row, reason)
                 self.progress.bad[row] = reason
@@ -200,7 +179,7 @@ class Trainer:
             return
         with self.accelerator.autocast():
             metrics = self.job.evaluate(self.bare)
-        self._log({"event": "epoch", "epoch": epoch, **metrics})
+        self.record.log({"event": "epoch", "epoch": epoch, **metrics})
         self.console.info(f"epoch {epoch}/{self.job.config.epochs}: {_headline(metrics)}")
         self.progress.evaluated = dict(metrics)
         if epoch == 0:
@@ -210,12 +189,6 @@ class Trainer:
             self.progress.best, self.progress.best_epoch = value, epoch
             if self.accelerator.is_main_process:
                 save_model(self.bare, self.job.folder / "best", note=self.job.note)
-
-    def _log(self, record: dict[str, Any]) -> None:
-        if not self.accelerator.is_main_process:
-            return
-        with (self.job.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
 
     def _check_finite(self, loss: Tensor) -> None:
         if not math.isfinite(float(loss)):
@@ -228,21 +201,15 @@ class Trainer:
         """Write the resume state, unless the loss shows that the weights are spoilt."""
         if loss is not None:
             self._check_finite(loss)
-        if not self.accelerator.is_main_process:
-            return
-        log = self.job.folder / "metrics.jsonl"
-        self.progress.metrics_bytes = log.stat().st_size if log.exists() else 0
         tensors = {"model": self.bare.clip.state_dict(), "optimizer": self.optimizer.state_dict()}
         if self.accelerator.scaler is not None:
             tensors["scaler"] = self.accelerator.scaler.state_dict()
-        save_state(self.job.folder / "state", self.progress, tensors)
+        self.record.save(self.progress, tensors)
 
     def _restore(self) -> None:
-        """Go on from the last state, and cut what the log holds beyond it."""
-        loaded = load_state(self.job.folder / "state", self.progress.fingerprint)
-        log = self.job.folder / "metrics.jsonl"
+        """Go on from the last state, where there is one."""
+        loaded = self.record.restore()
         if loaded is None:
-            log.unlink(missing_ok=True)
             return
         self.progress, state = loaded
         self.bare.clip.load_state_dict(state["model"])
@@ -251,37 +218,7 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         for row, reason in self.progress.bad.items():
             self.bad.add(row, reason)
-        if self.accelerator.is_main_process and log.exists():
-            os.truncate(log, min(self.progress.metrics_bytes, log.stat().st_size))
         self.console.info(f"resumed at step {self.progress.global_step} of {self.total}")
-
-    def _fingerprint(self) -> str:
-        """What must be equal for a state to be continued: everything that changes the steps."""
-        config = asdict(self.job.config)
-        for free in ("resume", "keep_state", "save_every", "report_to", "device", "log_every"):
-            config.pop(free)
-        facts: list[Any] = [
-            config,
-            self.job.objective.to_dict(),
-            self.job.pairs.fingerprint,
-            asdict(self.job.canvas),
-        ]
-        facts += [self.job.seed, self.plan.world, self.plan.subset, self.plan.schedule]
-        return f"{draw_seed(0, json.dumps(facts, sort_keys=True, default=str)):x}"
-
-
-class _Steps:
-    """The plan of an epoch as a loader's batch sampler."""
-
-    def __init__(self, plan: Plan, epoch: int, chosen: Any, start: int) -> None:
-        self._arguments = (epoch, chosen, start)
-        self._plan = plan
-
-    def __iter__(self) -> Iterator[list[Item]]:
-        return self._plan.epoch(*self._arguments)
-
-    def __len__(self) -> int:
-        return self._plan.steps - self._arguments[2]
 
 
 def _prepare_towers(model: ClipModel, lock_image: bool, lock_text: bool, checkpointing: bool) -> None:
