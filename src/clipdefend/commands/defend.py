@@ -8,6 +8,7 @@ from clipdefend.commands import inputs
 from clipdefend.commands.fitting import fit
 from clipdefend.commands.rebuild import excluded
 from clipdefend.commands.subcaptions import open_subcaptions
+from clipdefend.commands.watching import watched
 from clipdefend.config import DefendConfig
 from clipdefend.data.pairs import Pairs
 from clipdefend.data.subset import Subset
@@ -17,6 +18,9 @@ from clipdefend.model import ClipModel
 from clipdefend.objectives.base import build_objective
 from clipdefend.runs import Context, Run
 from clipdefend.training.job import Job
+from clipdefend.training.visible import together
+
+BEST = "best/ was chosen with the trigger in hand, as a defender cannot; model/ holds the last epoch."
 
 
 def run(config: DefendConfig, context: Context) -> Run:
@@ -29,6 +33,7 @@ def run(config: DefendConfig, context: Context) -> Run:
     pairs = _pairs(config, poison, context)
     canvas = inputs.canvas_of(model, attack)
     benchmark = inputs.make_benchmark(config.eval, config, canvas, context, attack)
+    visible, seen = watched(config, pairs, canvas, model, context)
     parents = [victim] if victim else []
     source = None
     if objective.has_subset:
@@ -44,7 +49,7 @@ def run(config: DefendConfig, context: Context) -> Run:
             pairs=pairs,
             canvas=canvas,
             config=config.train,
-            evaluate=benchmark,
+            evaluate=together(benchmark, visible),
             select=cleaned if benchmark else None,
             seed=config.seed,
             max_bad=config.max_bad,
@@ -53,10 +58,8 @@ def run(config: DefendConfig, context: Context) -> Run:
             schedule=config.fc_schedule,
         )
         fitted = fit(job, context)
-        if attack and fitted.after:
-            context.console.info(
-                "best/ was chosen with the trigger in hand, as a defender cannot; model/ holds the last epoch."
-            )
+        if attack and benchmark:
+            context.console.info(BEST)
         return folder.finish(
             parents=parents,
             metrics={**fitted.after, **{f"victim_{k}": v for k, v in fitted.before.items() if k[:2] != "n_"}},
@@ -65,6 +68,7 @@ def run(config: DefendConfig, context: Context) -> Run:
                 "method": config.method,
                 "attack": attack.trigger.name if attack else None,
                 "subcaption_seconds": round(source.seconds, 3) if source else 0.0,
+                "visible": seen,
                 **fitted.details,
             },
             device=fitted.device,

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from clipdefend.config.fields import Config, Range, nested, option
 from clipdefend.config.shared import (
     COUNT,
+    NATURAL,
     SHARE,
     ColumnsConfig,
     EvalConfig,
@@ -185,6 +186,16 @@ class DefendConfig(RunConfig):
     )
     fc_schedule: Literal["interleave", "epoch-end", "in-batch"] = option(
         "interleave", "--fc-schedule", "Where the sub-captioned batches go in an epoch."
+    )
+    val_data: str | None = option(
+        None,
+        "--val-data",
+        "Clean pairs, not trained on, that the training is watched on.",
+        metavar="DATA",
+        shown="the built-in world's eval split, else some of the training pairs",
+    )
+    val_pairs: int = option(
+        256, "--val-pairs", "So many of them, for rules that say when to stop; 0: none.", range=NATURAL
     )
     terms: dict[str, Any] = option(
         None, "Changes to the method's terms, by --set terms.ssl.weight=2.", factory=dict

@@ -1,0 +1,152 @@
+"""What a defender sees of a training without knowing the attack: measured on clean pairs, beside the victim."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from clipdefend.canvas import Canvas
+from clipdefend.data.images import ImageError
+from clipdefend.data.pairs import Pairs
+from clipdefend.draws import permutation
+from clipdefend.errors import DataError
+from clipdefend.losses import mmcl
+from clipdefend.metrics import topk_hits
+from clipdefend.model import ClipModel
+
+BATCH = 64
+LEAST = 8
+"""So many pairs are needed for the figures to mean anything."""
+
+Measure = Callable[[ClipModel], dict[str, float]]
+
+
+@dataclass
+class Visible:
+    """Loss, accuracy and distance from the start model on a few fixed clean pairs.
+
+    Args:
+        images: uint8, shape (n, 3, size, size).
+        tokens: of their captions, shape (n, context length).
+        start: the model as the defence got it; kept frozen on the CPU.
+
+    A call gives ``n_val``; ``val_loss``, the MMCL of the n pairs as one batch; ``val_r@1``, the share of images
+    whose own caption is the nearest of all n; ``val_agreement``, the share of images for which model and start
+    model find the same caption nearest; ``drift_image`` and ``drift_text``, the mean of 1 - cosine of the two
+    models' embeddings (0 to 2); ``drift_weights``, the L2 distance of the parameters relative to the start
+    model's norm.
+
+    Reference:
+        Deciding when to stop cleaning is the open problem of "Effective Backdoor Mitigation in Vision-Language
+        Models Depends on the Pre-training Objective" (arXiv:2311.14948).
+    """
+
+    images: Tensor
+    tokens: Tensor
+    start: ClipModel
+    _start_vectors: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.start = copy.deepcopy(self.start).requires_grad_(False).cpu().eval()
+
+    @torch.no_grad()
+    def __call__(self, model: ClipModel) -> dict[str, float]:
+        """Measure a model; it is left in the mode that it was in."""
+        training = model.training
+        model.eval()
+        try:
+            image, text = self._encode(model)
+            scale = model.clip.logit_scale.exp().clamp(max=100).float().cpu()  # type: ignore[operator]
+        finally:
+            model.train(training)
+        if self._start_vectors is None:  # at the first measurement, on the model's device
+            self._start_vectors = self._encode(self.start.to(model.device))
+            self.start.cpu()
+        start_image, start_text = self._start_vectors
+        similarity = image @ text.T
+        agreement = similarity.argmax(dim=1) == (start_image @ start_text.T).argmax(dim=1)
+        hits = topk_hits(similarity, range(len(image)), (1,))[1]
+        return {
+            "n_val": len(image),
+            "val_loss": float(mmcl(image, text, scale)),
+            "val_r@1": float(hits.mean()),
+            "val_agreement": float(agreement.float().mean()),
+            "drift_image": _drift(image, start_image),
+            "drift_text": _drift(text, start_text),
+            "drift_weights": weight_drift(model, self.start),
+        }
+
+    def _encode(self, model: ClipModel) -> tuple[Tensor, Tensor]:
+        """Unit vectors of images and captions, (n, d) each, in single precision on the CPU."""
+        images = [model.encode_image(x.to(model.device)).float().cpu() for x in _batches(self.images)]
+        texts = [model.encode_text(x.to(model.device)).float().cpu() for x in _batches(self.tokens)]
+        return torch.cat(images), torch.cat(texts)
+
+
+def watch(pairs: Pairs, canvas: Canvas, model: ClipModel, *, size: int, seed: int) -> Visible:
+    """Draw the pairs that a training is watched on.
+
+    Args:
+        pairs: clean, best ones that are not trained on.
+        canvas: geometry of the images.
+        model: as the training begins.
+        size: how many pairs; fewer where there are fewer.
+        seed: of the draw.
+
+    Raises:
+        DataError: fewer than eight of them can be used.
+    """
+    images: list[Tensor] = []
+    captions: list[str] = []
+    for row in permutation(len(pairs), seed, "visible")[: 2 * size]:
+        caption = pairs.caption(int(row))
+        if len(images) == size or not caption:
+            continue
+        try:
+            images.append(canvas(pairs.image(int(row))))
+        except ImageError:  # bad rows are counted where the pairs are trained on
+            continue
+        captions.append(caption)
+    if len(images) < LEAST:
+        raise DataError(
+            f"Only {len(images)} of the validation pairs {pairs.spec!r} can be used, {LEAST} are needed:"
+            " give others with --val-data, or none with --val-pairs 0."
+        )
+    return Visible(torch.stack(images), model.tokenize(captions), model)
+
+
+def together(*measures: Measure | None) -> Measure | None:
+    """One measurement that gives the figures of several; None where there are none."""
+    given = [measure for measure in measures if measure is not None]
+    if not given:
+        return None
+
+    def measured(model: ClipModel) -> dict[str, float]:
+        return {name: value for measure in given for name, value in measure(model).items()}
+
+    return measured
+
+
+@torch.no_grad()
+def weight_drift(model: ClipModel, start: ClipModel) -> float:
+    """L2 distance of all parameters from the start model's, relative to the norm of the latter."""
+    moved = norm = 0.0
+    for now, before in zip(model.clip.parameters(), start.clip.parameters(), strict=True):
+        old = before.to(now.device, torch.float32)
+        moved += float((now.float() - old).square().sum())
+        norm += float(old.square().sum())
+    return math.sqrt(moved / norm) if norm else math.nan
+
+
+def _drift(vectors: Tensor, before: Tensor) -> float:
+    """Mean of 1 - cosine between unit vectors, (n, d) each; rounding never makes it negative."""
+    return max(0.0, float(1 - (vectors * before).sum(dim=1).mean()))
+
+
+def _batches(values: Tensor) -> Iterator[Tensor]:
+    yield from values.split(BATCH)  # type: ignore[no-untyped-call]
