@@ -70,6 +70,23 @@ def rows_of(run: Run) -> set[int]:
 
 
 @pytest.mark.parametrize(
+    ("attack", "sets"),
+    [
+        ("badnet", ("attack.place=random", "attack.sampling=per-image")),
+        ("wanet", ("attack.cross_ratio=0.5",)),
+        ("blended", ("attack.sampling=per-image",)),
+    ],
+)
+def test_a_run_has_the_same_bytes_with_any_number_of_workers(
+    make: Any, attack: str, sets: tuple[str, ...]
+) -> None:
+    runs = [make(*sets, attack=attack, workers=workers) for workers in ("0", "1", "2")]
+    made = [files(run) for run in runs]
+    assert len(made[0]) >= 13  # ten images, table, trigger, preview
+    assert made[0] == made[1] == made[2]
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"attack": "blended", "seed": "5", "canvas": "squash"},
