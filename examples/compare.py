@@ -36,42 +36,45 @@ def clipdefend(out: Path, *arguments: str) -> Path:
     return out
 
 
-def metrics(run: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load((run / "manifest.yaml").read_text())["metrics"]
+def manifest(run: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((run / "manifest.yaml").read_text())
     return loaded
 
 
 def compare(
     runs: Path, attacks: list[str], methods: list[str], seed: str, n_aug: str
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Attack, method and metrics of every combination, the undefended victim first."""
+    """Attack, method and metrics of every combination, the undefended victim first.
+
+    The metrics carry ``seconds`` too: of poisoning and training a victim, or of a defence.
+    """
     for attack in attacks:
         poison = clipdefend(runs / f"poison-{attack}", "poison", "--attack", attack, "--seed", seed)
         victim = clipdefend(
             runs / f"victim-{attack}", "finetune-attack", "--from", str(poison), "--seed", seed
         )
-        clipdefend(runs / "augment", "augment", "--from", str(poison), "--seed", seed)
+        if "cleanerclip" in methods:
+            clipdefend(runs / "augment", "augment", "--from", str(poison), "--seed", seed)
         measured = {"none": victim}
         for method in methods:
             arguments = ["--method", method, "--n-aug", n_aug, "--seed", seed, "--from", str(victim)]
             measured[method] = clipdefend(runs / f"{method}-{attack}", "defend", *arguments)
         for method, run in measured.items():
-            topk = ",".join(map(str, KS))
-            yield (
-                attack,
-                method,
-                metrics(
-                    clipdefend(runs / f"eval-{run.name}", "evaluate", "--from", str(run), "--topk", topk)
-                ),
-            )
+            given = ["--from", str(run), "--topk", ",".join(map(str, KS))]
+            figures = manifest(clipdefend(runs / f"eval-{run.name}", "evaluate", *given))["metrics"]
+            made = [poison, victim] if run == victim else [run]
+            seconds = sum(manifest(one)["seconds"] for one in made)
+            yield attack, method, {**figures, "seconds": seconds}
 
 
 def markdown(rows: list[tuple[str, str, dict[str, Any]]]) -> str:
     """The table: a row for each attack and method, BA and ASR in percent for each k."""
     heads = [f"{name}@{k}" for k in KS for name in ("BA", "ASR")]
+    heads.append("seconds")
     lines = ["| attack | defence | " + " | ".join(heads) + " |", "|---|---|" + "---:|" * len(heads)]
     for attack, method, values in rows:
         cells = [f"{100 * values[f'{name}@{k}']:.1f}" for k in KS for name in ("ba", "asr")]
+        cells.append(f"{values['seconds']:.0f}")
         lines.append(f"| {attack} | {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
