@@ -17,8 +17,7 @@ Mode = Literal["add", "blend"]
 
 @dataclass(frozen=True, kw_only=True)
 class SIG(Attack):
-    """A wave v(j) = amplitude * sin(2 pi j frequency / W) over the columns j of a canvas W wide, equal in all
-    rows.
+    """A horizontal wave v(j) = amplitude * sin(2 pi j frequency / W) over the columns j of a canvas W wide.
 
     ``add``: x' = x + v. ``blend``: x' = (1 - alpha) x + alpha v, which darkens the image and leaves the wave
     a height of alpha * amplitude only.
