@@ -36,6 +36,22 @@ from clipdefend.augment.subcaptions import SubCaptioner
         ("A boat pulled by two white horses", "a boat pulled by two white horses"),
         ("a dog on top of a table", "a dog on top of a table"),
         ("A cat standing in front of a tv", "a cat standing in front of a tv"),
+        ("A red traffic stop sign with a blank sign below it.", "a red traffic stop sign with a blank sign"),
+        ("A surfer paddles over a wave in clear blue water.", "a surfer paddles over a wave"),
+        ("A female skier stops and poses for a picture", "a female skier poses for a picture"),
+        ("A sign prohibiting skating on the sidewalk.", "a sign prohibiting skating"),
+        ("A man preparing food on a large old oven.", "a man preparing food"),
+        ("Some people are seen eating several large pizzas.", "some people eating several large pizzas"),
+        ("An orange truck driving down a street full of men", "an orange truck driving down a street"),
+        ("Three hot dogs with toppings lined up on a tabletop.", "three hot dogs lined up on a tabletop"),
+        (
+            "A little girl in a pink shirt holding a game controller.",
+            "a little girl holding a game controller",
+        ),
+        ("A man in white shirt and black shorts playing tennis.", "a man playing tennis"),
+        ("A person on a snowboard who is performing a trick.", "a person performing a trick"),
+        ("two children wearing sweaters shirts and ties", "two children wearing shirts"),
+        ("A woman in a hat watching a dog chasing a ball", "a woman watching a dog"),
     ],
 )
 def test_factual(caption: str, factual: str) -> None:

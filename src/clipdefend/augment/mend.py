@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from clipdefend.augment.grammar import words
 from clipdefend.augment.hints import give_hints, is_known_noun
+from clipdefend.augment.inflect import singular
 from clipdefend.augment.tree import PRONOUN, Token, Tree, move, replace_by
 
 _NOUN_SLOTS = frozenset(("nsubj", "nsubjpass", "dobj", "pobj"))
@@ -14,6 +15,8 @@ _NOT_NOUNS, _ING_NOUNS = words("not nouns"), words("ing nouns")
 _MISTAKEN = frozenset(("JJ", "VERB", "RB"))
 _RELATIVE = frozenset(("that", "which", "who"))
 _SUBJECTS = frozenset(("nsubj", "nsubjpass", "expl", "csubj"))
+_LIVING, _HUMAN_VERBS = words("living"), words("human verbs")
+_WORN_OR_HELD = frozenset(("in", "with", "on"))
 
 
 def mend(tree: Tree) -> None:
@@ -143,8 +146,12 @@ def mend_clause(tree: Tree, verb: Token) -> None:
         verb.dep_ = "acl"
         verb.children = children = [c for c in children if c is not subject]
         tree.dropped.add(subject.i)
+        if subject.text == "who":
+            find_doer(verb)
     elif subject is not None and subject.dep_ == "nsubjpass":
         subject.dep_ = "nsubj"
+    elif verb.dep_ == "acl" and verb.tag_ == "VBG":
+        find_doer(verb)
     for child in children:
         if child.dep_ == "agent":
             child.dep_ = "prep"
@@ -180,6 +187,31 @@ def lend_subject(tree: Tree, verb: Token) -> None:
         if not subjects and above.dep_ != "acl":
             return
         subject = subjects[0] if subjects else above.head
-    phantom = Token(subject.i, subject.text, subject.tag_, "nsubj")
+    phantom = Token(subject.i, subject.text, subject.tag_, "nsubj", subject.pos_)
     phantom.head = verb
     tree.phantoms.append(phantom)
+
+
+def find_doer(verb: Token) -> None:
+    """ "A girl in a pink shirt holding a cup": the girl holds it, though the shirt stands nearer."""
+    noun = verb.head
+    if is_living(noun):
+        return
+    while noun.dep_ == "conj" and noun.head.pos_ == "NOUN":
+        noun = noun.head
+    link = noun.head
+    if noun.dep_ != "pobj" or not (link.text in _WORN_OR_HELD or verb.text in _HUMAN_VERBS):
+        return
+    doer = link.head
+    if doer.pos_ == "VERB" and verb.text in _HUMAN_VERBS:
+        subject = next((child for child in doer.children if child.dep_ == "nsubj"), None)
+        doer = subject or doer.head
+    while doer.dep_ == "pobj" and not is_living(doer) and doer.head.dep_ == "prep":
+        doer = doer.head.head
+    if doer.pos_ == "NOUN" and is_living(doer):
+        move(verb, doer)
+
+
+def is_living(noun: Token) -> bool:
+    """Whether a noun is a person or an animal that captions often show."""
+    return noun.text in _LIVING or singular(noun.text) in _LIVING

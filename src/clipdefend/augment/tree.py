@@ -23,14 +23,29 @@ class Token:
 
     __slots__ = ("children", "dep_", "head", "i", "lemma_", "pos_", "tag_", "text")
 
-    def __init__(self, i: int, text: str, tag: str, dep: str) -> None:
+    def __init__(self, i: int, text: str, tag: str, dep: str, pos: str) -> None:
         self.i = i
         self.text = self.lemma_ = text
         self.tag_ = tag
         self.dep_ = dep
+        self.pos_ = pos
         self.head = self
         self.children: list[Token] = []
-        self.pos_ = "NOUN" if tag[:2] == "NN" else "VERB" if tag[:2] == "VB" and dep[:3] != "aux" else tag
+
+
+class Root:
+    """A chunk's root as the scene-graph parser meets it: the modifiers, which are read elsewhere, left out."""
+
+    __slots__ = ("dep_", "head", "i", "lemma_", "text")
+
+    children = ()
+
+    def __init__(self, token: Token) -> None:
+        self.i = token.i
+        self.text = token.text
+        self.lemma_ = token.lemma_
+        self.dep_ = token.dep_
+        self.head = token.head
 
 
 class Chunk:
@@ -41,7 +56,7 @@ class Chunk:
     def __init__(self, start: int, root: Token) -> None:
         self.start = start
         self.end = root.i + 1
-        self.root = root
+        self.root = Root(root)
         self.text = self.lemma_ = root.text
 
 
@@ -59,30 +74,35 @@ class Tree:
 
     Args:
         doc: a parsed spaCy document.
+        text: what it was made from.
     """
 
-    def __init__(self, doc: Any) -> None:
-        from spacy.attrs import DEP, HEAD, SPACY, TAG
+    def __init__(self, doc: Any, text: str) -> None:
+        from spacy.attrs import DEP, HEAD, LENGTH, SPACY, TAG
 
-        rows = doc.to_array([DEP, TAG, HEAD, SPACY]).tolist()
+        rows = doc.to_array([DEP, TAG, HEAD, SPACY, LENGTH]).tolist()
         names = _names(doc.vocab)
-        lowered = [token.lower_ for token in doc]
-        self.tokens = [Token(i, lowered[i], names[row[1]], names[row[0]]) for i, row in enumerate(rows)]
-        self.glued = [row[3] == 0 for row in rows]
-        tokens = self.tokens
-        for token, row in zip(tokens, rows, strict=True):
-            if row[2]:
+        self.tokens = tokens = []
+        self.glued = glued = []
+        at = 0
+        for i, (dep, tag, _, space, length) in enumerate(rows):
+            tokens.append(Token(i, text[at : at + length].lower(), *names[tag, dep]))
+            glued.append(not space)
+            at += length + space
+        for token, (_, _, head, _, _) in zip(tokens, rows, strict=True):
+            if head:
                 # The offset is signed, the array is not.
-                token.head = tokens[token.i + row[2] - (row[2] >> 63 << 64)]
-                token.head.children.append(token)
+                token.head = above = tokens[token.i + head - (head >> 63 << 64)]
+                above.children.append(token)
+        self.hyphenated = "-" in text or "/" in text
         self.dropped: set[int] = set()
         self.phantoms: list[Token] = []
         self.noun_chunks: list[Chunk] = []
 
     def __iter__(self) -> Iterator[Token]:
         dropped = self.dropped
-        yield from (token for token in self.tokens if token.i not in dropped)
-        yield from self.phantoms
+        kept = [token for token in self.tokens if token.i not in dropped] if dropped else self.tokens
+        return iter([*kept, *self.phantoms])
 
     def __getitem__(self, place: int | slice) -> Token | Stretch:
         return Stretch(self.tokens[place]) if isinstance(place, slice) else self.tokens[place]
@@ -116,17 +136,18 @@ def _names(vocab: Any) -> _Names:
     return _Names(vocab.strings)
 
 
-class _Names(dict[int, str]):
-    """Hash of a tag or dependency -> its name, looked up once."""
+class _Names(dict[tuple[int, int], tuple[str, str, str]]):
+    """Hashes of a tag and a dependency -> their names and the coarse part of speech, looked up once."""
 
     def __init__(self, strings: Any) -> None:
         super().__init__()
         self._strings = strings
 
-    def __missing__(self, key: int) -> str:
-        name: str = self._strings[key]
-        self[key] = name
-        return name
+    def __missing__(self, key: tuple[int, int]) -> tuple[str, str, str]:
+        tag, dep = (self._strings[part] for part in key)
+        pos = "NOUN" if tag[:2] == "NN" else "VERB" if tag[:2] == "VB" and dep[:3] != "aux" else tag
+        self[key] = (tag, dep, pos)
+        return self[key]
 
 
 def _left_edge(token: Token) -> int:

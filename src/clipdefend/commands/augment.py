@@ -23,6 +23,10 @@ from clipdefend.runs import Context, Run, newest_runs
 
 BATCH = 2048
 EXAMPLES = 10
+REASONS = {
+    "without_noun": "have no noun and no sub-caption",
+    "without_counterfactual": "have a noun, but nothing that subcaptions.operations could replace",
+}
 SCHEMA = pa.schema(
     [
         ("id", pa.int64()),
@@ -41,10 +45,11 @@ def run(config: AugmentConfig, context: Context) -> Run:
         context.console.table("Sub-captions", ["caption", "factual", "counterfactual", "operation"], examples)
         made = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
         context.console.info(f"Operations: {made or 'none'}")
-        if without["count"]:
-            context.console.warn(
-                f"{without['count']} captions have no noun and no sub-caption, such as {without['examples'][0]!r}."
-            )
+        for reason, found in without.items():
+            if found["count"]:
+                context.console.warn(
+                    f"{found['count']} captions {REASONS[reason]}, such as {found['examples'][0]!r}."
+                )
         if not counts:
             raise DataError(f"No caption of {pairs.spec} has a sub-caption: are they English?")
         return folder.finish(
@@ -55,7 +60,7 @@ def run(config: AugmentConfig, context: Context) -> Run:
                 "fingerprint": pairs.fingerprint,
                 "source": inputs.source_record(pairs, config.columns),
                 "operations": dict(counts),
-                "without_noun": without,
+                **without,
             },
         )
 
@@ -97,11 +102,10 @@ def _batches(config: AugmentConfig, pairs: Pairs) -> Iterator[tuple[list[int], l
 def _write(
     config: AugmentConfig, context: Context, pairs: Pairs, captioner: SubCaptioner, path: Path
 ) -> tuple[Counter[str], list[tuple[str, str, str, str]], dict[str, Any]]:
-    """Write the table; returns operations with their counts, examples, and captions without a noun."""
+    """Write the table; returns operations with their counts, examples, and captions that gave nothing, by reason."""
     counts: Counter[str] = Counter()
     examples: list[tuple[str, str, str, str]] = []
-    missing = 0
-    missing_examples: list[str] = []
+    without: dict[str, Any] = {reason: {"count": 0, "examples": []} for reason in REASONS}
     partial = path.with_name(path.name + ".tmp")
     size = config_size(config, pairs)
     with pq.ParquetWriter(partial, SCHEMA) as writer, context.console.progress("Augment", total=size) as bar:
@@ -111,8 +115,9 @@ def _write(
                 drawn = captioner.draw(parsed, text_random(config.seed, "augment", row))
                 made += [(row, caption, each) for each in drawn]
                 if not drawn:
-                    missing += 1
-                    missing_examples += [caption[:200]] if len(missing_examples) < EXAMPLES else []
+                    missing = without["without_noun" if parsed.key is None else "without_counterfactual"]
+                    missing["count"] += 1
+                    missing["examples"] += [caption[:200]] if len(missing["examples"]) < EXAMPLES else []
             counts.update(each.operation for _, _, each in made)
             examples += [(c, s.factual, s.counterfactual, s.operation) for _, c, s in made][
                 : EXAMPLES - len(examples)
@@ -120,7 +125,7 @@ def _write(
             writer.write_table(_table(made))
             bar.update(len(rows))
     os.replace(partial, path)
-    return counts, examples, {"count": missing, "examples": missing_examples}
+    return counts, examples, without
 
 
 def _table(made: list[tuple[int, str, SubCaption]]) -> pa.Table:

@@ -35,6 +35,8 @@ def make_captioner(config: SubcaptionConfig, pairs: Pairs) -> SubCaptioner:
         source=config.source,
         relations=config.relations,
         counterfactuals=config.counterfactuals,
+        keep_adjectives=config.keep_adjectives,
+        operations=config.operations,
         others=others,
     )
 

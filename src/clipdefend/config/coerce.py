@@ -26,7 +26,8 @@ def coerce(value: object, annotation: Any, where: str) -> Any:
 
     Args:
         value: what was given; a string is read as the field's type, so that "1e-5" is a number.
-        annotation: int, float, bool, str, Literal, tuple[int, ...], a dict, or a union of them with None.
+        annotation: int, float, bool, str, Literal, a tuple of any number of those, a dict, or a union of them
+            with None.
         where: the flag or key, for the message.
 
     Raises:
@@ -53,13 +54,19 @@ def describe(annotation: Any) -> str:
         elif typing.get_origin(member) is Literal:
             parts.append(" or ".join(repr(choice) for choice in typing.get_args(member)))
         elif typing.get_origin(member) is tuple:
-            parts.append("whole numbers, as in 1,3,5")
+            parts.append(_describe_several(typing.get_args(member)[0]))
         elif typing.get_origin(member) is dict:
             parts.append("a mapping")
         else:
             words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
             parts.append(words[member])
     return " or ".join(part for part in parts if part != "null" or len(parts) == 1)
+
+
+def _describe_several(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return f"one or more of {', '.join(typing.get_args(kind))}, with commas between them"
+    return "whole numbers, as in 1,3,5"
 
 
 def _convert(value: object, annotation: Any) -> Any:
@@ -85,7 +92,7 @@ def _convert_one(value: object, kind: Any) -> Any:
     if origin is Literal:
         return _literal(value, typing.get_args(kind))
     if origin is tuple:
-        return _numbers(value)
+        return _several(value, typing.get_args(kind)[0])
     if origin is dict:
         return _mapping(value)
     if kind is bool:
@@ -104,7 +111,7 @@ def _literal(value: object, choices: tuple[Any, ...]) -> Any:
     raise _MisfitError
 
 
-def _numbers(value: object) -> tuple[int, ...]:
+def _several(value: object, kind: Any) -> tuple[Any, ...]:
     items: object = value
     if isinstance(value, str):
         items = [part for part in value.replace(" ", ",").split(",") if part]
@@ -112,7 +119,7 @@ def _numbers(value: object) -> tuple[int, ...]:
         items = [value]
     if not isinstance(items, list | tuple) or not items:
         raise _MisfitError
-    return tuple(_int(item) for item in items)
+    return tuple(_convert_one(item, kind) for item in items)
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -168,11 +175,12 @@ def members(annotation: Any) -> tuple[Any, ...]:
 
 
 def _choices(annotation: Any) -> list[Any]:
-    return [
-        choice
+    kinds = [
+        typing.get_args(member)[0] if typing.get_origin(member) is tuple else member
         for member in members(annotation)
-        if typing.get_origin(member) is Literal
-        for choice in typing.get_args(member)
+    ]
+    return [
+        choice for kind in kinds if typing.get_origin(kind) is Literal for choice in typing.get_args(kind)
     ]
 
 

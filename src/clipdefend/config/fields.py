@@ -180,7 +180,7 @@ def _metavars(member: Any) -> list[str]:
     if typing.get_origin(member) is typing.Literal:
         return [str(choice) for choice in typing.get_args(member)]
     if typing.get_origin(member) is tuple:
-        return ["N,N"]
+        return ["N,N" if int in typing.get_args(member) else "NAME,NAME"]
     return {int: ["N"], float: ["X"], str: ["TEXT"]}.get(member, [])
 
 

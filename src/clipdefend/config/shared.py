@@ -190,6 +190,12 @@ class SubcaptionConfig(Config):
     )
     relations: int = option(1, "--relations", "Relations taken from a caption.", range=COUNT)
     counterfactuals: int = option(1, "--counterfactuals", "Counterfactuals to a factual.", range=COUNT)
+    keep_adjectives: float = option(
+        0.5, "Chance of each adjective to stay in a factual sub-caption.", range=SHARE
+    )
+    operations: tuple[Literal["adjective", "relation", "noun"], ...] = option(
+        ("adjective", "relation", "noun"), "What a counterfactual may replace; one is drawn at random."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
