@@ -82,8 +82,9 @@ class Tree:
 
         rows = doc.to_array([DEP, TAG, HEAD, SPACY, LENGTH]).tolist()
         names = _names(doc.vocab)
-        self.tokens = tokens = []
-        self.glued = glued = []
+        self.tokens: list[Token] = []
+        self.glued: list[bool] = []
+        tokens, glued = self.tokens, self.glued
         at = 0
         for i, (dep, tag, _, space, length) in enumerate(rows):
             tokens.append(Token(i, text[at : at + length].lower(), *names[tag, dep]))
