@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from clipdefend.config import DefendConfig, PoisonConfig, TrainConfig, load_config
-from clipdefend.errors import DataError, Interrupted, RunError
-from clipdefend.runs import MANIFEST, UNFINISHED, RunDir, atomic_write, find_unfinished
+from clipdefend.errors import DataError, Interrupted, RunError, Stopped
+from clipdefend.runs import MANIFEST, UNFINISHED, RunDir, atomic_write, find_unfinished, folder
 
 
 def training(**train: object) -> DefendConfig:
@@ -185,9 +185,35 @@ def test_the_resume_state_goes_at_the_end_unless_it_is_kept(keep: bool, tmp_path
 def test_a_resumed_run_that_fails_is_kept(tmp_path: Path) -> None:
     run = start(tmp_path)
     resumed = RunDir.begin(tmp_path, training(resume=run.path.name), "x")
-    with pytest.raises(DataError):
-        leave(resumed, DataError("images are gone"))
+    fault = DataError("images are gone")
+    with pytest.raises(Stopped) as stopped:
+        leave(resumed, fault)
+    assert (stopped.value.folder, stopped.value.__cause__) == (run.path, fault)
     assert run.state.is_dir()
+
+
+def test_what_a_killed_process_had_not_renamed_is_swept_away(tmp_path: Path) -> None:
+    run = start(tmp_path)
+    (run.path / "best").mkdir()
+    halves = [run.path / ".manifest.yaml.17.tmp", run.path / "best" / ".open_clip_model.safetensors.17.tmp"]
+    for half in halves:
+        half.write_bytes(b"half")
+    with RunDir.begin(tmp_path, training(resume="latest"), "x") as resumed:
+        assert not any(half.exists() for half in halves)
+        assert resumed.finish().manifest["outputs"] == []
+
+
+def test_an_interruption_while_the_folder_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path, data: object) -> None:
+        path.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder, "atomic_write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        RunDir.begin(tmp_path / "runs", training(), "x")
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 @pytest.mark.parametrize("given", ["path", "name", "latest"])
@@ -265,8 +291,9 @@ def test_the_manifest_is_written_last(tmp_path: Path, monkeypatch: pytest.Monkey
     run = RunDir.begin(tmp_path, training(), "x")
     run.state.mkdir()
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="No space left"), run:
+    with pytest.raises(Stopped) as stopped, run:
         run.finish()
+    assert "No space left" in str(stopped.value.__cause__)
     assert sorted(path.name for path in run.path.iterdir()) == ["state", UNFINISHED]
 
 

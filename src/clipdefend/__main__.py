@@ -12,7 +12,7 @@ from clipdefend.cli.boundary import guarded
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code of design: 0, 2, 3, 130, or 1 after a traceback."""
     args = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _run(args), args[0] if args else "")
+    return guarded(lambda: _run(args), args)
 
 
 def _run(args: list[str]) -> int:

@@ -38,6 +38,18 @@ class Interrupted(Exception):  # noqa: N818  # no error: the user's wish
         self.folder = folder
 
 
+class Stopped(Exception):  # noqa: N818  # its cause is the error
+    """A fault, its cause, ended a run that can go on from its last state once the fault is mended.
+
+    Args:
+        folder: the unfinished run, which ``--resume`` continues.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"stopped: {folder}")
+        self.folder = folder
+
+
 class GateFailed(Exception):  # noqa: N818  # no error: an answer
     """A finished evaluation is outside a bound that was set.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from clipdefend.config import EvaluateConfig, RunConfig
-from clipdefend.errors import GateFailed
+from clipdefend.errors import ConfigError, DataError, GateFailed
 from clipdefend.runs import Context, Run
 
 
@@ -173,6 +174,78 @@ def test_an_interruption_with_nothing_to_keep(cli: Any) -> None:
     assert done.code == 130
     assert done.err.splitlines()[-1] == "interrupted: nothing was kept; start the command again."
     assert list((cli.folder / "runs").iterdir()) == []
+
+
+def test_a_resumed_run_that_is_interrupted_early_is_as_it_was(cli: Any) -> None:
+    def begun(config: RunConfig, context: Context) -> Run:
+        with context.begin(config, "made", source=context.input(config)) as run:
+            run.state.mkdir(exist_ok=True)
+            raise KeyboardInterrupt
+
+    def stopped(config: RunConfig, context: Context) -> Run:
+        raise KeyboardInterrupt
+
+    cli("poison")
+    cli.replace("finetune-attack", begun)
+    cli("finetune-attack")
+    cli.replace("finetune-attack", stopped)
+    for given in (["--resume", "latest"], ["--resume=latest"]):
+        done = cli("finetune-attack", *given)
+        line = "interrupted: the run is as it was; go on with 'clipdefend finetune-attack --resume latest'.\n"
+        assert (done.code, done.err.splitlines(keepends=True)[-1]) == (130, line)
+
+
+def test_a_termination_cleans_up_as_an_interruption_does(cli: Any) -> None:
+    def terminated(config: RunConfig, context: Context) -> Run:
+        with context.begin(config, "made"):
+            signal.raise_signal(signal.SIGTERM)
+            raise AssertionError("it went on")
+
+    before = signal.getsignal(signal.SIGTERM)
+    cli.replace("poison", terminated)
+    done = cli("poison")
+    assert (done.code, done.out) == (130, "")
+    assert list((cli.folder / "runs").iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "x"),
+            "error: 'x': No space left on device. Free some",
+        ),
+        (OSError(errno.EFBIG, "File too large"), "error: File too large. Raise the limit of file sizes"),
+        (DataError("3 of 4 rows cannot be used."), "error: 3 of 4 rows cannot be used. The run goes on"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_fault_in_a_run_with_a_state_says_how_to_go_on(cli: Any, fault: Exception, line: str) -> None:
+    def broken(config: RunConfig, context: Context) -> Run:
+        with context.begin(config, "made", source=context.input(config)) as run:
+            run.state.mkdir(exist_ok=True)
+            raise fault
+
+    cli("poison")
+    cli.replace("finetune-attack", broken)
+    done = cli("finetune-attack", "--quiet")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(line)
+    resume = "clipdefend finetune-attack --resume runs/002-finetune-attack-made"
+    assert done.err.endswith(f"The run goes on from its last state with '{resume}'.\n")
+    assert done.err.count("\n") == 1
+
+
+def test_what_resuming_does_not_mend_says_nothing_of_it(cli: Any) -> None:
+    def broken(config: RunConfig, context: Context) -> Run:
+        with context.begin(config, "made", source=context.input(config)) as run:
+            run.state.mkdir(exist_ok=True)
+            raise ConfigError("Wrong flag.")
+
+    cli("poison")
+    cli.replace("finetune-attack", broken)
+    assert cli("finetune-attack", "--quiet").err == "error: Wrong flag.\n"
 
 
 def test_a_bug_shows_its_traceback_and_exits_1(cli: Any) -> None:

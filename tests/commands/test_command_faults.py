@@ -76,7 +76,7 @@ CASES: list[tuple[tuple[object, ...], str]] = [
     ((*ATTACK, "--class-names", "three.txt"), "class"),
     ((*ATTACK, "--device", "nowhere"), "Device 'nowhere'"),
     ((*ATTACK, "--precision", "fp16"), "fp16 needs a GPU"),
-    ((*ATTACK, "--lr", "1e30", "--warmup", 0), "start again with a lower --lr"),
+    ((*ATTACK, "--lr", "1e30", "--warmup", 0), "Start again with a lower --lr"),
     (
         (*ATTACK, "--model", f"local-dir:{Path(WEIGHTS).parent}", "--pretrained", "openai"),
         "'none' for the folder's own",

@@ -1,150 +1,186 @@
-"""Real processes that are killed or interrupted, and go on to the same bits."""
+"""Real processes that are killed or interrupted at any moment, and go on to the same bits."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from command_lines import MODEL, Shell, write_data
+import yaml
+from command_lines import EVAL, MODEL, Shell, write_data
+from processes import TIMEOUT, Running, finish, start
 from safetensors.torch import load_file
 
-import clipdefend
+from clipdefend.errors import RunError
+from clipdefend.runs import Run
 
-EPOCHS = 12
-STEPS = 4 * EPOCHS
-TIMEOUT = 120.0
+KILLS = int(os.environ.get("CLIPDEFEND_KILLS", "4"))
+EPOCHS = 2 + KILLS
+STEPS = 2 * EPOCHS
+TIMING = ("samples_per_second", "step_seconds", "data_wait")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data, a poison run, and a training of it that nobody interrupted."""
     shell = Shell(tmp_path_factory.mktemp("kill") / "here")
     write_data(shell.folder)
     made = shell("poison", "--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
     assert made.code == 0, made.err
-    finish(shell, *line(0), "--out", "whole")
-    return shell
+    finish(shell.folder, *line(0), "--out", "whole")
+    return shell.folder
 
 
-def line(workers: int) -> list[str]:
-    train = (
-        "--batch-size",
-        16,
-        "--epochs",
-        EPOCHS,
-        "--lr",
-        1e-3,
-        "--warmup",
-        2,
-        "--device",
-        "cpu",
-        "--log-every",
-        1,
-    )
-    return [
-        str(part) for part in ("finetune-attack", "001-poison-badnet", *MODEL, *train, "--workers", workers)
-    ]
+def line(workers: int) -> list[object]:
+    train = ("--batch-size", 32, "--epochs", EPOCHS, "--lr", 1e-3, "--warmup", 2, "--log-every", 1)
+    kept = ("--device", "cpu", "--workers", workers, "--save-every", 1)
+    return ["finetune-attack", "001-poison-badnet", *MODEL, *EVAL, *train, *kept]
 
 
-def start(place: Shell, *args: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "clipdefend", *map(str, args)]
-    return subprocess.Popen(
-        command,
-        cwd=place.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(clipdefend.__file__).parents[1])},
-    )
-
-
-def finish(place: Shell, *args: object) -> str:
-    """Run to the end, in a process as all others: another number of threads can mean other last bits."""
-    process = start(place, *args)
-    _, err = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 0, err
-    return err
+def log_of(folder: Path) -> list[dict[str, Any]]:
+    """Whole lines of the log so far, without the timings."""
+    log = folder / "metrics.jsonl"
+    text = log.read_text() if log.is_file() else ""
+    records = [json.loads(each) for each in text.splitlines(keepends=True) if each.endswith("\n")]
+    return [{key: value for key, value in each.items() if key not in TIMING} for each in records]
 
 
 def steps_of(folder: Path) -> int:
-    log = folder / "metrics.jsonl"
-    return sum('"step"' in each for each in log.read_text().splitlines()) if log.is_file() else 0
+    return sum(record["event"] == "step" for record in log_of(folder))
 
 
-def wait_for(process: subprocess.Popen[str], folder: Path, steps: int) -> None:
+def wait_for(running: Running, folder: Path, steps: int) -> None:
     end = time.monotonic() + TIMEOUT
-    while steps_of(folder) < steps:
-        assert process.poll() is None, process.communicate()
+    while steps_of(folder) < steps and not running.ended:
         assert time.monotonic() < end, "the training did not get on"
-        time.sleep(0.01)
+        time.sleep(0.005)
 
 
-def same_end(place: Shell, folder: Path) -> None:
-    first, second = (
-        load_file(each / "model" / "open_clip_model.safetensors") for each in (place.folder / "whole", folder)
-    )
-    assert all(torch.equal(first[key], second[key]) for key in first)
-    steps = [json.loads(each)["step"] for each in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, STEPS + 1))
+def same_end(place: Path, folder: Path) -> None:
+    for name in ("model", "best"):
+        first, second = (
+            load_file(each / name / "open_clip_model.safetensors") for each in (place / "whole", folder)
+        )
+        assert all(torch.equal(first[key], second[key]) for key in first)
+    assert log_of(folder) == log_of(place / "whole")
+    manifests = [yaml.safe_load((each / "manifest.yaml").read_text()) for each in (place / "whole", folder)]
+    assert manifests[0]["metrics"] == manifests[1]["metrics"]
+    assert [each["path"] for each in manifests[0]["outputs"]] == [
+        each["path"] for each in manifests[1]["outputs"]
+    ]
     assert not (folder / "state").exists()
     assert not (folder / "unfinished.yaml").exists()
 
 
-@pytest.mark.slow
-def test_a_killed_training_goes_on(place: Shell) -> None:
-    folder = place.folder / "killed"
-    process = start(place, *line(0), "--out", "killed", "--save-every", 3)
-    wait_for(process, folder, 10)
-    process.kill()
-    process.communicate(timeout=TIMEOUT)
-    assert process.returncode == -signal.SIGKILL
-    assert not (folder / "manifest.yaml").exists()
-    assert "resumed at step" in finish(place, "finetune-attack", "--resume", "killed")
-    same_end(place, folder)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGINT, 2)])
-def test_an_interrupted_training_says_how_to_go_on(
-    place: Shell, number: signal.Signals, workers: int
-) -> None:
-    name = f"{number.name}-{workers}"
-    folder = place.folder / name
-    process = start(place, *line(workers), "--out", name)
-    wait_for(process, folder, 5)
-    os.killpg(process.pid, number)  # as a terminal does, which signals the workers too
-    out, err = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 130, err
-    assert out == ""
-    assert err.splitlines()[-1] == f"interrupted: go on with 'clipdefend finetune-attack --resume {name}'."
-    assert "Traceback" not in err
-    assert steps_of(folder) < STEPS
-    assert sorted(path.name for path in folder.iterdir()) == ["metrics.jsonl", "state", "unfinished.yaml"]
-    finish(place, "finetune-attack", "--resume", name)
-    same_end(place, folder)
-
-
-@pytest.mark.slow
-def test_an_interruption_at_the_start_leaves_nothing_or_what_goes_on(place: Shell) -> None:
-    process = start(place, *line(0), "--out", "early")
-    end = time.monotonic() + TIMEOUT
-    while not (place.folder / "early" / "unfinished.yaml").is_file():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 130, err
-    if (place.folder / "early").exists():
-        finish(place, "finetune-attack", "--resume", "early")
-        same_end(place, place.folder / "early")
+def go_on(place: Path, folder: Path) -> None:
+    """Resume, or start again where nothing was kept, to the end."""
+    if folder.exists():
+        finish(place, "finetune-attack", "--resume", folder.name)
     else:
-        assert "nothing was kept; start the command again" in err
+        finish(place, *line(0), "--out", folder.name)
+    same_end(place, folder)
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_change_nothing(place: Path) -> None:
+    """kill -9 at random moments, from the start of the process to the training of some steps and beyond.
+
+    4 kills; CLIPDEFEND_KILLS=20 in the environment for 20 of a longer training.
+    """
+    rng = random.Random(0)
+    folder = place / "killed"
+    kills = 0
+    while kills < KILLS:
+        fresh = not (folder / "unfinished.yaml").exists()
+        running = start(
+            place, *([*line(0), "--out", "killed"] if fresh else ["finetune-attack", "--resume", "killed"])
+        )
+        before = steps_of(folder)
+        if rng.random() < 0.75:
+            wait_for(running, folder, before + rng.randrange(1, 4))
+            time.sleep(rng.random() * 0.05)
+        else:
+            time.sleep(rng.random())
+        running.signal(signal.SIGKILL)
+        code = running.end()
+        assert code in (-signal.SIGKILL, 0), running.text
+        if code == 0:
+            break
+        kills += 1
+        if folder.exists() and not (folder / "manifest.yaml").exists():
+            with pytest.raises(RunError):
+                Run.open(folder)
+        if folder.exists() and not (folder / "unfinished.yaml").exists():
+            shutil.rmtree(folder)  # killed before it was a run
+    assert kills >= min(KILLS, 3)
+    if not (folder / "manifest.yaml").exists():
+        go_on(place, folder)
+    same_end(place, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 0)])
+def test_an_interrupted_training_says_how_to_go_on(place: Path, number: signal.Signals, workers: int) -> None:
+    name = f"{number.name}-{workers}"
+    folder = place / name
+    running = start(place, *line(workers), "--out", name)
+    wait_for(running, folder, 3)
+    running.signal(number)  # as a terminal does, which signals the workers too
+    assert running.end() == 130, running.text
+    last = running.text.splitlines()[-1]
+    assert last == f"interrupted: go on with 'clipdefend finetune-attack --resume {name}'."
+    assert "Traceback" not in running.text
+    assert 3 <= steps_of(folder) < STEPS
+    assert {"metrics.jsonl", "state", "unfinished.yaml"} <= {path.name for path in folder.iterdir()}
+    assert not (folder / "model").exists()
+    go_on(place, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_at_the_start_leaves_nothing_or_what_goes_on(
+    place: Path, number: signal.Signals
+) -> None:
+    folder = place / f"early-{number.name}"
+    running = start(place, *line(0), "--out", folder.name)
+    end = time.monotonic() + TIMEOUT
+    while not (folder / "unfinished.yaml").is_file():
+        assert not running.ended, running.text
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    running.signal(number)
+    assert running.end() == 130, running.text
+    assert "Traceback" not in running.text
+    if folder.exists():
+        assert f"--resume {folder.name}'" in running.text.splitlines()[-1]
+        assert (folder / "state").exists()
+    else:
+        assert "nothing was kept; start the command again" in running.text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits of another process are set on Linux alone")
+def test_a_disk_without_room_leaves_a_run_that_goes_on(place: Path) -> None:
+    """A limit of the size of files stands for the full disk: the log outgrows it before a state does."""
+    folder = place / "full"
+    running = start(place, *line(0), "--out", "full")
+    wait_for(running, folder, 3)
+    import resource  # not on Windows
+
+    limit = (10_000, resource.RLIM_INFINITY)
+    resource.prlimit(running.process.pid or 0, resource.RLIMIT_FSIZE, limit)
+    assert running.end() == 2, running.text
+    errors = [each for each in running.text.splitlines() if each.startswith("error:")]
+    assert len(errors) == 1
+    assert "File too large" in errors[0]
+    assert errors[0].endswith("goes on from its last state with 'clipdefend finetune-attack --resume full'.")
+    assert "Traceback" not in running.text
+    go_on(place, folder)

@@ -208,7 +208,7 @@ def test_brain_floats_train_and_the_weights_stay_full(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ClipDefendError, match=r"The loss is (nan|inf) at step \d+: .*lower --lr") as error:
+    with pytest.raises(ClipDefendError, match=r"The loss is (nan|inf) at step \d+\. .*lower --lr") as error:
         train(tmp_path, method="ft", lr=1e30, warmup=0, log_every=100)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "model").exists()

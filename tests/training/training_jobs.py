@@ -29,7 +29,7 @@ from small_clip import small_architecture
 ROWS = 20
 BATCH = 4
 STEPS = ROWS // BATCH
-TIMING = ("samples_per_second", "data_wait")
+TIMING = ("samples_per_second", "step_seconds", "data_wait")
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from clipdefend.console import is_terminal, one_line
-from clipdefend.errors import ClipDefendError, GateFailed, Interrupted
+from clipdefend.errors import ClipDefendError, GateFailed, Interrupted, Stopped
 
 DONE = 0
 BUG = 1
@@ -22,6 +25,7 @@ INTERRUPTED = 130
 _REMEDIES = {
     errno.ENOSPC: "Free some space, or choose another place with --out or --runs.",
     errno.EDQUOT: "Free some space, or choose another place with --out or --runs.",
+    errno.EFBIG: "Raise the limit of file sizes (ulimit -f), or choose another place with --out or --runs.",
     errno.EACCES: "Choose another place, or change its permissions.",
     errno.EPERM: "Choose another place, or change its permissions.",
     errno.EROFS: "Choose a place that can be written, with --out or --runs.",
@@ -33,48 +37,86 @@ _REMEDIES = {
 }
 
 
-def guarded(function: Callable[[], int], command: str) -> int:
-    """Call a function; returns its exit code, or that of how it failed.
+def guarded(function: Callable[[], int], args: Sequence[str]) -> int:
+    """Call a function; returns its exit code, or that of how it failed. SIGTERM interrupts as SIGINT does.
 
     Args:
         function: what to do.
-        command: the command's name, for the line that tells how to resume.
+        args: the command line, for the line that tells how to resume.
     """
     try:
-        return function()
-    except ClipDefendError as error:
-        _say(f"error: {error}")
-        return MISTAKE
+        with _termination_interrupts():
+            return function()
     except GateFailed as failed:
         _say(f"gate failed: {failed}")
         return GATE
     except Interrupted as stopped:
-        _say(_how_to_go_on(stopped.folder, command))
+        _say(_how_to_go_on(stopped.folder, args))
         return INTERRUPTED
     except KeyboardInterrupt:
-        _say(_how_to_go_on(None, command))
+        _say(_how_to_go_on(None, args))
         return INTERRUPTED
     except BrokenPipeError:
         _drop_output()
         return DONE
-    except OSError as error:
-        if error.errno not in _REMEDIES:
-            traceback.print_exc()
-            return BUG
-        place = f" {error.filename!r}:" if error.filename else ""
-        _say(f"error:{place} {error.strerror}. {_REMEDIES[error.errno]}")
+    except Stopped as stopped:
+        return _failed(
+            stopped.__cause__ or stopped,
+            f" The run goes on from its last state with {_resuming(stopped.folder, args)}.",
+        )
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: BaseException, then: str = "") -> int:
+    """One line for what the user can mend, a traceback for what is a bug; returns the exit code."""
+    if isinstance(error, ClipDefendError):
+        _say(f"error: {error}{then}")
         return MISTAKE
-    except Exception:
-        traceback.print_exc()
-        return BUG
+    if isinstance(error, OSError) and error.errno in _REMEDIES:
+        place = f" {error.filename!r}:" if error.filename else ""
+        _say(f"error:{place} {error.strerror}. {_REMEDIES[error.errno]}{then}")
+        return MISTAKE
+    traceback.print_exception(type(error), error, error.__traceback__)
+    return BUG
 
 
-def _how_to_go_on(folder: Path | None, command: str) -> str:
-    if folder is None:
-        return "interrupted: nothing was kept; start the command again."
-    relative = os.path.relpath(folder)
+@contextlib.contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Context in which SIGTERM cleans up as SIGINT does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _how_to_go_on(folder: Path | None, args: Sequence[str]) -> str:
+    if folder is not None:
+        return f"interrupted: go on with {_resuming(folder, args)}."
+    resumed = _resumed(args)
+    if resumed is not None:
+        return f"interrupted: the run is as it was; go on with {_resuming(resumed, args)}."
+    return "interrupted: nothing was kept; start the command again."
+
+
+def _resuming(folder: Path | str, args: Sequence[str]) -> str:
+    relative = os.path.relpath(folder) if isinstance(folder, Path) else folder
     place = str(folder) if relative.startswith(os.pardir) else relative
-    return f"interrupted: go on with 'clipdefend {command} --resume {place}'."
+    return f"'clipdefend {args[0]} --resume {place}'"
+
+
+def _resumed(args: Sequence[str]) -> str | None:
+    """What ``--resume`` names on a command line."""
+    for flag, value in zip(args, [*args[1:], ""], strict=True):
+        if flag == "--resume":
+            return value
+        if flag.startswith("--resume="):
+            return flag.partition("=")[2]
+    return None
 
 
 def _say(text: str) -> None:

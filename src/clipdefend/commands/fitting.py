@@ -42,8 +42,8 @@ def fit(job: Job, context: Context, *, pretrained: bool = True) -> Fitted:
         pretrained: whether the model begins with trained weights.
     """
     train = job.config
-    if train.accum_freq != 1 or train.report_to != "none":
-        raise ConfigError("--accum-freq and --report-to are not available in this version: leave them out.")
+    if train.accum_freq != 1:
+        raise ConfigError("--accum-freq is not available in this version: leave it out.")
     accelerator = make_accelerator(train.device, train.precision)
     if job.objective.needs_reference:
         job.reference = copy.deepcopy(job.model).requires_grad_(False)

@@ -256,10 +256,16 @@ class TrainConfig(Config):
         range=COUNT,
     )
     grad_checkpointing: bool = option(False, "--grad-checkpointing", "Trade time for memory.")
+    compile: bool = option(
+        False, "--compile", "Compile the towers with torch.compile: slow to begin, faster then."
+    )
     lock_image: bool = option(False, "--lock-image", "Keep the image tower as it is.")
     lock_text: bool = option(False, "--lock-text", "Keep the text tower as it is.")
     report_to: str = option(
-        "none", "--report-to", "Trackers, comma-separated (not yet available).", metavar="NAMES"
+        "none",
+        "--report-to",
+        "Trackers beside metrics.jsonl, comma-separated: tensorboard, wandb and all that Accelerate knows.",
+        metavar="NAMES",
     )
     device: str = device_option()
 

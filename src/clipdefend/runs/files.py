@@ -26,6 +26,13 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     sync_folder(path.parent)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed processes had not renamed into place yet, here and in all sub-folders."""
+    for file in folder.rglob(".*.tmp"):
+        if file.is_file() or file.is_symlink():
+            file.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to the disk, where the system can."""
     if os.name != "posix":

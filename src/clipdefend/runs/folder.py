@@ -14,8 +14,8 @@ from typing import Any
 
 from clipdefend.config import RunConfig, to_dict
 from clipdefend.config.yamlfile import dump_yaml
-from clipdefend.errors import ClipDefendError, Interrupted, RunError
-from clipdefend.runs.files import atomic_write, describe_outputs
+from clipdefend.errors import ClipDefendError, ConfigError, Interrupted, RunError, Stopped
+from clipdefend.runs.files import atomic_write, describe_outputs, sweep
 from clipdefend.runs.lock import acquire, release
 from clipdefend.runs.manifest import MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
 from clipdefend.runs.place import claim, next_folder
@@ -30,7 +30,7 @@ class RunDir:
     """A run folder in the making; use it as a context manager.
 
     Leaving the context by a user's error, an interruption or a failing disk removes the folder unless it
-    holds a resume state; an interruption then leaves as ``Interrupted``.
+    holds a resume state; an interruption then leaves as ``Interrupted``, a fault as ``Stopped``.
     """
 
     path: Path
@@ -70,7 +70,8 @@ class RunDir:
             run = cls(path.resolve(), config, datetime.now(timezone.utc), source=source)
             try:
                 run._record()
-            except OSError:
+            except BaseException:  # an interruption too: nothing is in the folder yet
+                release(run.path / UNFINISHED)
                 shutil.rmtree(run.path, ignore_errors=True)
                 raise
         except OSError as error:
@@ -84,6 +85,7 @@ class RunDir:
     def _resume(cls, unfinished: Unfinished, config: RunConfig, source: Run | None) -> RunDir:
         check_unchanged(unfinished, plain(to_dict(config)))
         acquire(unfinished.path / UNFINISHED)
+        sweep(unfinished.path)
         start = datetime.fromisoformat(unfinished.start)
         return cls(unfinished.path, config, start, resumed=True, source=source)
 
@@ -152,11 +154,15 @@ class RunDir:
         if self._finished or error is None:
             return
         interrupted = isinstance(error, KeyboardInterrupt | Interrupted)
+        faulty = isinstance(error, ClipDefendError | OSError)
         resumable = self.resumed or self.state.exists()
-        if not resumable and (interrupted or isinstance(error, ClipDefendError | OSError)):
+        if not resumable and (interrupted or faulty):
             shutil.rmtree(self.path, ignore_errors=True)
         if interrupted:
             raise Interrupted(self.path if resumable else None) from error
+        # What a flag or another run is to blame for, resuming does not mend.
+        if resumable and faulty and not isinstance(error, ConfigError | RunError | BrokenPipeError):
+            raise Stopped(self.path) from error
 
     def _record(self) -> None:
         source = os.path.relpath(self.source.path, self.path) if self.source else None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from clipdefend.errors import ClipDefendError, DataError
 from clipdefend.training.interrupt import leave_to_parent
 from clipdefend.training.job import Job
 from clipdefend.training.plan import Item, Plan
@@ -32,7 +33,12 @@ class Feed:
     tokenize: Callable[[list[str]], Tensor]
 
     def epoch(self, epoch: int, start: int) -> Iterator[Batch]:
-        """This process's batches of an epoch from step ``start`` on."""
+        """This process's batches of an epoch from step ``start`` on.
+
+        Raises:
+            DataError: rows that cannot be used, one after the other.
+            ClipDefendError: a worker was killed.
+        """
         job = self.job
         chosen: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         made: Mapping[int, SubCaptionPair] = {}
@@ -56,7 +62,22 @@ class Feed:
             worker_init_fn=leave_to_parent,
             prefetch_factor=4 if job.workers else None,
         )
-        yield from loader
+        try:
+            yield from loader
+        except DataError as error:
+            raise DataError(_own_message(error)) from error
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise ClipDefendError(
+                "A process that reads images was killed, as happens for want of memory: try fewer --workers."
+            ) from error
+
+
+def _own_message(error: Exception) -> str:
+    """The message of an error that came out of a worker, where torch puts the worker's traceback before it."""
+    text = str(error).strip()
+    return text.splitlines()[-1].partition(": ")[2] if text.startswith("Caught ") else text
 
 
 class _Steps:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipdefend.checkpoint import save_model
 from clipdefend.console import Console
-from clipdefend.errors import ClipDefendError, Interrupted
+from clipdefend.errors import DataError, Interrupted
 from clipdefend.model import ClipModel
 from clipdefend.training.embed import Embedder
 from clipdefend.training.feed import Feed
@@ -19,10 +19,14 @@ from clipdefend.training.gather import any_process
 from clipdefend.training.interrupt import StopRequests
 from clipdefend.training.job import Job
 from clipdefend.training.optimizer import build_optimizer
+from clipdefend.training.pace import Pace
 from clipdefend.training.plan import Plan
 from clipdefend.training.record import Recorder, fingerprint
 from clipdefend.training.schedule import learning_rate
+from clipdefend.training.sound import check_loss, check_weights
 from clipdefend.training.state import Progress
+from clipdefend.training.towers import compilation_faults, prepare_towers, train_mode
+from clipdefend.training.trackers import Trackers, settings_of, tracker_names
 from clipdefend.training.views import Batch
 
 
@@ -38,7 +42,8 @@ class Trainer:
     def __init__(self, job: Job, accelerator: Any, console: Console) -> None:
         self.job, self.console, self.accelerator = job, console, accelerator
         config = job.config
-        _prepare_towers(job.model, config.lock_image, config.lock_text, config.grad_checkpointing)
+        names = tracker_names(config.report_to)
+        prepare_towers(job.model, config, accelerator.device)
         optimizer = build_optimizer(
             job.model,
             lr=config.lr,
@@ -63,6 +68,7 @@ class Trainer:
         self.record = Recorder(
             folder=job.folder,
             fingerprint=self.progress.fingerprint,
+            trackers=Trackers(names if accelerator.is_main_process else [], job.folder),
             writes=accelerator.is_main_process,
         )
         self.bad = job.pairs.bad_rows(job.max_bad)
@@ -72,15 +78,26 @@ class Trainer:
 
         Raises:
             Interrupted: asked to stop; the state is written.
-            ClipDefendError: the loss is not finite, or too many rows are bad.
+            DataError: too many rows are bad; the state of the last step is written.
+            ClipDefendError: the loss is not finite.
         """
         self._restore()
         done = self.progress.global_step
-        with StopRequests() as stop, self.console.progress(self.job.title, self.total, done) as bar:
-            if self.progress.global_step == 0:
+        with (
+            self.record.trackers.session(done, settings_of(self.job)),
+            StopRequests() as stop,
+            self.console.progress(self.job.title, self.total, done) as bar,
+            compilation_faults(self.job.config.compile),
+        ):
+            if done == 0:
                 self._evaluate(0)
-            for epoch in range(self.progress.epoch, self.job.config.epochs):
-                self._epoch(epoch, stop, bar)
+            try:
+                for epoch in range(self.progress.epoch, self.job.config.epochs):
+                    self._epoch(epoch, stop, bar)
+            except DataError:
+                if self.progress.global_step:
+                    self._save()
+                raise
         if self.accelerator.is_main_process:
             save_model(self.bare, self.job.folder / "model", note=self.job.note)
         return self.progress
@@ -93,7 +110,8 @@ class Trainer:
 
     def _epoch(self, epoch: int, stop: StopRequests, bar: Any) -> None:
         config, progress = self.job.config, self.progress
-        self._train_mode()
+        train_mode(self.model, config.batch_norm)
+        pace = Pace()
         began = time.perf_counter()
         for batch in self._batches(epoch, progress.step):
             waited = time.perf_counter() - began
@@ -101,38 +119,37 @@ class Trainer:
             progress.step += 1
             progress.global_step += 1
             progress.extra_steps += "subset" in batch.images
-            bar.update(1, loss=float(loss), lr=rate)
+            value = float(loss)
             seconds = time.perf_counter() - began
             progress.seconds += seconds
+            pace.add(batch.size * self.plan.world, seconds, waited)
+            bar.update(1, loss=value, lr=rate, **pace.shown())
             if progress.global_step % config.log_every == 0 or progress.step == self.plan.steps:
-                self._check_finite(loss)
-                speed = {"samples_per_second": batch.size * self.plan.world / seconds}
-                speed["data_wait"] = waited / seconds
-                self._log_step(epoch, rate, float(loss), parts, speed)
+                check_loss(value, progress.global_step)
+                self._log_step(epoch, {"loss": value, **parts, "lr": rate, **pace.values()})
+                pace = Pace()
             if any_process(stop.requested, self.accelerator.device) and progress.step < self.plan.steps:
-                self._save(loss)
+                self._save(value)
                 raise Interrupted(self.job.folder)
             if config.save_every and progress.global_step % config.save_every == 0:
-                self._save(loss)
+                self._save(value)
             began = time.perf_counter()
         self._end_epoch(epoch + 1)
         if any_process(stop.requested, self.accelerator.device) and epoch + 1 < config.epochs:
             raise Interrupted(self.job.folder)
 
     def _end_epoch(self, done: int) -> None:
-        self.progress.epoch, self.progress.step = done, 0
         every = self.job.config.eval_every
         if every and (done % every == 0 or done == self.job.config.epochs):
             self._evaluate(done)
-        self._save(None)
+        self.progress.epoch, self.progress.step = done, 0
+        self._save()
 
-    def _log_step(
-        self, epoch: int, rate: float, loss: float, parts: dict[str, Tensor], speed: dict[str, float]
-    ) -> None:
-        """Record a step: the total loss, each term unweighted, and how fast it went."""
-        terms = {name: float(value) for name, value in parts.items()}
-        place = {"event": "step", "epoch": epoch + 1, "step": self.progress.global_step}
-        self.record.log({**place, "loss": loss, **terms, "lr": rate, **speed})
+    def _log_step(self, epoch: int, values: Mapping[str, float | Tensor]) -> None:
+        """Record a step: the total loss, each term unweighted, and how fast it and those before it went."""
+        step = self.progress.global_step
+        numbers = {name: float(value) for name, value in values.items()}
+        self.record.log({"event": "step", "epoch": epoch + 1, "step": step, **numbers}, step)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """Batches of an epoch from step ``start`` on; bad rows are counted as they come."""
@@ -140,9 +157,9 @@ class Trainer:
         for batch in feed.epoch(epoch, start):
             for row, reason in batch.bad:
                 self.bad.add(row, reason)
-                self.progress.bad[row] = reason
             if batch.bad:
                 self.bad.check(len(self.job.pairs))
+            self.progress.bad.update(batch.bad)
             yield batch
 
     def _step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], float]:
@@ -167,19 +184,14 @@ class Trainer:
         self.bare.clamp_scale()
         return loss.detach(), parts, rate
 
-    def _train_mode(self) -> None:
-        self.model.train()
-        for module in self.model.modules():
-            if self.job.config.batch_norm == "eval" and isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
-
     def _evaluate(self, epoch: int) -> None:
         """Record the metrics of an epoch and keep the weights when they are the best so far."""
         if self.job.evaluate is None:
             return
         with self.accelerator.autocast():
             metrics = self.job.evaluate(self.bare)
-        self.record.log({"event": "epoch", "epoch": epoch, **metrics})
+        record = {"event": "epoch", "epoch": epoch, **metrics}
+        self.record.log(record, self.progress.global_step)
         self.console.info(f"epoch {epoch}/{self.job.config.epochs}: {_headline(metrics)}")
         self.progress.evaluated = dict(metrics)
         if epoch == 0:
@@ -190,18 +202,12 @@ class Trainer:
             if self.accelerator.is_main_process:
                 save_model(self.bare, self.job.folder / "best", note=self.job.note)
 
-    def _check_finite(self, loss: Tensor) -> None:
-        if not math.isfinite(float(loss)):
-            raise ClipDefendError(
-                f"The loss is {float(loss)} at step {self.progress.global_step}: start again with a lower --lr,"
-                " with --grad-clip-norm 1 or with --precision fp32."
-            )
-
-    def _save(self, loss: Tensor | None) -> None:
-        """Write the resume state, unless the loss shows that the weights are spoilt."""
-        if loss is not None:
-            self._check_finite(loss)
-        tensors = {"model": self.bare.clip.state_dict(), "optimizer": self.optimizer.state_dict()}
+    def _save(self, loss: float = 0.0) -> None:
+        """Write the resume state, unless the loss or the weights are spoilt."""
+        check_loss(loss, self.progress.global_step)
+        model = self.bare.clip.state_dict()
+        check_weights(model, self.progress.global_step)
+        tensors = {"model": model, "optimizer": self.optimizer.state_dict()}
         if self.accelerator.scaler is not None:
             tensors["scaler"] = self.accelerator.scaler.state_dict()
         self.record.save(self.progress, tensors)
@@ -219,15 +225,6 @@ class Trainer:
         for row, reason in self.progress.bad.items():
             self.bad.add(row, reason)
         self.console.info(f"resumed at step {self.progress.global_step} of {self.total}")
-
-
-def _prepare_towers(model: ClipModel, lock_image: bool, lock_text: bool, checkpointing: bool) -> None:
-    if lock_image:
-        model.clip.lock_image_tower()  # type: ignore[operator]
-    if lock_text:
-        model.clip.lock_text_tower()  # type: ignore[operator]
-    if checkpointing:
-        model.clip.set_grad_checkpointing()  # type: ignore[operator]
 
 
 def _headline(metrics: dict[str, float]) -> str:

@@ -12,6 +12,7 @@ from clipdefend.draws import draw_seed
 from clipdefend.training.job import Job
 from clipdefend.training.plan import Plan
 from clipdefend.training.state import Progress, load_state, save_state
+from clipdefend.training.trackers import Trackers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,22 +22,25 @@ class Recorder:
     Attributes:
         folder: the run's.
         fingerprint: of everything that changes the steps.
+        trackers: told of every record.
         writes: whether this is the main process.
     """
 
     folder: Path
     fingerprint: str
+    trackers: Trackers
     writes: bool = True
 
     @property
     def metrics(self) -> Path:
         return self.folder / "metrics.jsonl"
 
-    def log(self, record: dict[str, Any]) -> None:
-        """Append a line to ``metrics.jsonl``."""
+    def log(self, record: dict[str, Any], step: int) -> None:
+        """Append a line to ``metrics.jsonl``; ``step``: optimiser steps finished."""
         if self.writes:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
+            self.trackers.log(record, step)
 
     def save(self, progress: Progress, tensors: dict[str, Any]) -> None:
         """Write the resume state."""

@@ -47,14 +47,30 @@ class Progress:
 
 
 def save_state(folder: Path, progress: Progress, tensors: dict[str, Any]) -> None:
-    """Write progress and state dicts (of model, optimiser, scaler) atomically."""
+    """Write progress and state dicts (of model, optimiser, scaler) atomically.
+
+    Raises:
+        OSError: the disk refuses, such as when it is full; the last state is still there.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{NAME}.tmp"
-    with partial.open("wb") as file:
-        torch.save({"progress": asdict(progress), **tensors}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, folder / NAME)
+    try:
+        with partial.open("wb") as file:
+            torch.save({"progress": asdict(progress), **tensors}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, folder / NAME)
+    except (OSError, RuntimeError) as error:
+        partial.unlink(missing_ok=True)
+        raise _refusal(error) from error
+
+
+def _refusal(error: BaseException) -> BaseException:
+    """What the disk said: torch's writer, which cannot close its file then, hides it behind an error of its own."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__
+    return cause or error
 
 
 def load_state(folder: Path, fingerprint: str) -> tuple[Progress, dict[str, Any]] | None:

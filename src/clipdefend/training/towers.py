@@ -1,0 +1,80 @@
+"""What is done to a model before it is trained: frozen towers, checkpointing, compilation, batch-norm mode."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from clipdefend.config import TrainConfig
+from clipdefend.errors import ConfigError
+from clipdefend.model import ClipModel
+
+BACKEND = "inductor"
+
+
+def prepare_towers(model: ClipModel, config: TrainConfig, device: torch.device) -> None:
+    """Freeze, checkpoint and compile as configured.
+
+    Raises:
+        ConfigError: compilation on a CPU without a C++ compiler.
+    """
+    if config.lock_image:
+        model.clip.lock_image_tower()  # type: ignore[operator]
+    if config.lock_text:
+        model.clip.lock_text_tower()  # type: ignore[operator]
+    if config.grad_checkpointing:
+        model.clip.set_grad_checkpointing()  # type: ignore[operator]
+    if config.compile:
+        _check_compiler(device)
+        for tower in _towers(model.clip):
+            # In place: the module stays itself, so that neither its keys nor what holds it change.
+            tower.compile(backend=BACKEND)
+
+
+def _towers(clip: nn.Module) -> Iterator[nn.Module]:
+    """The image tower, and the text tower or, where open_clip has its parts in the model, its transformer."""
+    for name in ("visual", "text", "transformer"):
+        tower = getattr(clip, name, None)
+        if isinstance(tower, nn.Module):
+            yield tower
+
+
+def _check_compiler(device: torch.device) -> None:
+    if device.type != "cpu" or BACKEND != "inductor":
+        return
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler) is None:
+        raise ConfigError(
+            f"--compile needs a C++ compiler on a CPU and {compiler!r} is not there: install one, name yours in"
+            " $CXX, or leave --compile out."
+        )
+
+
+@contextmanager
+def compilation_faults(compiled: bool) -> Iterator[None]:
+    """Context in which a failing compilation is one line."""
+    if not compiled:
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._inductor import exc
+
+    try:
+        yield
+    except (TorchDynamoException, getattr(exc, "InductorError", TorchDynamoException)) as error:
+        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ConfigError(f"--compile fails here: {first:.200} Leave --compile out.") from error
+
+
+def train_mode(model: nn.Module, batch_norm: str) -> None:
+    """Training mode, in which ``batch_norm`` "eval" leaves batch-norm statistics as they were loaded."""
+    model.train()
+    for module in model.modules():
+        if batch_norm == "eval" and isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
