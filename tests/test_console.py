@@ -177,3 +177,12 @@ def test_rich_is_imported_only_when_something_is_drawn() -> None:
     code = "import sys, clipdefend.console as c; c.Console(decorated=False).info('x'); print('rich' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_table_of_text_is_left_aligned() -> None:
+    assert plain_table("T", ["a", "bb", "c"], [["long", "1", "x"], ["x", "222", "y"]], text=True) == [
+        "T",
+        "a     bb   c",
+        "long  1    x",
+        "x     222  y",
+    ]

@@ -32,11 +32,14 @@ def _information(args: list[str]) -> str | None:
         return f"clipdefend {__version__}\n"
     if not {"--help", "-h"} & set(args):
         return None
-    from clipdefend.cli.help import command_help, main_help
+    from clipdefend.cli.help import command_help, doctor_help, main_help
+    from clipdefend.cli.invocation import DOCTOR
     from clipdefend.config import COMMANDS
     from clipdefend.console import is_terminal
 
     bold = is_terminal(sys.stdout)
+    if args[0] == DOCTOR:
+        return doctor_help(bold=bold)
     return command_help(args[0], bold=bold) if args[0] in COMMANDS else main_help(bold=bold)
 
 

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 if TYPE_CHECKING:
     import rich.console
@@ -80,21 +80,24 @@ class Console:
         if not self.silent:
             self._line(f"warning: {text}", style="yellow")
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Show a table; the first column is text, the others are right-aligned."""
+    def table(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, text: bool = False
+    ) -> None:
+        """Show a table; the first column is text, the others are right-aligned unless they are ``text`` too."""
         if self.quiet:
             return
         cells = [[one_line(str(cell)) for cell in row] for row in rows]
         if not self._decorated:
-            for line in plain_table(title, columns, cells):
+            for line in plain_table(title, columns, cells, text=text):
                 self._line(line, style=None)
             return
         from rich.table import Table
         from rich.text import Text
 
+        others: Literal["left", "right"] = "left" if text else "right"
         table = Table(title=Text(title), title_justify="left")
         for position, column in enumerate(columns):
-            table.add_column(Text(column), justify="right" if position else "left")
+            table.add_column(Text(column), justify=others if position else "left")
         for row in cells:
             table.add_row(*(Text(cell) for cell in row))
         self._rich_console().print(table)
@@ -247,14 +250,16 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in joined)
 
 
-def plain_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table in aligned columns."""
+def plain_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: bool = False
+) -> list[str]:
+    """Lines of a table in aligned columns, of numbers from the second on unless they are ``text``."""
     lines = [list(columns), *(list(row) for row in rows)]
     widths = [max(len(line[position]) for line in lines) for position in range(len(columns))]
     laid = []
     for line in lines:
         first, *others = (
-            cell.rjust(width) if position else cell.ljust(width)
+            cell.rjust(width) if position and not text else cell.ljust(width)
             for position, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
         laid.append("  ".join([first, *others]).rstrip())

@@ -12,7 +12,7 @@ import pytest
 from clipdefend import __version__
 from clipdefend.cli.examples import EXAMPLES
 from clipdefend.cli.execute import prepare
-from clipdefend.cli.help import command_help, flags_of, main_help
+from clipdefend.cli.help import command_help, doctor_help, flags_of, main_help
 from clipdefend.cli.invocation import invocation_class
 from clipdefend.cli.parser import parse
 from clipdefend.config import COMMANDS
@@ -49,7 +49,7 @@ def imported(report: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("command", ["", *COMMANDS, "doctor"])
 def test_help_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
     done = run(*command.split(), "--help", python=("-X", "importtime"), cwd=tmp_path)
     assert done.returncode == 0
@@ -73,6 +73,16 @@ def test_help_shows_every_flag_its_default_and_examples(command: str) -> None:
     for line in EXAMPLES[command]:
         assert f"  {line}\n" in text
     assert max(map(len, text.splitlines())) <= 110
+
+
+def test_the_doctors_help_names_its_commands_and_examples() -> None:
+    text = doctor_help()
+    assert "--command NAME" in text
+    assert "defend or finetune-attack" in text
+    for line in EXAMPLES["doctor"]:
+        assert f"  {line}\n" in text
+    assert "  doctor " in main_help()
+    assert "\x1b[1mdoctor\x1b[0m" in doctor_help(bold=True)
 
 
 def test_help_shows_defaults_and_those_of_the_quick_preset(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +124,7 @@ def test_the_examples_are_command_lines_that_parse(
         name: tuple(value) if isinstance(value, list) else value for name, value in request.invocation.items()
     }
     prepared = prepare(request, invocation_class(request.command)(**given), args)
-    assert prepared.config.command == args[0]
+    assert (prepared.config.command if not request.doctor else "doctor") == args[0]
 
 
 def test_version_and_help_anywhere(tmp_path: Path) -> None:

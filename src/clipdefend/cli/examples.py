@@ -52,4 +52,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "clipdefend evaluate --checkpoint suspect.pt --model RN50 --attack-from runs/001-poison-badnet \\",
         "    --eval-data imagenet/val",
     ),
+    "doctor": (
+        "# the quick chain on this machine",
+        "clipdefend doctor",
+        "# a defence of your own, before it is begun",
+        "clipdefend doctor --command defend --data clean.csv --checkpoint suspect.pt --model RN50",
+        "# the attack that the newest poison run makes possible, for a program",
+        "clipdefend doctor --command finetune-attack --model ViT-B-32 --pretrained openai --json",
+    ),
 }

@@ -54,6 +54,8 @@ def execute(request: Request, args: list[str]) -> int:
         _print(to_yaml(prepared.config))
         return 0
     _announce_preset(prepared)
+    if request.doctor:
+        return _examine(prepared, invocation)
     command = importlib.import_module(f"clipdefend.commands.{request.command.replace('-', '_')}")
     try:
         # Standard output is the result's alone, whatever a library prints on the way.
@@ -63,6 +65,22 @@ def execute(request: Request, args: list[str]) -> int:
         _print_result(Run.open(failed.manifest), invocation)
         raise
     _print_result(run, invocation)
+    return 0
+
+
+def _examine(prepared: Prepared, invocation: Invocation) -> int:
+    """Print what the doctor finds. Raises ClipDefendError for a configuration that cannot work."""
+    doctor = importlib.import_module("clipdefend.commands.doctor")
+    with contextlib.redirect_stdout(sys.stderr):
+        diagnosis = doctor.run(prepared.config, prepared.context)
+    if invocation.json:
+        import json
+
+        _print(json.dumps(diagnosis.to_dict(), ensure_ascii=False, allow_nan=False))
+    else:
+        _print(diagnosis.verdict)
+    if diagnosis.faults:
+        raise ClipDefendError(" ".join(f"{fault.name}: {fault.found}" for fault in diagnosis.faults))
     return 0
 
 
@@ -84,7 +102,7 @@ def prepare(request: Request, invocation: Invocation, args: list[str]) -> Prepar
         flags=request.flags,
         sets=invocation.sets,
         recorded=unfinished.config if unfinished else None,
-        inherited_data=_inherited(runs, cls, source),
+        inherited_data=_inherited(runs, cls, source) or ("builtin" if request.doctor else None),
     )
     console = Console(quiet=invocation.quiet, silent=not is_main_process())
     out = Path(invocation.out) if invocation.out is not None else None

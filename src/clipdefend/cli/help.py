@@ -8,12 +8,15 @@ from collections.abc import Iterator
 
 from clipdefend import __doc__ as about
 from clipdefend.cli.examples import EXAMPLES
-from clipdefend.cli.invocation import invocation_class
+from clipdefend.cli.invocation import DOCTOR, DOCTOR_COMMANDS, invocation_class
 from clipdefend.config import COMMANDS, Leaf, RunConfig, leaves
 from clipdefend.config.coerce import members
 from clipdefend.config.presets import preset_values
 
 FLAG_COLUMN = 34
+DOCTOR_SUMMARY = (
+    "Check an installation and a training before it is begun: time, memory, disk, what to change."
+)
 
 
 def main_help(*, bold: bool = False) -> str:
@@ -25,6 +28,7 @@ def main_help(*, bold: bool = False) -> str:
         "",
         _strong("Commands", bold),
         *(_row(f"  {name}", _summary(cls), FLAG_COLUMN // 2 + 3) for name, cls in COMMANDS.items()),
+        _row(f"  {DOCTOR}", DOCTOR_SUMMARY, FLAG_COLUMN // 2 + 3),
         "",
         _strong("Examples", bold),
         *(f"  {line}" for line in EXAMPLES["clipdefend"]),
@@ -50,6 +54,30 @@ def command_help(command: str, *, bold: bool = False) -> str:
         lines.append(_strong(group, bold))
         lines += [_row(*_flag(leaf, quick), FLAG_COLUMN) for leaf in found]
         lines.append("")
+    return "\n".join(lines)
+
+
+def doctor_help(*, bold: bool = False) -> str:
+    """What ``clipdefend doctor --help`` prints."""
+    named = f"Command whose flags follow: {' or '.join(DOCTOR_COMMANDS)}. [{DOCTOR_COMMANDS[0]}]"
+    rest = f"Every flag of that command: see clipdefend {DOCTOR_COMMANDS[0]} --help."
+    lines = [
+        f"Usage: clipdefend {_strong(DOCTOR, bold)} [--command NAME] [RUN] [FLAGS]",
+        "",
+        f"  {DOCTOR_SUMMARY}",
+        "",
+        _strong("Examples", bold),
+        *(f"  {line}" for line in EXAMPLES[DOCTOR]),
+        "",
+        _strong("Doctor", bold),
+        _row("  --command NAME", named, FLAG_COLUMN),
+        _row("  FLAGS", rest, FLAG_COLUMN),
+        _row("  --json", "Print all findings as JSON instead of the verdict.", FLAG_COLUMN),
+        "",
+        "Looks at packages, devices, data, model and disk, tries a few real steps, and says what to change.",
+        "Exit code 0: it will work; 2: something makes it impossible.",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -10,6 +10,9 @@ from typing import ClassVar
 from clipdefend.config.fields import Config, option
 
 RUNS_VARIABLE = "CLIPDEFEND_RUNS"
+# Takes the command line of one of these and looks whether it would work, the first where none is named.
+DOCTOR = "doctor"
+DOCTOR_COMMANDS = ("defend", "finetune-attack")
 
 
 def default_runs() -> str:

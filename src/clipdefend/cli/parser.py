@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Optional
 
 import typer
 
 from clipdefend.cli.help import flags_of
-from clipdefend.cli.invocation import invocation_class
+from clipdefend.cli.invocation import DOCTOR, DOCTOR_COMMANDS, invocation_class
 from clipdefend.config import COMMANDS, Leaf, leaves
 from clipdefend.config.coerce import members
 from clipdefend.errors import ConfigError
@@ -25,16 +25,18 @@ class Request:
     """A parsed command line.
 
     Attributes:
-        command: one of the five.
+        command: one of the five, also where the doctor looks at it.
         run: the positional argument, or None.
         invocation: field of ``Invocation`` -> value, for the flags that were given.
         flags: dotted path of the configuration -> text or bool, for the flags that were given.
+        doctor: whether the command is only to be looked at, by ``clipdefend doctor``.
     """
 
     command: str
     run: str | None
     invocation: dict[str, Any]
     flags: dict[str, Any]
+    doctor: bool = False
 
 
 def parse(args: Sequence[str]) -> Request:
@@ -43,14 +45,16 @@ def parse(args: Sequence[str]) -> Request:
     Raises:
         ConfigError: no command, an unknown command or flag, or a flag without its value.
     """
-    names = ", ".join(COMMANDS)
+    names = ", ".join([*COMMANDS, DOCTOR])
     if not args:
         raise ConfigError(f"No command given. Commands: {names}; see clipdefend --help.")
     command = args[0]
     if command.startswith("-"):
         raise ConfigError(f"{command!r} stands before the command; write one of these first: {names}.")
+    if command == DOCTOR:
+        return _examined(args[1:])
     if command not in COMMANDS:
-        hint = nearest(command, list(COMMANDS))
+        hint = nearest(command, [*COMMANDS, DOCTOR])
         raise ConfigError(f"{command!r} is no command.{hint} Commands: {names}.")
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command(command, add_help_option=False)(_function(command))
@@ -63,6 +67,24 @@ def parse(args: Sequence[str]) -> Request:
     if not isinstance(request, Request):  # typer turns Ctrl-C into an exit code
         raise KeyboardInterrupt
     return request
+
+
+def _examined(args: Sequence[str]) -> Request:
+    """The command line that the doctor is to look at: the flags are those of the command that it names."""
+    command, rest = DOCTOR_COMMANDS[0], list(args)
+    for place, arg in enumerate(args):
+        if arg == "--command" and place + 1 < len(args):
+            command, rest = args[place + 1], [*args[:place], *args[place + 2 :]]
+        elif arg.startswith("--command="):
+            command, rest = arg.partition("=")[2], [*args[:place], *args[place + 1 :]]
+    if command not in DOCTOR_COMMANDS:
+        raise ConfigError(
+            f"doctor --command {command!r} is not to be had: give {' or '.join(DOCTOR_COMMANDS)}."
+        )
+    request = parse([command, *rest])
+    if "train.resume" in request.flags:
+        raise ConfigError("doctor looks at a run that is not begun: leave --resume out.")
+    return replace(request, doctor=True)
 
 
 def _function(command: str) -> Callable[..., Request]:

@@ -29,8 +29,8 @@ def run(config: DefendConfig, context: Context) -> Run:
     victim = _victim(config, context)
     poison = victim.find_ancestor("poison") if victim else None
     attack = inputs.AttackRecord.of(poison) if poison else None
-    model = _model(config, victim)
-    pairs = _pairs(config, poison, context)
+    model = start_model(config, victim)
+    pairs = clean_pairs(config, poison, context)
     canvas = inputs.canvas_of(model, attack)
     benchmark = inputs.make_benchmark(config.eval, config, canvas, context, attack)
     visible, seen = watched(config, pairs, canvas, model, context)
@@ -87,7 +87,8 @@ def _victim(config: DefendConfig, context: Context) -> Run | None:
     return context.input(config)
 
 
-def _model(config: DefendConfig, victim: Run | None) -> ClipModel:
+def start_model(config: DefendConfig, victim: Run | None) -> ClipModel:
+    """The suspect model. Raises ConfigError when neither a run nor a checkpoint names it."""
     if config.checkpoint is not None:
         return inputs.bare_model(config.checkpoint, config.model, victim, config.seed)
     if victim is None:
@@ -95,7 +96,8 @@ def _model(config: DefendConfig, victim: Run | None) -> ClipModel:
     return inputs.model_of(victim)
 
 
-def _pairs(config: DefendConfig, poison: Run | None, context: Context) -> Pairs:
+def clean_pairs(config: DefendConfig, poison: Run | None, context: Context) -> Pairs:
+    """The defender's pairs. Raises ConfigError when neither a flag nor an attack names them."""
     if config.data is not None:
         pairs = inputs.open_data(config.data, config.columns, context)
     elif poison is None:

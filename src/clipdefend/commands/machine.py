@@ -1,0 +1,85 @@
+"""What ``clipdefend doctor`` asks the machine: packages, language model, devices, arithmetic."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from clipdefend.augment.lexicon import load_lexicon
+from clipdefend.config import SubcaptionConfig
+from clipdefend.errors import ClipDefendError, ConfigError
+from clipdefend.runs.versions import versions
+
+
+def installation() -> tuple[None, str]:
+    """Versions of what clipdefend runs on. Raises ConfigError when a package is missing."""
+    found = versions()
+    missing = [name for name, version in found.items() if version is None]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} not installed: install clipdefend again with pip.")
+    return None, ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def language(config: SubcaptionConfig) -> tuple[None, str]:
+    """The English parser and the lexicons. Raises ClipDefendError when one cannot be read."""
+    from clipdefend.augment.reader import read_chunk
+
+    try:
+        read_chunk(["A red cat sits on a table."], 1)
+    except (ImportError, OSError) as error:
+        raise ClipDefendError(
+            f"The English parser does not load: {error!s:.160} Install clipdefend again with pip."
+        ) from error
+    lexicon = load_lexicon(Path(config.lexicon) if config.lexicon else None)
+    sizes = (
+        f"{len(getattr(lexicon, kind)):,} {kind.rstrip('s')}s"
+        for kind in ("nouns", "adjectives", "relations")
+    )
+    return None, f"parser loads; lexicon of {', '.join(sizes)}"
+
+
+def devices() -> tuple[None, str]:
+    """What there is to compute with."""
+    found = [f"CPU with {torch.get_num_threads()} threads of {os.cpu_count()} cores, {arithmetic()}"]
+    for number in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(number)
+        found.append(f"cuda:{number} {properties.name}, {properties.total_memory / 1e9:.1f} GB")
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return None, "; ".join(found)
+
+
+def arithmetic() -> str:
+    """The CPU's best arithmetic in words."""
+    return "bf16 by AMX" if "amx_bf16" in cpu_flags() else "bf16 by AVX-512" if fast_bf16_cpu() else "no bf16"
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether ``--precision bf16`` is faster than fp32 on a device."""
+    return torch.cuda.is_bf16_supported() if device.type == "cuda" else fast_bf16_cpu()
+
+
+def fast_bf16_cpu() -> bool:
+    """Whether the CPU has instructions for bf16."""
+    return bool({"amx_bf16", "avx512_bf16"} & cpu_flags())
+
+
+def cpu_flags() -> set[str]:
+    """Linux's list of the CPU's abilities; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return set()
+    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a training may use on a device."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    import psutil
+
+    return int(psutil.virtual_memory().available)

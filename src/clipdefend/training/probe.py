@@ -1,0 +1,164 @@
+"""What a training will cost, from a few real steps on small batches: seconds and memory of a step of any size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from clipdefend.training.loop import Trainer
+from clipdefend.training.plan import Item
+from clipdefend.training.towers import compilation_faults
+from clipdefend.training.views import Batch, Views, collate
+
+SIZES = (4, 16)
+# Beside what the backward pass needs: gradients of activations, workspaces of convolutions, fragmentation.
+OVERHEAD = 1.3
+
+
+class SameCaption(NamedTuple):
+    """Stands for a pair of sub-captions, which are hardly longer than their caption."""
+
+    factual: str
+    counterfactual: str
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A cost ``fixed + slope * n`` of a batch of n."""
+
+    fixed: float
+    slope: float
+
+    def __call__(self, size: int) -> float:
+        return self.fixed + self.slope * size
+
+    @classmethod
+    def through(cls, points: list[tuple[int, float]]) -> Linear:
+        """Through the first and the last point; through the origin where they make no rising line."""
+        (n, low), (m, high) = points[0], points[-1]
+        slope = (high - low) / (m - n) if m > n else 0.0
+        if slope <= 0 or low - slope * n < 0:
+            return cls(0.0, high / m)
+        return cls(low - slope * n, slope)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Costs:
+    """Of one training.
+
+    Attributes:
+        seconds, extra_seconds: of a step of n pairs on one process, and what a sub-caption batch of n adds to it.
+        activations: bytes that the backward pass of a step of n pairs and n sub-captioned ones needs.
+        weights: bytes of weights, gradients, optimiser state and of the reference model.
+        parameters: bytes of the weights alone.
+        reading: seconds to read a pair and make its views, in one process.
+    """
+
+    seconds: Linear
+    extra_seconds: Linear
+    activations: Linear
+    weights: float
+    parameters: float
+    reading: float
+
+    def memory(self, size: int) -> float:
+        """Bytes of a training step of ``size`` pairs."""
+        return self.weights + OVERHEAD * self.activations(size)
+
+
+def measure(trainer: Trainer) -> Costs:
+    """Carry out a few real steps of a training; its model is not fit for use then.
+
+    Raises:
+        DataError: rows that cannot be used.
+    """
+    with compilation_faults(trainer.job.config.compile):
+        return _measure(trainer)
+
+
+def _measure(trainer: Trainer) -> Costs:
+    job = trainer.job
+    top = min(job.config.batch_size, len(job.pairs))
+    sizes = sorted({max(2, min(size, top)) for size in SIZES})
+    subset = job.objective.has_subset
+    trainer.model.train()
+    trainer._step(_batch(trainer, sizes[0], subset=False))  # the first step takes longer than all others
+    plain, extra, saved, reading = [], [], [], 0.0
+    for size in sizes:
+        began = time.perf_counter()
+        batch = _batch(trainer, size, subset=False)
+        reading = (time.perf_counter() - began) / size
+        alone, held = _timed(trainer, batch)
+        more = 0.0
+        if subset:
+            both, held = _timed(trainer, _batch(trainer, size, subset=True))
+            more = max(0.0, both - alone)
+        plain.append((size, alone))
+        extra.append((size, more))
+        saved.append((size, float(held)))
+    weights = _bytes(trainer.bare)
+    trained = sum(p.nbytes for p in trainer.bare.parameters() if p.requires_grad)
+    reference = _bytes(job.reference) if job.reference is not None else 0
+    return Costs(
+        seconds=Linear.through(plain),
+        extra_seconds=Linear.through(extra),
+        activations=Linear.through(saved),
+        weights=weights + 3 * trained + reference,  # the gradient and Adam's two moments
+        parameters=weights,
+        reading=reading,
+    )
+
+
+def seconds_of(function: Callable[[], object], device: torch.device) -> float:
+    """Time of a call, with the work that it leaves to a device."""
+    began = time.perf_counter()
+    function()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - began
+
+
+def _timed(trainer: Trainer, batch: Batch) -> tuple[float, int]:
+    """Seconds of a step, and bytes that it holds for the backward pass."""
+    device = trainer.accelerator.device
+    own = {p.untyped_storage().data_ptr() for p in trainer.bare.parameters()}
+    held: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    seconds = min(seconds_of(lambda: trainer._step(batch), device) for _ in range(2))
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        trainer._step(batch)
+    return seconds, sum(held.values())
+
+
+def _batch(trainer: Trainer, size: int, *, subset: bool) -> Batch:
+    job = trainer.job
+    rows = [row * len(job.pairs) // size for row in range(size)]
+    captions = {row: job.pairs.caption(row) for row in rows}
+    views = Views(
+        pairs=job.pairs,
+        canvas=job.canvas,
+        tokenize=trainer.bare.tokenizer,
+        objective=job.objective,
+        seed=job.seed,
+        subcaptions={row: SameCaption(text, text) for row, text in captions.items() if text},
+    )
+    samples = [views[Item(row, False)] for row in rows]
+    if subset:
+        samples += [views[Item(row, True)] for row in views.subcaptions]
+    return collate(samples)
+
+
+def _bytes(model: nn.Module) -> int:
+    return sum(p.nbytes for p in model.parameters())

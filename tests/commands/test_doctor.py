@@ -1,0 +1,155 @@
+"""``clipdefend doctor``: healthy and impossible configurations, for people and for programs; nothing is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from command_lines import EVAL, MODEL, TRAIN, Outcome, Shell, write_data
+
+from clipdefend.commands import doctor, machine
+from clipdefend.commands.diagnosis import Estimate
+from clipdefend.config import DefendConfig, TrainConfig
+from clipdefend.model import ClipModel
+from clipdefend.objectives.base import build_objective
+from clipdefend.runs import Context
+from clipdefend.training.probe import Costs, Linear
+from memory_pairs import memory_pairs
+
+DEFENCE = ("doctor", "--data", "pairs.csv", *MODEL, *TRAIN)
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    shell = Shell(tmp_path_factory.mktemp("doctor") / "here")
+    write_data(shell.folder)
+    return shell
+
+
+def checks(done: Outcome) -> dict[str, dict[str, Any]]:
+    return {check["name"]: check for check in json.loads(done.out)["checks"]}
+
+
+def test_a_healthy_configuration(shell: Shell) -> None:
+    before = shell.listing()
+    done = shell(*DEFENCE, *EVAL, "--method", "cleanerclip", "--n-aug", 20)
+    assert done.code == 0, done.err
+    assert done.out.startswith("defend: healthy, 8 steps in about 0:")
+    assert done.out.count("\n") == 1
+    for name in ("packages", "devices", "language", "pairs", "model", "labelled images", "steps", "disk"):
+        assert f"\n{name} " in done.err
+    assert "change: The run has only 8 optimiser steps" in done.err
+    assert {path: at for path, at in shell.listing().items() if path in before} == before
+    assert shell.runs() == []
+
+
+def test_json_carries_the_figures(shell: Shell) -> None:
+    done = shell(*DEFENCE, "--command", "defend", "--method", "cleanclip", "--json")
+    document = json.loads(done.out)
+    assert (done.code, document["healthy"], document["command"]) == (0, True, "defend")
+    estimate = document["estimate"]
+    assert estimate["steps"] == 8
+    assert estimate["seconds"] >= estimate["training_seconds"] > 0
+    assert estimate["samples_per_second"] == pytest.approx(16 / estimate["step_seconds"])
+    # Weights, gradients and two moments alone are four times the weights; the disk takes eight.
+    assert estimate["memory_bytes"] > estimate["disk_bytes"] / 2 > 0
+    assert "language" not in checks(done)
+    assert any(line.startswith("--eval-data") for line in document["changes"])
+
+
+def test_faults_are_gathered_and_are_one_line(shell: Shell) -> None:
+    done = shell("doctor", "--data", "nowhere.csv", "--model", "no-such-model", "--device", "cuda:99")
+    assert (done.code, done.out) == (2, "defend: impossible, device, pairs, model\n")
+    assert len(done.errors) == 1
+    for text in ("cuda:99", "nowhere.csv", "no-such-model"):
+        assert text in done.errors[0]
+
+
+def test_bad_rows_are_a_fault(shell: Shell, tmp_path: Path) -> None:
+    other = Shell(tmp_path / "here")
+    write_data(other.folder)
+    for number in range(0, 64, 2):
+        (other.folder / "photos" / f"{number:03d}.jpg").write_bytes(b"no photo")
+    done = other(*DEFENCE, "--json")
+    assert done.code == 2
+    assert "32 of 64 rows looked at cannot be used. " in checks(done)["pairs"]["found"]
+
+
+def test_too_little_memory_is_a_fault_with_a_remedy(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "free_memory", lambda device: 0)
+    done = shell(*DEFENCE, "--method", "ft", "--json")
+    assert done.code == 2
+    document = json.loads(done.out)
+    assert document["verdict"] == "defend: impossible, memory"
+    assert any(line.startswith("--grad-checkpointing") for line in document["changes"])
+
+
+def test_what_to_change_by_hand(small_model: ClipModel, tmp_path: Path) -> None:
+    """A step of n needs 1000 + 1.3 * 100 n bytes; 0.9 of 5000 are for 26. Reading takes as long as two steps."""
+    config = DefendConfig(workers=0, train=TrainConfig(batch_size=64, lr=5e-4))
+    costs = Costs(
+        seconds=Linear(0.0, 1.0),
+        extra_seconds=Linear(0.0, 0.0),
+        activations=Linear(0.0, 100.0),
+        weights=1000,
+        parameters=250,
+        reading=2.0,
+    )
+    estimate = Estimate(
+        steps=5000,
+        step_seconds=192.0,
+        samples_per_second=1 / 3,
+        training_seconds=5000 * 192.0,
+        evaluation_seconds=0.0,
+        subcaption_seconds=0.0,
+        data_bound=True,
+        memory_bytes=9320,
+        memory_free=5000,
+        disk_bytes=2000,
+        disk_free=1000,
+    )
+    objective = build_objective("ft")
+    subject = doctor.Subject(
+        config, Context(runs=tmp_path), torch.device("cpu"), objective, memory_pairs(4), small_model, None
+    )
+    flags = [line.split()[0] for line in subject._changes(costs, estimate)]
+    assert flags == ["--batch-size", "--grad-checkpointing", "--runs", "--workers", "A", "--eval-data", "The"]
+    lines = subject._changes(costs, estimate)
+    assert lines[0] == "--batch-size 26 is what fits into the memory."
+    assert lines[3] == "--workers 2 would let the steps not wait for data."
+    assert "warm-up of 10,000 steps is not shorter than the run of 5,000" in lines[6]
+
+
+def test_an_attack_with_its_poison_run(shell: Shell, tmp_path: Path) -> None:
+    other = Shell(tmp_path / "here")
+    write_data(other.folder)
+    poison = ("--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
+    assert other("poison", *poison).code == 0
+    line = ("doctor", "--command", "finetune-attack", *MODEL, *TRAIN, *EVAL, "--json")
+    done = other(*line)
+    assert done.code == 0, done.err
+    assert checks(done)["input run"]["found"].endswith("001-poison-badnet")
+    assert other.runs() == ["001-poison-badnet"]
+    assert "labelled images" in checks(done)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (
+            ("--command", "poison"),
+            "doctor --command 'poison' is not to be had: give defend or finetune-attack.",
+        ),
+        (("--resume", "latest"), "doctor looks at a run that is not begun: leave --resume out."),
+        (("--from", "nowhere", "--data", "pairs.csv"), "nowhere"),
+        (("--epoch", "3"), "'--epoch' is no flag of defend."),
+    ],
+)
+def test_mistakes(shell: Shell, args: tuple[str, ...], message: str) -> None:
+    done = shell("doctor", *args)
+    assert done.code == 2
+    assert len(done.errors) == 1
+    assert message in done.errors[0]
