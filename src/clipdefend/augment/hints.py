@@ -6,39 +6,22 @@ three windmills" it sees a compound noun. The words around decide better.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 from clipdefend.augment.grammar import words
-from clipdefend.augment.inflect import plural, singular, verb_form
-from clipdefend.augment.lexicon import load_lexicon
+from clipdefend.augment.inflect import singular, verb_form
+from clipdefend.augment.known import is_known_noun
+from clipdefend.augment.speech import settle_part_of_speech
 
 if TYPE_CHECKING:
     from clipdefend.augment.tree import Token, Tree
 
 _ADJECTIVES, _ORANGE = words("sure adjectives"), words("orange things")
-_ING_NOUNS = words("ing nouns")
 _VERBS = frozenset(verb_form(verb, "s") for verb in words("settled verbs"))
 _NOUN_TAGS = frozenset(("NN", "NNS", "NNP", "NNPS"))
 _MISTAKEN_TAGS = frozenset(("RB", "JJ", "VB", "VBP", "VBZ"))
 _CLAUSES = frozenset(("ccomp", "advcl", "xcomp", "acl", "relcl", "parataxis"))
-_HEADS = frozenset(("ROOT", "nsubj"))
 _LOOSE = frozenset(("appos", "dep", "npadvmod", "nummod"))
-
-
-@functools.lru_cache(maxsize=1)
-def _known_nouns() -> frozenset[str]:
-    return frozenset(term.term for term in load_lexicon().nouns)
-
-
-@functools.lru_cache(maxsize=1)
-def _known_verbs() -> frozenset[str]:
-    return words("settled verbs").union(t.term for t in load_lexicon().relations if " " not in t.term)
-
-
-def is_known_noun(text: str) -> bool:
-    """Whether a word, or its singular, is a noun of the shipped lexicon."""
-    return text in _known_nouns() or singular(text) in _known_nouns()
 
 
 def give_hints(tree: Tree) -> None:
@@ -53,11 +36,9 @@ def give_hints(tree: Tree) -> None:
             start = -1
     for token in tokens:
         tag = token.tag_
-        if tag in ("NN", "NNS", "NNP") and token.dep_ in _HEADS:
-            settle_noun_as_verb(tokens, token)
-        elif tag in ("VB", "VBP") and token.dep_ == "ROOT":
-            settle_verb_as_noun(tokens, token)
-        tag = token.tag_
+        if tag in ("NN", "NNS", "NNP", "VB", "VBP", "JJ", "RB"):
+            settle_part_of_speech(tokens, token)
+            tag = token.tag_
         if tag in ("NNS", "VBZ") and token.text in _VERBS:
             settle_verb(tokens, token)
         elif tag in ("VBP", "VBZ") and token.dep_ == "compound":
@@ -202,51 +183,3 @@ def settle_object(tokens: list[Token], preposition: Token) -> None:
             return
         if token.tag_ not in ("DT", "CD", "JJ", "NN", "PRP$"):
             return
-
-
-def settle_noun_as_verb(tokens: list[Token], word: Token) -> None:
-    """ "A surfer paddles over a wave", "sheep graze in a meadow": no compound noun, since it has no number."""
-    subject = tokens[word.i - 1] if word.i else word
-    if subject.dep_ not in ("compound", "nsubj") or subject.head is not word:
-        return
-    single = any(child.text in ("a", "an") for child in (*word.children, *subject.children))
-    if word.tag_ == "NNS":
-        fits = single and subject.tag_ == "NN" and singular(word.text) != word.text
-        fits = fits and word.text not in ("slacks", "glasses") and singular(word.text) in _known_verbs()
-    else:
-        several = subject.tag_ == "NNS" or plural(subject.text) == subject.text
-        fits = several and not single and word.text in _known_verbs() and not is_known_noun(word.text)
-    if not fits:
-        return
-    for child in [child for child in word.children if child.i < subject.i]:
-        word.children.remove(child)
-        child.head = subject
-        subject.children.append(child)
-    subject.children.sort(key=lambda token: token.i)
-    subject.dep_ = "nsubj"
-    above = word.head
-    if word.dep_ == "nsubj" and above.pos_ == "VERB":
-        # "A skier stops and poses": one of the two verbs is enough.
-        word.children.remove(subject)
-        above.children[above.children.index(word)] = subject
-        subject.head = above
-        word.head, word.dep_, word.children = subject, "dep", []
-        above.tag_ = "VBZ" if word.tag_ == "NNS" and above.tag_ in ("VB", "VBP") else above.tag_
-    else:
-        word.tag_, word.pos_ = "VBZ" if word.tag_ == "NNS" else "VBP", "VERB"
-
-
-def settle_verb_as_noun(tokens: list[Token], word: Token) -> None:
-    """ "A red stop sign with ...": no verb, since one thing "signs" and nothing follows that it could do it to."""
-    subject = tokens[word.i - 1] if word.i else word
-    if subject.dep_ != "nsubj" or subject.head is not word or subject.tag_ != "NN":
-        return
-    single = any(child.text in ("a", "an") for child in subject.children)
-    acts = any(child.dep_ in ("aux", "dobj", "conj", "prt", "advmod") for child in word.children)
-    if not single or acts or not (is_known_noun(word.text) or word.text in _ING_NOUNS):
-        return
-    word.tag_, word.pos_ = "NN", "NOUN"
-    for child in list(subject.children):
-        child.head = word
-    word.children = sorted((*subject.children, *word.children), key=lambda token: token.i)
-    subject.children, subject.dep_ = [], "compound"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from clipdefend.augment.grammar import words
-from clipdefend.augment.hints import give_hints, is_known_noun
-from clipdefend.augment.inflect import singular
+from clipdefend.augment.hints import give_hints
+from clipdefend.augment.known import is_known_noun, is_living
 from clipdefend.augment.tree import PRONOUN, Token, Tree, move, replace_by
 
 _NOUN_SLOTS = frozenset(("nsubj", "nsubjpass", "dobj", "pobj"))
@@ -15,7 +15,7 @@ _NOT_NOUNS, _ING_NOUNS = words("not nouns"), words("ing nouns")
 _MISTAKEN = frozenset(("JJ", "VERB", "RB"))
 _RELATIVE = frozenset(("that", "which", "who"))
 _SUBJECTS = frozenset(("nsubj", "nsubjpass", "expl", "csubj"))
-_LIVING, _HUMAN_VERBS = words("living"), words("human verbs")
+_HUMAN_VERBS = words("human verbs")
 _WORN_OR_HELD = frozenset(("in", "with", "on"))
 
 
@@ -195,7 +195,7 @@ def lend_subject(tree: Tree, verb: Token) -> None:
 def find_doer(verb: Token) -> None:
     """ "A girl in a pink shirt holding a cup": the girl holds it, though the shirt stands nearer."""
     noun = verb.head
-    if is_living(noun):
+    if is_living(noun.text):
         return
     while noun.dep_ == "conj" and noun.head.pos_ == "NOUN":
         noun = noun.head
@@ -206,12 +206,7 @@ def find_doer(verb: Token) -> None:
     if doer.pos_ == "VERB" and verb.text in _HUMAN_VERBS:
         subject = next((child for child in doer.children if child.dep_ == "nsubj"), None)
         doer = subject or doer.head
-    while doer.dep_ == "pobj" and not is_living(doer) and doer.head.dep_ == "prep":
+    while doer.dep_ == "pobj" and not is_living(doer.text) and doer.head.dep_ == "prep":
         doer = doer.head.head
-    if doer.pos_ == "NOUN" and is_living(doer):
+    if doer.pos_ == "NOUN" and is_living(doer.text):
         move(verb, doer)
-
-
-def is_living(noun: Token) -> bool:
-    """Whether a noun is a person or an animal that captions often show."""
-    return noun.text in _LIVING or singular(noun.text) in _LIVING

@@ -68,7 +68,7 @@ def _preposition(tail: list[str]) -> Relation | None:
 
 def _verbal(verb: Token, tail: list[str], number: Number, oblique: bool) -> Relation | None:
     chain: list[str] = []
-    particles = [child.text for child in verb.children if child.dep_ == "prt" and child.text not in tail[:1]]
+    particles = [child.text for child in verb.children if _is_particle(child) and child.text not in tail[:1]]
     while verb.dep_ == "xcomp" and verb.head.pos_ == "VERB" and len(chain) < 4:
         # "trying to catch": the first verb carries the form; but "people are seen eating" is about eating.
         if verb.tag_ == "VBG" and _is_passive(verb.head):
@@ -90,6 +90,10 @@ def _verbal(verb: Token, tail: list[str], number: Number, oblique: bool) -> Rela
         base = verb_base(word, _KNOWN_VERBS)
         word = verb_form(base, "past") if base in _KNOWN_VERBS else word
     return Relation(" ".join((word, *chain, *particles, *tail)), form, word, " ".join(tail))
+
+
+def _is_particle(token: Token) -> bool:
+    return token.dep_ == "prt" or (token.tag_ == "RP" and token.dep_ == "prep" and not token.children)
 
 
 def _is_passive(verb: Token) -> bool:

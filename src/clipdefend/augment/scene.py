@@ -162,6 +162,8 @@ def _read_adjective(
         elif f"{text} {root.text}" in _FIXED or f"{text} {singular(root.text)}" in _FIXED:
             parts.append(text)  # a hot dog is no dog
         elif _is_word(text) and text != "upside":  # half of "upside down"
+            if parts and word.i and tree.tokens[word.i - 1].text == parts[-1]:
+                text = f"{parts.pop()} {text}"  # "baby blue cabinets"
             adjectives.append(text)
 
 
