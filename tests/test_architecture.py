@@ -26,7 +26,7 @@ LEVELS = (
     ("attacks", "augment", "losses", "metrics", "world", "canvas", "model"),
     ("data", "objectives", "weights"),
     ("poisoning", "evaluation", "checkpoint"),
-    ("training", "learning"),
+    ("training", "learning", "report"),
     ("commands",),
     ("cli",),
     ("__main__",),

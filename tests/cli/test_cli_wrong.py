@@ -13,7 +13,7 @@ from clipdefend.config import COMMANDS
 from clipdefend.runs import Run
 
 CASES: list[tuple[str, str]] = [
-    ("", "No command given. Commands: poison, finetune-attack, augment, defend, evaluate, doctor;"),
+    ("", "No command given. Commands: poison, finetune-attack, augment, defend, evaluate, report, doctor;"),
     ("poisn", "'poisn' is no command. Did you mean 'poison'? Commands: poison,"),
     ("train", "'train' is no command. Commands: poison,"),
     ("--runs r poison", "'--runs' stands before the command; write one of these first: poison,"),

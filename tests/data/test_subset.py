@@ -20,6 +20,12 @@ def test_rows_that_are_left_close_up() -> None:
     assert subset.image(2).tobytes() == pairs.image(5).tobytes()
 
 
+def test_the_rest_is_what_was_left_out() -> None:
+    subset = Subset(memory_pairs(8), np.array([7, 0, 3]))
+    rest = subset.rest()
+    assert [rest.image_ref(row) for row in range(len(rest))] == [f"memory/{row}.jpg" for row in (0, 3, 7)]
+
+
 def test_the_fingerprint_says_which_rows_are_missing() -> None:
     pairs = memory_pairs(8)
     prints = [Subset(pairs, np.array(rows, dtype=np.int64)).fingerprint for rows in ([], [1], [2], [2, 2])]

@@ -60,4 +60,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "# the attack that the newest poison run makes possible, for a program",
         "clipdefend doctor --command finetune-attack --model ViT-B-32 --pretrained openai --json",
     ),
+    "report": (
+        "# everything under runs/",
+        "clipdefend report",
+        "# some runs, with t-SNE maps of two models",
+        "clipdefend report runs/004-defend-cleanclip-badnet runs/007-evaluate --embedding tsne --maps 2",
+        "# several seeds, each in a folder of its own",
+        "clipdefend report seed0 seed1 seed2 --out report-of-all",
+    ),
 }

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from clipdefend.cli.invocation import Invocation, invocation_class
 from clipdefend.cli.parser import Request
@@ -26,6 +26,15 @@ from clipdefend.runs import (
     newest_runs,
     read_path,
 )
+
+
+class Result(Protocol):
+    """What a command hands back: a run, or a report."""
+
+    @property
+    def file(self) -> Path: ...
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +69,7 @@ def execute(request: Request, args: list[str]) -> int:
     try:
         # Standard output is the result's alone, whatever a library prints on the way.
         with contextlib.redirect_stdout(sys.stderr):
-            run: Run = command.run(prepared.config, prepared.context)
+            run: Result = command.run(prepared.config, prepared.context)
     except GateFailed as failed:
         _print_result(Run.open(failed.manifest), invocation)
         raise
@@ -106,7 +115,8 @@ def prepare(request: Request, invocation: Invocation, args: list[str]) -> Prepar
     )
     console = Console(quiet=invocation.quiet, silent=not is_main_process())
     out = Path(invocation.out) if invocation.out is not None else None
-    context = Context(runs=runs, source=source, out=out, console=console, cli_args=args)
+    inputs = tuple(read_path(sys.stdin) if given == "-" else given for given in request.inputs)
+    context = Context(runs=runs, source=source, inputs=inputs, out=out, console=console, cli_args=args)
     return Prepared(config=config, context=context)
 
 
@@ -125,6 +135,8 @@ def _source(request: Request, invocation: Invocation) -> str | None:
             f"The input run is given twice, as {request.run!r} and as --from {invocation.source!r}; give one."
         )
     source = request.run if request.run is not None else invocation.source
+    if source is not None and COMMANDS[request.command].many:
+        raise ConfigError(f"{request.command} reads many runs: give {source!r} without --from.")
     if source is not None and not COMMANDS[request.command].sources:
         raise ConfigError(f"{request.command} reads no run, but --from {source!r} was given. Leave it out.")
     return read_path(sys.stdin) if source == "-" else source
@@ -162,7 +174,7 @@ def _announce_preset(prepared: Prepared) -> None:
         )
 
 
-def _print_result(run: Run, invocation: Invocation) -> None:
+def _print_result(run: Result, invocation: Invocation) -> None:
     if not is_main_process():
         return
     if invocation.json:

@@ -43,11 +43,13 @@ def main_help(*, bold: bool = False) -> str:
 def command_help(command: str, *, bold: bool = False) -> str:
     """What ``clipdefend COMMAND --help`` prints."""
     cls = COMMANDS[command]
-    run = "" if not cls.sources else " [RUN]"
+    run = " [RUN...]" if cls.many else " [RUN]" if cls.sources else ""
     lines = [f"Usage: clipdefend {_strong(command, bold)}{run} [FLAGS]", "", f"  {_summary(cls)}", ""]
     if run:
         kinds = " or ".join(cls.sources)
-        lines += [_row("  RUN", f"Input run of kind {kinds}; as --from.", FLAG_COLUMN), ""]
+        one = f"Input run of kind {kinds}; as --from."
+        many = "Runs, or folders of runs; their ancestors are found by themselves. [all of --runs]"
+        lines += [_row("  RUN", many if cls.many else one, FLAG_COLUMN), ""]
     lines += [_strong("Examples", bold), *(f"  {line}" for line in EXAMPLES[command]), ""]
     quick = preset_values("quick", command)
     for group, found in _groups(command).items():

@@ -62,6 +62,20 @@ class PoisonInvocation(Invocation):
     list: bool = option(False, "--list", "Print triggers, published variants and methods, and stop.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportInvocation(Invocation):
+    """``report`` writes no run."""
+
+    out: str | None = option(
+        None,
+        "--out",
+        "Folder of the report; an earlier report there is replaced.",
+        metavar="DIR",
+        shown="report",
+    )
+
+
 def invocation_class(command: str) -> type[Invocation]:
     """The flags of a command that are no configuration."""
-    return PoisonInvocation if command == "poison" else Invocation
+    own: dict[str, type[Invocation]] = {"poison": PoisonInvocation, "report": ReportInvocation}
+    return own.get(command, Invocation)

@@ -25,8 +25,9 @@ class Request:
     """A parsed command line.
 
     Attributes:
-        command: one of the five, also where the doctor looks at it.
+        command: the name of one, also where the doctor looks at it.
         run: the positional argument, or None.
+        inputs: the positional arguments of a command that reads many runs.
         invocation: field of ``Invocation`` -> value, for the flags that were given.
         flags: dotted path of the configuration -> text or bool, for the flags that were given.
         doctor: whether the command is only to be looked at, by ``clipdefend doctor``.
@@ -37,6 +38,7 @@ class Request:
     invocation: dict[str, Any]
     flags: dict[str, Any]
     doctor: bool = False
+    inputs: tuple[str, ...] = ()
 
 
 def parse(args: Sequence[str]) -> Request:
@@ -92,22 +94,24 @@ def _function(command: str) -> Callable[..., Request]:
     settings = leaves(COMMANDS[command])
     controls = leaves(invocation_class(command))
 
-    def run(run: str | None = None, **given: Any) -> Request:
+    def run(run: str | list[str] | None = None, **given: Any) -> Request:
         values = {name: value for name, value in given.items() if value is not None and value != []}
         return Request(
             command=command,
-            run=run,
+            run=run if isinstance(run, str) else None,
+            inputs=() if isinstance(run, str) else tuple(run or ()),
             invocation={path: values[_name(path)] for path in controls if _name(path) in values},
             flags={path: values[_name(path)] for path in settings if _name(path) in values},
         )
 
+    kind: Any = list[str] if COMMANDS[command].many else str
     positional = inspect.Parameter(
         "run",
         inspect.Parameter.POSITIONAL_OR_KEYWORD,
         default=None,
-        annotation=Annotated[Optional[str], typer.Argument()],  # noqa: UP045  # what typer 0.15 reads
+        annotation=Annotated[Optional[kind], typer.Argument()],  # noqa: UP045  # what typer 0.15 reads
     )
-    takes_run = [positional] if COMMANDS[command].sources else []
+    takes_run = [positional] if COMMANDS[command].sources or COMMANDS[command].many else []
     flags = [_parameter(leaf) for leaf in [*settings.values(), *controls.values()] if leaf.spec.flags]
     run.__signature__ = inspect.Signature([*takes_run, *flags])  # type: ignore[attr-defined]
     run.__annotations__ = {}

@@ -1,4 +1,4 @@
-"""Configurations of the five commands and how they are resolved."""
+"""Configurations of the commands and how they are resolved."""
 
 from clipdefend.config.commands import (
     COMMANDS,
@@ -7,6 +7,7 @@ from clipdefend.config.commands import (
     EvaluateConfig,
     FinetuneAttackConfig,
     PoisonConfig,
+    ReportConfig,
 )
 from clipdefend.config.fields import Config, Leaf, leaves
 from clipdefend.config.load import load_config, preset_difference, to_dict, to_yaml
@@ -31,6 +32,7 @@ __all__ = [
     "Leaf",
     "ModelConfig",
     "PoisonConfig",
+    "ReportConfig",
     "RunConfig",
     "SubcaptionConfig",
     "TrainConfig",

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF009  # option() and nested() return dataclass fields
-"""The five commands' configurations. Every default stands here or in ``shared``, and nowhere else."""
+"""The commands' configurations. Every default stands here or in ``shared``, and nowhere else."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ class DefendConfig(RunConfig):
         "--val-data",
         "Clean pairs, not trained on, that the training is watched on.",
         metavar="DATA",
-        shown="the built-in world's eval split, else some of the training pairs",
+        shown="the built-in eval split, those that --train-num-samples left out, else some of the training",
     )
     val_pairs: int = option(
         256, "--val-pairs", "So many of them, for rules that say when to stop; 0: none.", range=NATURAL
@@ -242,9 +242,35 @@ class EvaluateConfig(RunConfig):
     device: str = device_option()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig(RunConfig):
+    """Write tables, plots and one page about any number of runs, with where every number comes from."""
+
+    command: ClassVar[str] = "report"
+    many: ClassVar[bool] = True
+    group: ClassVar[str] = "Report"
+
+    embedding: Literal["pca", "tsne", "none"] = option(
+        "pca", "--embedding", "Embedding maps by principal components or t-SNE, or none."
+    )
+    maps: int = option(4, "--maps", "Models to draw a map of, victims first.", range=NATURAL)
+    map_images: int = option(150, "--map-images", "Images of a map.", range=Range(low=2, high=10_000))
+    ba_budget: float = option(
+        0.02, "--ba-budget", "Loss of BA@1 that the stopping rules may allow.", range=SHARE
+    )
+    device: str = device_option()
+
+
 COMMANDS: dict[str, type[RunConfig]] = {
     cls.command: cls
-    for cls in (PoisonConfig, FinetuneAttackConfig, AugmentConfig, DefendConfig, EvaluateConfig)
+    for cls in (
+        PoisonConfig,
+        FinetuneAttackConfig,
+        AugmentConfig,
+        DefendConfig,
+        EvaluateConfig,
+        ReportConfig,
+    )
 }
 
 __all__ = [
@@ -255,4 +281,5 @@ __all__ = [
     "EvaluateConfig",
     "FinetuneAttackConfig",
     "PoisonConfig",
+    "ReportConfig",
 ]

@@ -47,7 +47,7 @@ def load_config(
     """Resolve a command's configuration.
 
     Args:
-        cls: one of the five command configurations.
+        cls: the configuration of a command.
         preset: name of the preset; otherwise as the file or a flag says, otherwise chosen by the data.
         file: YAML file of nested (or dotted) keys.
         flags: dotted path -> value of each flag that was given; None values count as not given.

@@ -51,11 +51,15 @@ def pairs_option(default: str | None, shown: str | None = None) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Config):
-    """What every command has."""
+    """What every command has.
+
+    ``sources`` are the kinds of its one input run; ``many`` is set where it reads any number of any kind.
+    """
 
     command: ClassVar[str]
     group: ClassVar[str]
     sources: ClassVar[tuple[str, ...]] = ()
+    many: ClassVar[bool] = False
     exclusive: ClassVar[tuple[str, ...]] = ()
     data_key: ClassVar[str] = "data"
 

@@ -37,6 +37,10 @@ class Subset(Pairs):
         self.recognised = f"{self.base.recognised} without {len(self.without):,} rows"
         self.skipped, self.skip_reasons = self.base.skipped, self.base.skip_reasons
 
+    def rest(self) -> Subset:
+        """The rows that were left out."""
+        return Subset(self.base, np.delete(np.arange(len(self.base)), self.without))
+
     def __len__(self) -> int:
         return len(self.base) - len(self.without)
 

@@ -19,6 +19,7 @@ class Context:
     Attributes:
         runs: folder of run folders.
         source: the input run as given; None: the newest that fits.
+        inputs: runs or folders of runs, of a command that reads many; none: all of ``runs``.
         out: the new run's folder as given; None: the next under ``runs``.
         console: for people.
         cli_args: the command line, for the record.
@@ -26,6 +27,7 @@ class Context:
 
     runs: Path
     source: str | None = None
+    inputs: tuple[str, ...] = ()
     out: Path | None = None
     console: Console = field(default_factory=Console)
     cli_args: list[str] = field(default_factory=list)

@@ -110,7 +110,7 @@ class Run:
         Raises:
             RunError: one has vanished, was damaged or is no longer the run that was read.
         """
-        return [self._parent(record) for record in self.manifest["parents"]]
+        return [self.parent(record) for record in self.manifest["parents"]]
 
     def ancestor(self, command: str) -> Run:
         """The nearest run of a kind: this one itself, else among its parents and theirs.
@@ -137,7 +137,7 @@ class Run:
         # A vanished parent matters only when the run that is asked for is not found through another one.
         for record in self.manifest["parents"]:
             try:
-                found = self._parent(record)._search(command)
+                found = self.parent(record)._search(command)
             except RunError as error:
                 found = error
             if isinstance(found, Run):
@@ -145,7 +145,8 @@ class Run:
             fault = fault or found
         return fault
 
-    def _parent(self, record: Mapping[str, Any]) -> Run:
+    def parent(self, record: Mapping[str, Any]) -> Run:
+        """The parent that an entry of the manifest's ``parents`` names; errors as ``parents``."""
         folder = self.path / str(record["path"])
         if not (folder / MANIFEST).is_file():
             raise RunError(

@@ -1,0 +1,195 @@
+"""Finding the runs of a report, their ancestors and their records; what is broken is named, not fatal."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipdefend.console import one_line
+from clipdefend.errors import RunError
+from clipdefend.runs import MANIFEST, UNFINISHED, Run
+
+DEPTH = 3
+"""So many folders down a folder of runs is searched."""
+MAX_RUNS = 10_000
+MAX_METRICS_BYTES = 256 << 20
+MAX_LINE_BYTES = 1 << 20
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A run, or a part of one, that the report has to do without."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a run recorded at the end of an epoch; number 0 is the model as it began."""
+
+    number: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Runs with all their ancestors.
+
+    Attributes:
+        runs: finished runs, by their place under ``root``; each once.
+        faults: what was left out, and why.
+        root: the folder that all runs lie in.
+    """
+
+    runs: list[Run]
+    faults: list[Fault]
+    root: Path
+
+    def place(self, run: Run) -> str:
+        """A run's folder as seen from ``root``."""
+        return Path(os.path.relpath(run.path, self.root)).as_posix()
+
+    def parents(self, run: Run) -> list[Run]:
+        """The parents of a run that were found, in their recorded order."""
+        by_sha = {other.sha256: other for other in self.runs}
+        return [by_sha[p["sha256"]] for p in run.manifest["parents"] if p["sha256"] in by_sha]
+
+    def ancestor(self, run: Run, command: str) -> Run | None:
+        """The nearest run of a kind: the run itself, else among its ancestors that were found."""
+        level = [run]
+        while level:
+            for each in level:
+                if each.command == command:
+                    return each
+            level = [parent for each in level for parent in self.parents(each)]
+        return None
+
+
+def collect(given: Sequence[Path]) -> Collected:
+    """Read runs, folders of runs, and the ancestors of what was found.
+
+    Raises:
+        RunError: a path does not exist, or there is no finished run at all.
+    """
+    faults: list[Fault] = []
+    found: dict[str, Run] = {}
+    for path in given:
+        for folder in _folders(path):
+            _read(folder, found, faults)
+    waiting = list(found.values())
+    while waiting:
+        for parent in _parents(waiting.pop(), found, faults):
+            found[parent.sha256] = parent
+            waiting.append(parent)
+    if not found:
+        why = f" {faults[0].name}: {faults[0].reason}" if faults else ""
+        names = ", ".join(repr(str(path)) for path in given)
+        raise RunError(f"No finished run in {names}.{why} Give run folders, or a folder of them.")
+    root = Path(os.path.commonpath([run.path.parent for run in found.values()]))
+    runs = sorted(found.values(), key=lambda run: run.path.relative_to(root).as_posix())
+    return Collected(runs, sorted(set(faults), key=lambda fault: (fault.name, fault.reason)), root)
+
+
+def epochs(run: Run) -> tuple[list[Epoch], list[Fault]]:
+    """The evaluated epochs of a run's ``metrics.jsonl``, ascending; lines that cannot be read are faults."""
+    path = run.path / METRICS
+    records: dict[int, Epoch] = {}
+    wrong = 0
+    try:
+        if not path.is_file():
+            return [], []
+        if path.stat().st_size > MAX_METRICS_BYTES:
+            return [], [Fault(run.name, f"{METRICS} is larger than {MAX_METRICS_BYTES >> 20} MB: not read.")]
+        with path.open("rb") as file:
+            for line in iter(lambda: file.readline(MAX_LINE_BYTES), b""):
+                record = _record(line)
+                if record is None:
+                    wrong += 1
+                elif record.number >= 0:
+                    records[record.number] = record
+    except OSError as error:
+        return [], [Fault(run.name, f"{METRICS} cannot be read: {error.strerror}.")]
+    faults = [Fault(run.name, f"{wrong} lines of {METRICS} cannot be read.")] if wrong else []
+    return [records[number] for number in sorted(records)], faults
+
+
+def numbers(values: Any) -> dict[str, float]:
+    """The entries of a mapping that are finite numbers."""
+    if not isinstance(values, dict):
+        return {}
+    return {
+        str(name): value
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
+
+
+def _record(line: bytes) -> Epoch | None:
+    """An epoch's record; number -1 for records of other events, None for no record at all."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    number = record.pop("epoch", None)
+    if record.get("event") != "epoch":
+        return Epoch(-1, {})
+    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+        return None
+    return Epoch(number, numbers(record))
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    """Run folders at or below a path, finished or not."""
+    if path.name == MANIFEST:
+        path = path.parent
+    if not path.exists():
+        raise RunError(f"Run {str(path)!r} does not exist. Give run folders, or a folder of them.")
+    for count, folder in enumerate(_search(path, DEPTH)):
+        if count >= MAX_RUNS:
+            raise RunError(f"{str(path)!r} holds more than {MAX_RUNS:,} runs. Give some of them.")
+        yield folder
+
+
+def _search(folder: Path, depth: int) -> Iterator[Path]:
+    if (folder / MANIFEST).is_file() or (folder / UNFINISHED).is_file():
+        yield folder
+    elif depth and folder.is_dir():
+        try:
+            children = sorted(folder.iterdir())
+        except OSError as error:
+            raise RunError(f"{str(folder)!r} cannot be listed: {error.strerror}.") from None
+        for child in children:
+            if child.is_dir() and not child.is_symlink() and not child.name.startswith("."):
+                yield from _search(child, depth - 1)
+
+
+def _read(folder: Path, found: dict[str, Run], faults: list[Fault]) -> None:
+    if not (folder / MANIFEST).is_file():
+        faults.append(Fault(folder.name, "is unfinished: go on with --resume, or delete it."))
+        return
+    try:
+        run = Run.open(folder)
+    except RunError as error:
+        faults.append(Fault(folder.name, one_line(str(error).replace(str(folder), folder.name))))
+        return
+    found.setdefault(run.sha256, run)
+
+
+def _parents(run: Run, found: dict[str, Run], faults: list[Fault]) -> Iterator[Run]:
+    """The parents of a run that are not among those found yet."""
+    for record in run.manifest["parents"]:
+        if record["sha256"] not in found:
+            try:
+                yield run.parent(record)
+            except RunError:
+                name = one_line(str(record["path"]))
+                faults.append(Fault(run.name, f"its parent {name} is gone, damaged or changed."))

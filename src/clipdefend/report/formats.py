@@ -1,0 +1,125 @@
+"""The table as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+
+from clipdefend.report.rows import SHARES, Row, Table
+from clipdefend.report.text import csv_cell, latex, markdown
+
+COLUMNS = ("ba", "asr")
+NOTE = 1000
+"""Longest note, in characters."""
+
+
+def keys_of(table: Table) -> list[str]:
+    """Keys of the table's columns: BA and ASR at each k."""
+    return [f"{share}@{k}" for k in table.ks for share in COLUMNS]
+
+
+def spread(table: Table) -> str:
+    """What stands behind a figure."""
+    several = any(row.seeds > 1 for row in table.rows)
+    deviation = (
+        "mean ± sample standard deviation where there are several seeds, else with" if several else "with"
+    )
+    return f"In percent, {deviation} [95 % Wilson interval]."
+
+
+def note(table: Table) -> str:
+    """What the figures are, in one paragraph."""
+    triggered = sorted({row.figures[key].n for row in table.rows for key in row.figures if key[:3] == "asr"})
+    counts = " to ".join(f"{n:,}" for n in {triggered[0], triggered[-1]}) if triggered else "no"
+    return (
+        f"{table.setting.title}; {counts} triggered images. {spread(table)} BA: accuracy on clean images,"
+        " higher is better; ASR: share of triggered images taken for the target, lower is better. Bold: best of"
+        " its attack among the defences."
+    )
+
+
+def to_markdown(tables: Sequence[Table]) -> str:
+    """All tables as Markdown."""
+    return "\n".join(_markdown(table) for table in tables)
+
+
+def _markdown(table: Table) -> str:
+    keys = keys_of(table)
+    heads = ["attack", "defence", "seeds", *(key.upper() for key in keys)]
+    lines = [markdown(note(table), NOTE), "", _line(heads), "|---|---|---:|" + "---:|" * len(keys)]
+    for row in table.rows:
+        cells = [_cell(row, key, lambda text: f"**{text}**") for key in keys]
+        lines.append(_line([markdown(row.attack), markdown(row.defence), str(row.seeds), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(row: Row, key: str, strong: Callable[[str], str]) -> str:
+    figure = row.figures.get(key)
+    if figure is None:
+        return "-"
+    return strong(figure.text()) if key in row.best else figure.text()
+
+
+def to_csv(tables: Sequence[Table]) -> str:
+    """All tables, a line for each row and k, as fractions."""
+    parts = ("", "_low", "_high", "_sd")
+    heads = ["evaluation", "attack", "defence", "seeds", "k"]
+    heads += [f"{share}{part}" for share in SHARES for part in parts]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*heads, "n_clean", "n_triggered", "best", "runs"])
+    for table in tables:
+        for row in table.rows:
+            for k in table.ks:
+                writer.writerow(_csv_line(table, row, k))
+    return out.getvalue()
+
+
+def _csv_line(table: Table, row: Row, k: int) -> list[object]:
+    texts = [csv_cell(text) for text in (table.setting.title, row.attack, row.defence)]
+    values: list[object] = []
+    for share in SHARES:
+        figure = row.figures.get(f"{share}@{k}")
+        values += [figure.value, figure.low, figure.high, figure.sd] if figure else [None] * 4
+    ba, asr = row.figures.get(f"ba@{k}"), row.figures.get(f"asr@{k}")
+    best = " ".join(key for key in sorted(row.best) if key.endswith(f"@{k}"))
+    runs = " ".join(csv_cell(one.run.name) for one in row.members)
+    return [*texts, row.seeds, k, *values, ba.n if ba else None, asr.n if asr else None, best, runs]
+
+
+def to_latex(tables: Sequence[Table]) -> str:
+    """All tables as LaTeX, for the package booktabs."""
+    return "\n".join(_latex(table) for table in tables)
+
+
+def _latex(table: Table) -> str:
+    lines = [
+        r"% \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering\small",
+        rf"\caption{{{_plain_latex(note(table))}}}",
+        rf"\begin{{tabular}}{{ll{'rr' * len(table.ks)}}}",
+        r"\toprule",
+        " & ".join(["Attack", "Defence", *(key.upper() for key in keys_of(table))]) + r" \\",
+    ]
+    for attack in table.attacks:
+        lines.append(r"\midrule")
+        for position, row in enumerate(table.of(attack)):
+            cells = [_plain_latex(_cell(row, key, "\x01{}\x02".format)) for key in keys_of(table)]
+            name = latex(row.attack) if position == 0 else ""
+            lines.append(" & ".join([name, latex(row.defence), *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+def _plain_latex(text: str) -> str:
+    """Our own text for LaTeX; \x01 and \x02 stand around what is bold."""
+    parts = text.replace("±", "\x03")
+    escaped = "".join(
+        sign if sign in "\x01\x02\x03" else latex(sign) if sign != " " else sign for sign in parts
+    )
+    return escaped.replace("\x01", r"\textbf{").replace("\x02", "}").replace("\x03", r"$\pm$")

@@ -1,0 +1,238 @@
+"""Every picture of a report: which there are, what they show, and in which file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from clipdefend.errors import RunError
+from clipdefend.report import plots
+from clipdefend.report.collect import Collected, Epoch, Fault, epochs
+from clipdefend.report.maps import Embedded, Method, draw_map
+from clipdefend.report.measured import Measured
+from clipdefend.report.plots import Track
+from clipdefend.report.recipe import attack_name, show
+from clipdefend.report.rows import Row, Table
+from clipdefend.report.style import Picture
+from clipdefend.report.sweeps import sweeps
+from clipdefend.report.text import percent, slug, tidy
+from clipdefend.runs import Run
+
+MAX_PREVIEW_BYTES = 4 << 20
+PNG = b"\x89PNG\r\n\x1a\n"
+SEEN = ("val_loss", "val_agreement", "drift_image", "drift_text", "drift_weights")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A plot with its words; ``name`` is its file's, without the ending."""
+
+    name: str
+    caption: str
+    alt: str
+    picture: Picture
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A trigger's picture, a PNG."""
+
+    name: str
+    caption: str
+    alt: str
+    png: bytes
+
+
+@dataclass
+class Histories:
+    """What every defence recorded per epoch.
+
+    Attributes:
+        tracks: attack -> tracks of its defences.
+        runs: (attack, defence, run, epochs) of each run.
+        faults: records that could not be read.
+    """
+
+    tracks: dict[str, list[Track]] = field(default_factory=dict)
+    runs: list[tuple[str, str, Run, list[Epoch]]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def histories(tables: Sequence[Table]) -> Histories:
+    """Read the epochs of the defences behind all rows, each run once."""
+    found = Histories()
+    done: set[str] = set()
+    for table in tables:
+        for row in table.rows:
+            kept = []
+            for one in row.members if row.is_defence else ():
+                if one.model is None or one.model.command != "defend" or one.model.sha256 in done:
+                    continue
+                done.add(one.model.sha256)
+                records, faults = epochs(one.model)
+                found.faults += faults
+                if records:
+                    kept.append(tuple(records))
+                    found.runs.append((row.attack, row.defence, one.model, records))
+            if kept:
+                found.tracks.setdefault(row.attack, []).append(Track(row.defence, row.base, tuple(kept)))
+    return found
+
+
+def scatters(found: Histories) -> Iterator[Shown]:
+    """BA against ASR of each attack."""
+    for attack, tracks in found.tracks.items():
+        yield Shown(
+            f"ba-asr-{slug(attack)}",
+            f"{tidy(attack)}: BA@1 against ASR@1. A point is an epoch of a run, larger for later ones; the star is"
+            " the victim. Good defences end top left.",
+            f"Scatter plot for the attack {tidy(attack)}. {_ends(tracks)}",
+            plots.against(tracks, 1),
+        )
+
+
+def curves(found: Histories) -> Iterator[Shown]:
+    """BA and ASR of each attack over the epochs."""
+    for attack, tracks in found.tracks.items():
+        yield Shown(
+            f"epochs-{slug(attack)}",
+            f"{tidy(attack)}: BA@1 and ASR@1 after each epoch; epoch 0 is the victim."
+            f"{' Thin lines are single seeds.' if any(len(track.runs) > 1 for track in tracks) else ''}",
+            f"Line plot over the epochs for the attack {tidy(attack)}. {_ends(tracks)}",
+            plots.per_epoch(tracks, {"ba@1": "BA@1 (%)", "asr@1": "ASR@1 (%)"}),
+        )
+
+
+def visible(found: Histories) -> Iterator[Shown]:
+    """What a defender sees of each attack's defences."""
+    labels = {
+        "val_loss": "loss",
+        "val_agreement": "agreement (%)",
+        "drift_image": "image drift",
+        "drift_weights": "weight drift",
+    }
+    for attack, tracks in found.tracks.items():
+        recorded = {key for track in tracks for run in track.runs for epoch in run for key in epoch.values}
+        if {*labels} <= recorded:
+            yield Shown(
+                f"visible-{slug(attack)}",
+                f"{tidy(attack)}: what a defender sees, on clean validation pairs: contrastive loss; share of images"
+                " for which model and victim find the same caption nearest; 1 − cosine of image features with the"
+                " victim's; distance of the weights, relative to their norm.",
+                f"Line plots of what a defender sees over the epochs, for the attack {tidy(attack)}.",
+                plots.per_epoch(tracks, labels),
+            )
+
+
+def ablations(tables: Sequence[Table]) -> Iterator[Shown]:
+    """A plot for each sweep."""
+    for number, table in enumerate(tables):
+        for sweep in sweeps(table):
+            name = f"ablation-{slug(sweep.attack)}-{slug(sweep.defence)}-{slug(sweep.key)}"
+            values = "; ".join(f"{show(value)}: {_both(row)}" for value, row in sweep.points)
+            what = f"{tidy(sweep.attack)}, {tidy(sweep.defence)}: {tidy(sweep.name)}"
+            yield Shown(
+                name if number == 0 else f"{name}-{number + 1}",
+                f"{what}. Bars are 95 % Wilson intervals, or the standard deviation where there are several seeds.",
+                f"Ablation of {what}. {tidy(values, 600)}",
+                plots.ablation(sweep, 1),
+            )
+
+
+def maps(embedded: Sequence[Embedded], method: Method, seed: int) -> Iterator[Shown]:
+    """A map of each embedded model."""
+    words = {"pca": "first two principal components", "tsne": "t-SNE"}[method]
+    for each in embedded:
+        model = "victim" if each.defence == "none" else each.defence
+        target = each.texts[each.target]
+        clean, triggered = (float((x @ target).mean()) for x in (each.clean, each.triggered))
+        yield Shown(
+            f"map-{slug(each.attack)}-{slug(each.defence)}",
+            f"{tidy(each.attack)}, {tidy(model)}: {words} of {len(each.clean)} images, clean and triggered,"
+            f" {len(each.target_images)} images of “{tidy(each.classes[each.target])}” and {len(each.classes)} class"
+            f" texts; images and texts each about their own mean. Mean cosine with the target's text: clean"
+            f" {clean:.2f}, triggered {triggered:.2f}.",
+            f"Embedding map of {tidy(each.attack)}, {tidy(model)}. Mean cosine with the target's text: triggered"
+            f" images {triggered:.2f}, clean images {clean:.2f}.",
+            draw_map(each, method, seed),
+        )
+
+
+def previews(collected: Collected, tables: Sequence[Table]) -> tuple[list[Preview], list[Fault]]:
+    """The trigger of each attack, from its first poison run."""
+    chosen: dict[str, Run] = {}
+    for table in tables:
+        for row in table.rows:
+            poison = next((r for r in row.members[0].lineage if r.command == "poison"), None)
+            if poison is not None:
+                chosen.setdefault(row.attack, poison)
+    used = {run.sha256 for run in chosen.values()}
+    shown = {attack_name(run) for run in chosen.values()}
+    for run in collected.runs:
+        if run.command == "poison" and run.sha256 not in used and attack_name(run) not in shown:
+            chosen.setdefault(attack_name(run), run)
+    found, faults = [], []
+    for attack, run in sorted(chosen.items()):
+        try:
+            found.append(_preview(attack, run))
+        except (RunError, OSError) as error:
+            faults.append(Fault(run.name, f"no trigger preview: {tidy(str(error), 300)}"))
+    return found, faults
+
+
+def _preview(attack: str, run: Run) -> Preview:
+    path = run.output("preview.png")
+    if path.stat().st_size > MAX_PREVIEW_BYTES:
+        raise RunError(f"it is larger than {MAX_PREVIEW_BYTES >> 20} MB")
+    png = path.read_bytes()
+    if not png.startswith(PNG):
+        raise RunError("it is no PNG")
+    details, metrics = run.details, run.metrics
+    numbers = [
+        f"{name} {metrics[key]:.{digits}f}{unit}"
+        for key, name, digits, unit in (("psnr", "PSNR", 1, " dB"), ("ssim", "SSIM", 3, ""))
+        if isinstance(metrics.get(key), int | float)
+    ]
+    target = tidy(str(details.get("target")))
+    facts = f"{details.get('poisoned')} of {details.get('rows')} pairs poisoned for “{target}”"
+    words = "; ".join([facts, *numbers])
+    return Preview(
+        f"trigger-{slug(attack)}",
+        f"{tidy(attack)}: clean, triggered, and their magnified difference. {words}.",
+        f"Images without and with the trigger of {tidy(attack)}, and their difference.",
+        png,
+    )
+
+
+def target_of(members: Sequence[Measured]) -> str | None:
+    """The attacker's word."""
+    for run in members[0].lineage:
+        if run.command == "poison" and isinstance(run.details.get("target"), str):
+            return tidy(run.details["target"])
+    return None
+
+
+def first(rows: Sequence[Row], wanted: Callable[[Row], bool]) -> Row | None:
+    """The first row that is wanted."""
+    return next((row for row in rows if wanted(row)), None)
+
+
+def _both(row: Row) -> str:
+    """BA@1 and ASR@1 in words."""
+    found = {key: row.figures[key] for key in ("ba@1", "asr@1") if key in row.figures}
+    return ", ".join(f"{key.upper()} {figure.text()}" for key, figure in found.items())
+
+
+def _ends(tracks: Sequence[Track]) -> str:
+    """Where the first run of each track begins and ends, in words."""
+    words = []
+    for track in tracks:
+        ends = [run[-1].values for run in track.runs if {"ba@1", "asr@1"} <= run[-1].values.keys()]
+        if ends:
+            ba, asr = (percent(sum(end[key] for end in ends) / len(ends)) for key in ("ba@1", "asr@1"))
+            words.append(f"{tidy(track.name)} ends at BA@1 {ba} %, ASR@1 {asr} %")
+    start = tracks[0].runs[0][0].values
+    if {"ba@1", "asr@1"} <= start.keys():
+        words.insert(0, f"the victim has BA@1 {percent(start['ba@1'])} %, ASR@1 {percent(start['asr@1'])} %")
+    text = "; ".join(words)
+    return f"{text[:1].upper()}{text[1:]}."

@@ -1,0 +1,86 @@
+"""How the stopping rules did over all runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from clipdefend.report.collect import Epoch
+from clipdefend.report.illustrations import Histories
+from clipdefend.report.stopping import RULES, Choice, best, choices
+from clipdefend.report.text import percent, tidy
+from clipdefend.runs import Run
+
+
+def summary(found: Histories, budget: float) -> dict[str, Any] | None:
+    """What each rule chose, for the page and ``report.json``; None where no run has two epochs to choose from.
+
+    Args:
+        found: what the defences recorded.
+        budget: largest loss of BA@1 that the rules may allow, as a fraction.
+    """
+    judged = [
+        (f"{attack}, {defence}, {run.name}", epochs, run, choices(epochs, budget))
+        for attack, defence, run, epochs in found.runs
+        if len([epoch for epoch in epochs if epoch.number > 0]) > 1
+    ]
+    judged = [each for each in judged if each[3]]
+    if not judged:
+        return None
+    made = [choice for _, _, _, chosen in judged for choice in chosen]
+    return {
+        "runs": len(judged),
+        "budget": f"{100 * budget:g}",
+        "rules": _rules(made),
+        "lines": [_line(name, epochs, chosen) for name, epochs, _, chosen in judged],
+        "note": _note([run for _, _, run, _ in judged]),
+    }
+
+
+def _rules(made: Sequence[Choice]) -> list[dict[str, Any]]:
+    by_rule = {rule.name: [c.regret for c in made if c.rule == rule.name] for rule in RULES}
+    means = {name: math.fsum(regrets) / len(regrets) for name, regrets in by_rule.items() if regrets}
+    least = min(percent(mean) for mean in sorted(means.values()))
+    return [
+        {
+            "name": rule.name,
+            "text": rule.text,
+            "runs": len(by_rule[rule.name]),
+            "mean": percent(means[rule.name]),
+            "largest": percent(max(by_rule[rule.name])),
+            "best": percent(means[rule.name]) == least,
+        }
+        for rule in RULES
+        if rule.name in means
+    ]
+
+
+def _line(name: str, epochs: Sequence[Epoch], chosen: Sequence[Choice]) -> dict[str, Any]:
+    top = best(epochs)
+    values = top.values if top else {}
+    cells = [
+        {
+            "label": "best",
+            "text": f"epoch {top.number if top else '–'}",
+            "more": f"{percent(values['ba@1'])} / {percent(values['asr@1'])}" if values else "",
+        }
+    ]
+    by_rule = {choice.rule: choice for choice in chosen}
+    for rule in RULES:
+        choice = by_rule.get(rule.name)
+        more = (
+            f"{percent(choice.ba)} / {percent(choice.asr)}, regret {percent(choice.regret)}" if choice else ""
+        )
+        cells.append({"label": rule.name, "text": f"epoch {choice.epoch}" if choice else "–", "more": more})
+    return {"name": tidy(name, 200), "cells": cells}
+
+
+def _note(runs: Sequence[Run]) -> str:
+    """Whether the pairs that the rules see were trained on."""
+    seen = [run.details.get("visible") for run in runs]
+    if any(isinstance(each, dict) and each.get("held_out") is False for each in seen):
+        return "Some runs were watched on pairs that they were trained on as well: their validation loss flatters."
+    if not any(isinstance(each, dict) for each in seen):
+        return "These runs recorded clean accuracy only, so the rules on loss and drift are missing."
+    return "The pairs that the rules see were not trained on. Clean accuracy is that of the table, on the same images."

@@ -1,0 +1,91 @@
+"""Where numbers come from: every run with its parents, seed, versions and the command that repeats it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clipdefend.config import COMMANDS
+from clipdefend.report.collect import Collected
+from clipdefend.report.text import tidy
+from clipdefend.runs import MANIFEST, Run
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One run for people.
+
+    Attributes:
+        anchor: of its entry in the page.
+        place: its folder below the runs' common folder.
+        repeat: the command that makes it again, from that folder.
+        parents: (anchor, place) of each that was found.
+    """
+
+    anchor: str
+    place: str
+    command: str
+    seed: str
+    sha256: str
+    end: str
+    seconds: str
+    device: str
+    versions: str
+    repeat: str
+    parents: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for ``report.json``."""
+        plain = {
+            key: getattr(self, key) for key in ("place", "command", "seed", "sha256", "versions", "repeat")
+        }
+        return {**plain, "parents": [place for _, place in self.parents], "warnings": list(self.warnings)}
+
+
+def origins(collected: Collected) -> list[Origin]:
+    """Every run of a report, in the order of their places."""
+    return [_origin(run, collected) for run in collected.runs]
+
+
+def anchor(run: Run) -> str:
+    """The run's anchor in the page."""
+    return f"run-{run.sha256[:12]}"
+
+
+def _origin(run: Run, collected: Collected) -> Origin:
+    versions = run.manifest.get("versions")
+    known = versions.items() if isinstance(versions, Mapping) else ()
+    seconds = run.manifest.get("seconds")
+    return Origin(
+        anchor=anchor(run),
+        place=tidy(collected.place(run), 300),
+        command=tidy(run.command),
+        seed=tidy(str(run.config.get("seed"))),
+        sha256=run.sha256,
+        end=tidy(str(run.manifest.get("end"))),
+        seconds=f"{seconds:,.0f} s" if isinstance(seconds, int | float) else "unknown",
+        device=tidy(str(run.manifest.get("device"))),
+        versions=tidy(", ".join(f"{name} {version}" for name, version in known), 400),
+        repeat=_repeat(run, collected),
+        parents=tuple(
+            (anchor(parent), tidy(collected.place(parent), 300)) for parent in collected.parents(run)
+        ),
+        warnings=tuple(tidy(str(line), 400) for line in run.manifest["warnings"]),
+    )
+
+
+def _repeat(run: Run, collected: Collected) -> str:
+    """The command that makes a run again: its own manifest is the configuration, its first parent the input."""
+    words = ["clipdefend", run.command, "--config", f"{collected.place(run)}/{MANIFEST}"]
+    sources = COMMANDS[run.command].sources if run.command in COMMANDS else ()
+    for parent in collected.parents(run):
+        if parent.command in sources:
+            words += ["--from", collected.place(parent)]
+            break
+    augment = next((each for each in collected.parents(run) if each.command == "augment"), None)
+    if run.command == "defend" and augment is not None:
+        words += ["--augment-from", collected.place(augment)]
+    return tidy(" ".join(shlex.quote(word) for word in words), 1000)

@@ -1,0 +1,162 @@
+"""Every model that was measured, once for each setting of the evaluation, with its lineage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clipdefend.console import one_line
+from clipdefend.report.collect import Collected, numbers
+from clipdefend.report.recipe import Recipe, attack_name, defence_name, recipe
+from clipdefend.runs import Run
+
+SETTING = ("data", "root", "split", "class_names", "templates", "asr_protocol")
+"""What two evaluations must have in common for their figures to stand in one table; topk is no part of it."""
+
+LINEAGE = {"poison": "poison", "finetune-attack": "attack", "defend": "defence", "augment": "augment"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a model was evaluated."""
+
+    data: str
+    protocol: str
+    n_clean: int
+    key: str
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        protocol = {
+            "exclude-target": "ASR without the target's own images",
+            "all": "ASR over all images",
+        }
+        words = protocol.get(self.protocol, self.protocol)
+        return f"{self.data}, {self.n_clean:,} clean images, {words}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Figures of one model.
+
+    Attributes:
+        run: the evaluation, or the training whose own evaluation it is.
+        model: the run that made the weights; None for a bare checkpoint.
+        attack, defence: base names.
+        recipe: settings of the lineage, keys begin with "poison.", "attack.", "defence." or "augment.".
+        seeds: of the lineage, by the same names.
+        values: flat metrics.
+        setting: of the evaluation.
+    """
+
+    run: Run
+    model: Run | None
+    attack: str
+    defence: str
+    recipe: Recipe
+    seeds: Mapping[str, Any]
+    values: Mapping[str, float]
+    setting: Setting
+    lineage: tuple[Run, ...] = field(repr=False)
+
+    @property
+    def identity(self) -> str:
+        """Equal for runs of the same settings and seeds."""
+        return json.dumps(
+            [self.setting.key, self.attack, self.defence, self.recipe, self.seeds], sort_keys=True
+        )
+
+    @property
+    def rank(self) -> tuple[bool, str, str]:
+        """Which of several measurements of one model counts: evaluations before a training's own, then the
+        newest.
+        """
+        return self.run.command == "evaluate", str(self.run.manifest.get("end")), self.run.name
+
+
+def measured(collected: Collected) -> tuple[list[Measured], list[str]]:
+    """The measurements of a report, and notes of those that were left out as repetitions."""
+    found = [
+        one
+        for run in collected.runs
+        if run.command in ("evaluate", "defend", "finetune-attack")
+        for one in [_measure(run, collected)]
+        if one is not None
+    ]
+    by_model: dict[tuple[str, str], Measured] = {}
+    for one in sorted(found, key=lambda one: one.rank):
+        weights = one.model.sha256 if one.model and not _checkpoint(one.run) else one.run.sha256
+        by_model[weights, one.setting.key] = one
+    kept: dict[str, Measured] = {}
+    repeated = 0
+    for one in sorted(by_model.values(), key=lambda one: one.rank):
+        repeated += one.identity in kept
+        kept[one.identity] = one
+    notes = []
+    if repeated:
+        notes.append(
+            f"{repeated} runs repeat the settings and seeds of a newer one; the newer one counts, so that no"
+            " spread is understated."
+        )
+    return sorted(kept.values(), key=lambda one: collected.place(one.run)), notes
+
+
+def _measure(run: Run, collected: Collected) -> Measured | None:
+    values = numbers(run.metrics)
+    if "ba@1" not in values:
+        return None
+    lineage = _lineage(run, collected)
+    poison, defend = lineage.get("poison"), lineage.get("defend")
+    recipes = {
+        f"{LINEAGE[command]}.{key}": value
+        for command, each in lineage.items()
+        if command in LINEAGE
+        for key, value in recipe(each).items()
+    }
+    seeds = {LINEAGE[c]: each.config.get("seed") for c, each in lineage.items() if c in LINEAGE}
+    model = defend or lineage.get("finetune-attack")
+    defence = defence_name(defend)
+    checkpoint = _checkpoint(run)
+    if checkpoint:
+        defence = one_line(f"checkpoint {checkpoint}")
+    return Measured(
+        run=run,
+        model=model,
+        attack=attack_name(poison),
+        defence=defence,
+        recipe=recipes,
+        seeds=seeds,
+        values=values,
+        setting=_setting(run, values),
+        lineage=tuple(lineage.values()),
+    )
+
+
+def _lineage(run: Run, collected: Collected) -> dict[str, Run]:
+    """Command -> the nearest run of it, from the run itself back to its poison run."""
+    commands = ("evaluate", "defend", "augment", "finetune-attack", "poison")
+    found = {command: collected.ancestor(run, command) for command in commands}
+    return {command: each for command, each in found.items() if each is not None}
+
+
+def _checkpoint(run: Run) -> str | None:
+    """The bare checkpoint that an evaluation took in place of a run's weights."""
+    given = run.config.get("checkpoint") if run.command == "evaluate" else None
+    return given.rstrip("/").rpartition("/")[2] if isinstance(given, str) else None
+
+
+def _setting(run: Run, values: Mapping[str, float]) -> Setting:
+    record = run.config.get("eval")
+    chosen = {key: record.get(key) for key in SETTING} if isinstance(record, Mapping) else {}
+    own = {key: run.config.get(key) for key in ("target", "canvas")} if run.command == "evaluate" else {}
+    n_clean = int(values.get("n_clean", 0))
+    facts = {**chosen, **{key: value for key, value in own.items() if value}, "n": n_clean}
+    return Setting(
+        data=one_line(str(chosen.get("data"))),
+        protocol=one_line(str(chosen.get("asr_protocol"))),
+        n_clean=n_clean,
+        key=json.dumps(facts, sort_keys=True, default=str),
+    )

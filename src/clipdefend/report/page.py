@@ -1,0 +1,217 @@
+"""The page: one file with everything in it, every name escaped, nothing loaded from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipdefend import __version__
+from clipdefend.report.collect import Fault
+from clipdefend.report.formats import keys_of, note, spread
+from clipdefend.report.illustrations import Preview, Shown, first, target_of
+from clipdefend.report.lineage import Origin, anchor
+from clipdefend.report.rows import CLEAN, NONE, Row, Table
+from clipdefend.report.text import percent, tidy
+
+ASSETS = Path(__file__).parents[1] / "assets" / "report"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section of pictures."""
+
+    anchor: str
+    title: str
+    text: str
+    shown: Sequence[Shown] | Sequence[Preview]
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that the page shows.
+
+    Attributes:
+        stopping: what ``judged.summary`` made of the rules, or None.
+        places: sha256 of a manifest -> the run's place.
+    """
+
+    tables: Sequence[Table]
+    parts: Sequence[Part]
+    stopping: dict[str, Any] | None
+    origins: Sequence[Origin]
+    places: dict[str, str]
+    faults: Sequence[Fault]
+    notes: Sequence[str]
+
+
+def render(content: Content) -> str:
+    """The page as HTML.
+
+    Templates are filled in by Jinja with automatic escaping: names of classes, runs and attacks are anybody's.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=False
+    )
+    anchors = _anchors(content.tables)
+    rows = [row for table in content.tables for row in table.rows]
+    attacks = list(dict.fromkeys(row.members[0].attack for row in rows))
+    parts = [_part(part) for part in content.parts]
+    glance = [line for table in content.tables[:1] for line in _glance(table)]
+    html: str = environment.get_template("page.html").render(
+        title=tidy(", ".join(attacks) or "runs"),
+        contents=_contents(content, parts, bool(glance)),
+        glance=glance,
+        glance_note=spread(content.tables[0]) if content.tables else "",
+        tables=[_table(table, anchors) for table in content.tables],
+        parts=parts,
+        stopping=content.stopping,
+        rows=[_lineage(row, anchors, content.places) for row in rows],
+        origins=content.origins,
+        faults=content.faults,
+        notes=content.notes,
+        version=__version__,
+    )
+    return html
+
+
+def _contents(content: Content, parts: Sequence[dict[str, Any]], glance: bool) -> list[tuple[str, str]]:
+    found = [("glance", "At a glance")] if glance else []
+    found.append(("table", "All figures"))
+    found += [(part["anchor"], part["title"]) for part in parts if part["figures"]]
+    found += [("stopping", "When to stop")] if content.stopping else []
+    found.append(("lineage", "Where the numbers come from"))
+    return found + ([("faults", "What was left out")] if content.faults or content.notes else [])
+
+
+def _glance(table: Table) -> list[dict[str, Any]]:
+    lines = []
+    for attack in table.attacks:
+        rows = table.of(attack)
+        victim = first(rows, lambda row: row.base == NONE)
+        rivals = [row for row in rows if row.is_defence and {"ba@1", "asr@1"} <= row.figures.keys()]
+        if not rivals:
+            continue
+        best = max(rivals, key=lambda row: row.figures["ba@1"].value - row.figures["asr@1"].value)
+        lines.append(
+            {
+                "attack": tidy(attack),
+                "victim_ba": _pair(victim, "ba@1"),
+                "victim_asr": _pair(victim, "asr@1"),
+                "defence": tidy(best.defence),
+                "ba": _pair(best, "ba@1"),
+                "asr": _pair(best, "asr@1"),
+            }
+        )
+    return lines
+
+
+def _pair(row: Row | None, key: str) -> tuple[str, str]:
+    """A figure's value, and its interval or spread."""
+    if row is None or key not in row.figures:
+        return "–", ""
+    value, _, rest = row.figures[key].text().partition(" ")
+    return value, rest
+
+
+def _table(table: Table, anchors: dict[int, str]) -> dict[str, Any]:
+    keys = keys_of(table)
+    attacks = []
+    for attack in table.attacks:
+        rows = table.of(attack)
+        attacks.append(
+            {
+                "name": tidy(attack),
+                "caption": _caption(attack, rows),
+                "rows": [_row(row, keys, anchors) for row in rows],
+            }
+        )
+    return {"columns": keys, "note": _plain(note(table)), "attacks": attacks}
+
+
+def _caption(attack: str, rows: Sequence[Row]) -> str:
+    """What was attacked, and on how many images this was measured."""
+    target = target_of(rows[0].members)
+    counts = sorted(
+        {figure.n for row in rows for key, figure in row.figures.items() if key.startswith("asr")}
+    )
+    words = f"{tidy(attack)} for “{target}”" if target else tidy(attack)
+    return f"{words}: {' or '.join(f'{n:,}' for n in counts)} triggered images." if counts else f"{words}."
+
+
+def _row(row: Row, keys: Sequence[str], anchors: dict[int, str]) -> dict[str, Any]:
+    cells: dict[str, Any] = {}
+    for key in keys:
+        figure = row.figures.get(key)
+        cells[key] = None
+        if figure is not None:
+            value, rest = _pair(row, key)
+            width = percent(min(1.0, max(0.0, figure.value)))
+            cells[key] = {"value": value, "spread": rest, "width": width, "best": key in row.best}
+    return {
+        "name": _defence(row),
+        "anchor": anchors[id(row)],
+        "seeds": row.seeds,
+        "reference": not row.is_defence,
+        "cells": cells,
+    }
+
+
+def _defence(row: Row) -> str:
+    if row.base == NONE:
+        return tidy(f"victim, no defence{row.defence.removeprefix(NONE)}")
+    return "clean model (floor)" if row.base == CLEAN else tidy(row.defence)
+
+
+def _lineage(row: Row, anchors: dict[int, str], places: dict[str, str]) -> dict[str, Any]:
+    members = [
+        [(anchor(run), tidy(places[run.sha256], 300)) for run in one.lineage if run.command != "augment"]
+        for one in row.members
+    ]
+    return {
+        "anchor": anchors[id(row)],
+        "attack": tidy(row.attack),
+        "name": _defence(row),
+        "seeds": row.seeds,
+        "members": members,
+    }
+
+
+def _anchors(tables: Sequence[Table]) -> dict[int, str]:
+    rows = [row for table in tables for row in table.rows]
+    return {id(row): f"row-{number}" for number, row in enumerate(rows, 1)}
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {
+        "anchor": part.anchor,
+        "title": part.title,
+        "text": part.text,
+        "figures": [_figure(shown) for shown in part.shown],
+    }
+
+
+def _figure(shown: Shown | Preview) -> dict[str, Any]:
+    common = {"alt": shown.alt, "caption": shown.caption}
+    if isinstance(shown, Preview):
+        return {**common, "light": _data(shown.png, "png"), "dark": None, "size": None, "wide": True}
+    return {
+        **common,
+        "light": _data(shown.picture.svg, "svg+xml"),
+        "dark": _data(shown.picture.dark, "svg+xml"),
+        "size": shown.picture.size,
+        "wide": False,
+    }
+
+
+def _data(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _plain(text: str) -> str:
+    """A note without what only matters in other formats."""
+    return text.replace("Bold:", "Bold and underlined:")

@@ -1,0 +1,189 @@
+"""The plots: figures per epoch, accuracy against attack success, and ablations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clipdefend.report.collect import Epoch
+from clipdefend.report.recipe import show
+from clipdefend.report.rows import Figure
+from clipdefend.report.style import VERMILLION, Look, Picture, Theme, looks, picture, short
+from clipdefend.report.sweeps import Sweep
+
+WIDTH = 4.7
+STAR = VERMILLION
+
+
+@dataclass(frozen=True)
+class Track:
+    """The epochs of the runs of one row.
+
+    Attributes:
+        name: of the defence, with what tells it from like ones.
+        base: the defence's name alone.
+        runs: the epochs of each seed's run, ascending; number 0 is the victim.
+    """
+
+    name: str
+    base: str
+    runs: tuple[tuple[Epoch, ...], ...]
+
+
+def per_epoch(tracks: Sequence[Track], labels: Mapping[str, str]) -> Picture:
+    """Figures over the epochs, one above the other; thin lines are single seeds, the thick one their mean.
+
+    Args:
+        tracks: of one attack.
+        labels: key of the records -> label of its axis; shares are drawn in percent.
+    """
+    styles = _styles(tracks)
+
+    def draw(figure: Any, theme: Theme) -> None:
+        panels = figure.subplots(len(labels), 1, sharex=True)
+        for axes, (key, label) in zip(panels, labels.items(), strict=True):
+            for track in tracks:
+                _draw_track(axes, track, key, styles[track.name], 100 if "%" in label else 1)
+            axes.set_ylabel(label)
+            if key.startswith("asr"):
+                axes.set_ylim(-3, 103)
+        panels[-1].set_xlabel("epoch of the defence (0 = victim)")
+        panels[-1].xaxis.get_major_locator().set_params(integer=True)
+        figure.align_ylabels(panels)
+        _legend(figure, list(styles.items()))
+
+    panel = 1.8 if len(labels) < 3 else 1.2
+    return picture(draw, WIDTH, 0.6 + panel * len(labels) + _legend_height(len(tracks)))
+
+
+def _draw_track(axes: Any, track: Track, key: str, look: Look, unit: float) -> None:
+    lines = [[(e.number, unit * e.values[key]) for e in run if key in e.values] for run in track.runs]
+    lines = [line for line in lines if line]
+    for line in lines if len(lines) > 1 else []:
+        axes.plot(*zip(*line, strict=True), color=look.colour, linestyle=look.line, linewidth=0.7, alpha=0.45)
+    by_epoch: dict[int, list[float]] = {}
+    for line in lines:
+        for number, value in line:
+            by_epoch.setdefault(number, []).append(value)
+    if by_epoch:
+        x = sorted(by_epoch)
+        y = [math.fsum(by_epoch[number]) / len(by_epoch[number]) for number in x]
+        axes.plot(
+            x, y, color=look.colour, linestyle=look.line, marker=look.marker, markersize=5, linewidth=1.7
+        )
+
+
+def against(tracks: Sequence[Track], k: int) -> Picture:
+    """BA@k against ASR@k, a point for each epoch and run; later epochs are larger, the victim is a star."""
+    styles = _styles(tracks)
+    ba, asr = f"ba@{k}", f"asr@{k}"
+
+    def draw(figure: Any, theme: Theme) -> None:
+        axes = figure.subplots()
+        victims = set()
+        for track in tracks:
+            look = styles[track.name]
+            for run in track.runs:
+                points = [
+                    (e.number, 100 * e.values[asr], 100 * e.values[ba])
+                    for e in run
+                    if {ba, asr} <= e.values.keys()
+                ]
+                victims |= {(x, y) for number, x, y in points if number == 0}
+                _draw_path(axes, points, look)
+        for x, y in sorted(victims):
+            axes.plot(x, y, marker="*", markersize=17, color=STAR, markeredgecolor=theme.ink, zorder=5)
+        axes.set_xlim(-4, 104)
+        axes.set_xlabel(f"ASR@{k} (%), lower is better")
+        axes.set_ylabel(f"BA@{k} (%), higher is better")
+        _legend(figure, [("victim", Look(STAR, "*", "")), *((n, look) for n, look in styles.items())])
+
+    return picture(draw, WIDTH, 3.3 + _legend_height(len(tracks) + 1))
+
+
+def _draw_path(axes: Any, points: Sequence[tuple[int, float, float]], look: Look) -> None:
+    if not points:
+        return
+    axes.plot(
+        [x for _, x, _ in points],
+        [y for _, _, y in points],
+        color=look.colour,
+        linewidth=0.7,
+        alpha=0.4,
+        zorder=2,
+    )
+    last = max(number for number, _, _ in points)
+    for number, x, y in points:
+        if number:
+            size = 16 + 50 * number / last
+            alpha = 0.35 + 0.6 * number / last
+            axes.scatter(
+                x, y, s=size, color=look.colour, marker=look.marker, alpha=alpha, linewidths=0, zorder=3
+            )
+
+
+def ablation(sweep: Sweep, k: int) -> Picture:
+    """BA@k and ASR@k against the swept setting, with intervals."""
+
+    def draw(figure: Any, theme: Theme) -> None:
+        axes = figure.subplots()
+        values = [value for value, _ in sweep.points]
+        places = values if sweep.is_numeric else list(range(len(values)))
+        shares = {f"BA@{k}": Look("#0072B2", "o", "-"), f"ASR@{k}": Look(STAR, "s", "--")}
+        for name, look in shares.items():
+            found = [
+                (place, row.figures[name.lower()])
+                for place, (_, row) in zip(places, sweep.points, strict=True)
+                if name.lower() in row.figures
+            ]
+            _errors(axes, found, look)
+        if sweep.is_numeric and min(places) > 0 and max(places) >= 20 * min(places):
+            axes.set_xscale("log")
+        if not sweep.is_numeric or len(places) <= 6:
+            axes.set_xticks(places, [short(show(value), 14) for value in values])
+            axes.minorticks_off()
+        axes.set_ylim(-3, 103)
+        axes.set_xlabel(short(sweep.name))
+        axes.set_ylabel("%")
+        _legend(figure, list(shares.items()))
+
+    return picture(draw, WIDTH, 3.4)
+
+
+def _errors(axes: Any, found: Sequence[tuple[Any, Figure]], look: Look) -> None:
+    if not found:
+        return
+    y = [100 * figure.value for _, figure in found]
+    below = [100 * max(0.0, figure.value - figure.low) for _, figure in found]
+    above = [100 * max(0.0, figure.high - figure.value) for _, figure in found]
+    axes.errorbar(
+        [place for place, _ in found],
+        y,
+        yerr=[below, above],
+        color=look.colour,
+        linestyle=look.line,
+        marker=look.marker,
+        markersize=5,
+        capsize=3,
+        linewidth=1.5,
+    )
+
+
+def _styles(tracks: Sequence[Track]) -> Mapping[str, Look]:
+    return looks([track.name for track in tracks], [track.base for track in tracks])
+
+
+def _legend(figure: Any, entries: Sequence[tuple[str, Look]]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line or "none", markersize=6)
+        for _, look in entries
+    ]
+    figure.legend(handles, [short(name) for name, _ in entries], loc="outside lower center", ncols=2)
+
+
+def _legend_height(entries: int) -> float:
+    return 0.22 * math.ceil(entries / 2)

@@ -1,0 +1,116 @@
+"""What tells runs apart: the settings of a whole lineage without its seeds, and names for people."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clipdefend.config import COMMANDS, load_config, to_dict
+from clipdefend.console import one_line
+from clipdefend.errors import ClipDefendError
+from clipdefend.objectives import METHODS
+from clipdefend.runs import Run
+
+Recipe = dict[str, Any]
+
+# What changes no result, or only names other runs, which are compared by their own settings.
+SILENT = frozenset(
+    {
+        *("preset", "seed", "workers", "max_bad", "device"),
+        *("from_manifest", "trigger_from", "exclude_manifest", "augment_from", "val_data", "val_pairs"),
+        *("train.device", "train.resume", "train.log_every", "train.save_every", "train.keep_state"),
+        *("train.report_to", "train.eval_every", "train.compile"),
+    }
+)
+GROUPS = ("eval.", "columns.")
+# These matter only to objectives with sub-captions.
+SUBCAPTIONS = ("n_aug", "fc_schedule", "subcaptions.")
+NAMED = 3
+"""So many differences are named in a label."""
+
+
+def recipe(run: Run) -> Recipe:
+    """Flat settings of a run that can change its result, seeds left out; defaults filled in."""
+    config = dict(run.config)
+    with contextlib.suppress(ClipDefendError, KeyError):  # of another version: as it is recorded
+        config = to_dict(load_config(COMMANDS[run.command], recorded=config))
+    terms = run.details.get("terms")
+    if isinstance(terms, Mapping):  # as they came out, in place of the changes to them
+        config["terms"] = dict(terms)
+    flat = {
+        key: value
+        for key, value in flatten(config).items()
+        if key not in SILENT and not key.startswith(GROUPS)
+    }
+    if isinstance(terms, Mapping) and "fc" not in terms:
+        flat = {key: value for key, value in flat.items() if not key.startswith(SUBCAPTIONS)}
+    return flat
+
+
+def flatten(values: Mapping[Any, Any], prefix: str = "") -> Recipe:
+    """Nested mappings as dotted keys; lists as texts."""
+    flat: Recipe = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = value if isinstance(value, str | int | float | None) else str(value)
+    return flat
+
+
+def attack_name(poison: Run | None) -> str:
+    """The attack of a poison run."""
+    if poison is None:
+        return "no known attack"
+    attack = poison.config.get("attack")
+    name = attack.get("name") if isinstance(attack, Mapping) else attack
+    return one_line(str(name or "attack"))
+
+
+def defence_name(defend: Run | None) -> str:
+    """The method of a defend run with the terms that were added to it; "none" without a defence."""
+    if defend is None:
+        return "none"
+    method = one_line(str(defend.config.get("method", "defence")))
+    terms = defend.details.get("terms")
+    own = METHODS[method].terms if method in METHODS else {}
+    added = [
+        one_line(str(name))
+        for name, term in (terms.items() if isinstance(terms, Mapping) else ())
+        if name not in own and (not isinstance(term, Mapping) or term.get("weight", 1))
+    ]
+    return "+".join([method, *added]) if method in METHODS else method
+
+
+def differing(recipes: Sequence[Recipe]) -> list[str]:
+    """Keys whose values are not the same in all recipes, sorted."""
+    keys = sorted({key for each in recipes for key in each})
+    return [key for key in keys if len({_hashable(each.get(key)) for each in recipes}) > 1]
+
+
+def label(name: str, own: Recipe, keys: Sequence[str]) -> str:
+    """A name with its values of some keys: "cleanerclip (n_aug=3000, fc.weight=2)"."""
+    if not keys:
+        return name
+    shown = [f"{short_key(key)}={show(own.get(key))}" for key in keys[:NAMED]]
+    more = [f"{len(keys) - NAMED} more"] if len(keys) > NAMED else []
+    return f"{name} ({', '.join(shown + more)})"
+
+
+def short_key(key: str) -> str:
+    """The last part of a dotted key, with the term that a weight is of."""
+    parts = key.split(".")
+    return one_line(".".join(parts[-2:]) if "terms" in parts[:-1] else parts[-1])
+
+
+def show(value: Any) -> str:
+    """A setting's value for people."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "default" if value is None else one_line(str(value))
+
+
+def _hashable(value: Any) -> Any:
+    return (type(value).__name__ in ("int", "float"), value)

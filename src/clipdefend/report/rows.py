@@ -1,0 +1,199 @@
+"""The rows of the table: attacks x defences, over the seeds, with what is best."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from clipdefend.objectives import METHODS
+from clipdefend.report.measured import Measured, Setting
+from clipdefend.report.recipe import differing, label
+from clipdefend.report.text import percent
+
+CLEAN = "clean model"
+NONE = "none"
+SHARES = ("ba", "asr", "ra")
+ATTACKER = ("poison.", "attack.")
+"""Keys of a recipe that tell attacks apart; the others tell defences apart."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A share of one model, or its mean over seeds.
+
+    Attributes:
+        value: the share, or the mean of the shares.
+        low, high: 95 % Wilson interval of one model; of several, the mean less and plus ``sd``.
+        n: images that each share was measured on.
+        seeds: number of models.
+        sd: sample standard deviation over seeds; None for one.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    seeds: int
+    sd: float | None = None
+
+    def text(self) -> str:
+        """In percent: "82.3 [80.1, 84.4]", or "82.3 ± 0.8" over seeds."""
+        if self.sd is not None:
+            return f"{percent(self.value)} ± {percent(self.sd)}"
+        return f"{percent(self.value)} [{percent(self.low)}, {percent(self.high)}]"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Attributes:
+        attack, defence: names for people, with the settings that tell them from like ones.
+        base: the defence's name alone, which gives colour and marker.
+        members: a measurement for each seed.
+        figures: "ba@1" and so on.
+        best: keys of the figures that are the best of their attack among defences.
+    """
+
+    attack: str
+    defence: str
+    base: str
+    members: tuple[Measured, ...]
+    figures: Mapping[str, Figure]
+    best: frozenset[str] = frozenset()
+
+    @property
+    def is_defence(self) -> bool:
+        return self.base not in (CLEAN, NONE)
+
+    @property
+    def seeds(self) -> int:
+        return len(self.members)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of one setting of the evaluation."""
+
+    setting: Setting
+    ks: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def attacks(self) -> list[str]:
+        return list(dict.fromkeys(row.attack for row in self.rows))
+
+    def of(self, attack: str) -> list[Row]:
+        """The rows of an attack."""
+        return [row for row in self.rows if row.attack == attack]
+
+
+def tables(found: Sequence[Measured]) -> list[Table]:
+    """One table for each setting, the one with the most rows first."""
+    by_setting: dict[str, list[Measured]] = {}
+    for one in found:
+        by_setting.setdefault(one.setting.key, []).append(one)
+    made = [_table(members) for members in by_setting.values()]
+    return sorted(made, key=lambda table: (-len(table.rows), table.setting.key))
+
+
+def _table(found: Sequence[Measured]) -> Table:
+    groups: dict[str, list[Measured]] = {}
+    for one in found:
+        groups.setdefault(json.dumps([one.attack, one.defence, one.recipe], sort_keys=True), []).append(one)
+    rows = [row for members in groups.values() for row in [_row(members, found)]]
+    rows += _clean_rows(rows)
+    ks = sorted({int(key[3:]) for row in rows for key in row.figures if key.startswith("ba@")})
+    marked = [_with_best(row, rows) for row in rows]
+    return Table(found[0].setting, tuple(ks), tuple(sorted(marked, key=_order)))
+
+
+def _row(members: Sequence[Measured], found: Sequence[Measured]) -> Row:
+    first = members[0]
+    attack = label(first.attack, first.recipe, _attack_keys(first, found))
+    same = [one for one in found if (one.attack, one.defence) == (first.attack, first.defence)]
+    mine = attacker(first)
+    keys = [
+        key
+        for key in differing([one.recipe for one in same if attacker(one) == mine])
+        if not key.startswith(ATTACKER)
+    ]
+    return Row(
+        attack=attack,
+        defence=label(first.defence, first.recipe, keys),
+        base=first.defence,
+        members=tuple(members),
+        figures=figures([one.values for one in members]),
+    )
+
+
+def _attack_keys(one: Measured, found: Sequence[Measured]) -> list[str]:
+    """Settings that tell an attack from others of its name."""
+    keys = differing([other.recipe for other in found if other.attack == one.attack])
+    return [key for key in keys if key.startswith(ATTACKER)]
+
+
+def attacker(one: Measured) -> str:
+    """The attack's settings, for comparison."""
+    return json.dumps({k: v for k, v in one.recipe.items() if k.startswith(ATTACKER)}, sort_keys=True)
+
+
+def figures(values: Sequence[Mapping[str, float]], prefix: str = "") -> dict[str, Figure]:
+    """Figures over seeds of the shares that all of them have."""
+    found: dict[str, Figure] = {}
+    for key in values[0]:
+        name = key.removeprefix(prefix)
+        share, at, k = name.partition("@")
+        if not (key.startswith(prefix) and at and share in SHARES and k.isdigit()):
+            continue
+        if all(f"{key}{end}" in each for each in values for end in ("", "_low", "_high")):
+            count = "n_clean" if share == "ba" else "n_triggered"
+            found[name] = _figure(
+                [each[key] for each in values], values[0], key, int(values[0].get(count, 0))
+            )
+    return found
+
+
+def _figure(shares: Sequence[float], first: Mapping[str, float], key: str, n: int) -> Figure:
+    if len(shares) == 1:
+        return Figure(shares[0], first[f"{key}_low"], first[f"{key}_high"], n, 1)
+    mean = math.fsum(shares) / len(shares)
+    sd = math.sqrt(math.fsum((share - mean) ** 2 for share in shares) / (len(shares) - 1))
+    return Figure(mean, max(0.0, mean - sd), min(1.0, mean + sd), n, len(shares), sd)
+
+
+def _clean_rows(rows: Sequence[Row]) -> list[Row]:
+    """A row for the clean model of each attack whose runs carry its figures, the floor."""
+    made: dict[str, Row] = {}
+    for row in sorted(rows, key=lambda row: row.is_defence):
+        values = [{**one.values} for one in row.members]
+        floor = figures(values, prefix="floor_")
+        if floor and row.attack not in made:
+            made[row.attack] = Row(row.attack, CLEAN, CLEAN, row.members, floor)
+    return list(made.values())
+
+
+def _with_best(row: Row, rows: Sequence[Row]) -> Row:
+    """Mark what is best of its attack among defences, as printed: the highest BA and RA, the lowest ASR."""
+    if not row.is_defence:
+        return row
+    rivals = [other for other in rows if other.attack == row.attack and other.is_defence]
+    best = set()
+    for key, figure in row.figures.items():
+        values = [float(percent(other.figures[key].value)) for other in rivals if key in other.figures]
+        wanted = min(values) if key.startswith("asr") else max(values)
+        if len(rivals) > 1 and float(percent(figure.value)) == wanted:
+            best.add(key)
+    return Row(row.attack, row.defence, row.base, row.members, row.figures, frozenset(best))
+
+
+def _order(row: Row) -> tuple[str, int, str, str]:
+    return (row.attack, order_of(row.base), row.base, row.defence)
+
+
+def order_of(base: str) -> int:
+    """Place of a defence: the clean model, none, then the methods in their own order."""
+    known = [CLEAN, NONE, *METHODS]
+    return known.index(base) if base in known else len(known)

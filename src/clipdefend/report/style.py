@@ -1,0 +1,133 @@
+"""How plots look: colours that the colour-blind can tell apart, light and dark, and the same bytes each time."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clipdefend.objectives import METHODS
+from clipdefend.report.text import tidy
+
+# Okabe and Ito, Color Universal Design (2008); a grey in place of black and yellow, which vanish on one of the
+# grounds. Vermillion is kept for what is dangerous: the victim, triggered images, ASR.
+BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
+VERMILLION, PURPLE, SKY = "#D55E00", "#CC79A7", "#56B4E9"
+GREY = "#7a7f87"
+COLOURS = (ORANGE, GREEN, PURPLE, BLUE, SKY, GREY)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+LINES = ("-", "--", "-.", ":")
+LABEL = 34
+"""Longest label in a legend."""
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of ground and writing."""
+
+    name: str
+    ground: str
+    ink: str
+    grid: str
+
+
+LIGHT = Theme("light", "#ffffff", "#1b1f24", "#d5d9de")
+DARK = Theme("dark", "#171a1f", "#e6e8eb", "#3a4048")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn plot in the formats that the report needs; size in pixels of a page, width and height."""
+
+    svg: bytes
+    dark: bytes
+    png: bytes
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one line of a plot is told from the others: by colour, marker and dashes alike."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+Draw = Callable[[Any, Theme], None]
+
+
+def looks(names: Sequence[str], bases: Sequence[str]) -> dict[str, Look]:
+    """Name -> look; a published method looks the same in every plot.
+
+    Args:
+        names: what is drawn.
+        bases: the method that each is a variant of.
+    """
+    order = list(dict.fromkeys([*METHODS, *bases]))
+    found: dict[str, Look] = {}
+    for position, (name, base) in enumerate(zip(names, bases, strict=True)):
+        place, variant = order.index(base), list(bases[:position]).count(base)
+        marker = MARKERS[(place + variant) % len(MARKERS)]
+        found[name] = Look(COLOURS[place % len(COLOURS)], marker, LINES[variant % len(LINES)])
+    return found
+
+
+def short(text: str, longest: int = LABEL) -> str:
+    """A label that fits."""
+    return tidy(text, longest)
+
+
+def picture(draw: Draw, width: float, height: float) -> Picture:
+    """Draw a plot as SVG on light and dark ground and as PNG.
+
+    Args:
+        draw: gets matplotlib's figure and the theme.
+        width, height: inches; on a page an inch is about 96 pixels.
+    """
+    svg = _render(draw, LIGHT, width, height, "svg")
+    dark = _render(draw, DARK, width, height, "svg")
+    size = (round(96 * width), round(96 * height))
+    return Picture(svg, dark, _render(draw, LIGHT, width, height, "png"), size)
+
+
+def _render(draw: Draw, theme: Theme, width: float, height: float, kind: str) -> bytes:
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    out = io.BytesIO()
+    with rc_context(_parameters(theme)), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # signs that the font lacks, in names of runs
+        figure = Figure(figsize=(width, height), layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        draw(figure, theme)
+        empty = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+        canvas.print_figure(out, format=kind, dpi=160, metadata=empty, facecolor=theme.ground)
+    return out.getvalue()
+
+
+def _parameters(theme: Theme) -> dict[str, Any]:
+    return {
+        "svg.hashsalt": "clipdefend",
+        "svg.fonttype": "path",
+        "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": theme.grid,
+        "grid.linewidth": 0.6,
+        "axes.edgecolor": theme.grid,
+        "axes.facecolor": theme.ground,
+        "legend.frameon": False,
+        "legend.fontsize": 8.5,
+        **dict.fromkeys(
+            ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), theme.ink
+        ),
+    }

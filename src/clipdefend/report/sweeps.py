@@ -1,0 +1,76 @@
+"""Ablations: the one setting that a set of runs sweeps, found from their resolved configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clipdefend.report.recipe import differing, short_key
+from clipdefend.report.rows import Row, Table
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Runs that differ in one setting.
+
+    Attributes:
+        attack, defence: base names of what is swept.
+        key: dotted key of the setting.
+        points: (value, row), ascending; values that are no numbers by their text.
+    """
+
+    attack: str
+    defence: str
+    key: str
+    points: tuple[tuple[Any, Row], ...]
+
+    @property
+    def name(self) -> str:
+        return short_key(self.key)
+
+    @property
+    def is_numeric(self) -> bool:
+        return all(isinstance(value, int | float) and not isinstance(value, bool) for value, _ in self.points)
+
+
+def sweeps(table: Table) -> list[Sweep]:
+    """The sweeps in a table: for each attack and defence, settings varied one at a time about a base.
+
+    The base is the row that differs from the most others in a single setting.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in table.rows:
+        if row.is_defence or row.base == "none":
+            groups.setdefault((row.members[0].attack, row.base), []).append(row)
+    found = []
+    for (attack, defence), rows in groups.items():
+        for key, points in _one_at_a_time(rows):
+            found.append(Sweep(attack, defence, key, points))
+    return found
+
+
+def _one_at_a_time(rows: Sequence[Row]) -> list[tuple[str, tuple[tuple[Any, Row], ...]]]:
+    recipes = [row.members[0].recipe for row in rows]
+    keys = differing(recipes)
+
+    def apart(a: int, b: int) -> list[str]:
+        return [key for key in keys if recipes[a].get(key) != recipes[b].get(key)]
+
+    if not keys:
+        return []
+    everyone = range(len(rows))
+    near = [sum(len(apart(base, other)) == 1 for other in everyone) for base in everyone]
+    base = near.index(max(near))
+    found = []
+    for key in keys:
+        members = [other for other in everyone if apart(base, other) in ([], [key])]
+        points = [(recipes[other].get(key), rows[other]) for other in members]
+        if len(points) > 1:
+            found.append((key, tuple(sorted(points, key=lambda point: _sortable(point[0])))))
+    return found
+
+
+def _sortable(value: Any) -> tuple[bool, float, str]:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (not number, float(value) if number else 0.0, str(value))

@@ -1,0 +1,237 @@
+"""Putting a report together and writing it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipdefend import __version__
+from clipdefend.errors import RunError
+from clipdefend.report import illustrations as pictures
+from clipdefend.report import page
+from clipdefend.report.collect import Collected
+from clipdefend.report.formats import to_csv, to_latex, to_markdown
+from clipdefend.report.illustrations import Histories, Preview, Shown
+from clipdefend.report.judged import summary
+from clipdefend.report.lineage import Origin, origins
+from clipdefend.report.maps import Embedded, Method
+from clipdefend.report.measured import measured
+from clipdefend.report.page import Content, Part
+from clipdefend.report.rows import Row, Table, tables
+from clipdefend.runs import atomic_write, plain
+
+SCHEMA = "clipdefend/report/1"
+RECORD = "report.json"
+PAGE = "index.html"
+PLOTS = "plots"
+MAX_RECORD_BYTES = 64 << 20
+
+_OWN = re.compile(rf"{PLOTS}/[a-z0-9-]+\.(svg|png)")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A written report.
+
+    Attributes:
+        file: the page.
+        manifest: what ``report.json`` holds.
+    """
+
+    file: Path
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs with the rows that they make, before anything is drawn."""
+
+    collected: Collected
+    tables: Sequence[Table]
+    notes: Sequence[str]
+
+
+def study(collected: Collected) -> Study:
+    """Arrange runs in rows."""
+    found, notes = measured(collected)
+    return Study(collected, tables(found), notes)
+
+
+def check_place(out: Path) -> None:
+    """Raise RunError unless ``out`` is new, empty, or an earlier report that may be replaced."""
+    if out.exists() and not out.is_dir():
+        raise RunError(f"--out {str(out)!r} is a file. Choose a folder for the report.")
+    if out.is_dir() and any(out.iterdir()) and _earlier(out) is None:
+        raise RunError(
+            f"--out {str(out)!r} holds other files and no report. Choose a new or an empty folder."
+        )
+
+
+def write_report(
+    study: Study,
+    out: Path,
+    *,
+    embedded: Sequence[Embedded] = (),
+    method: Method = "pca",
+    seed: int = 0,
+    budget: float = 0.02,
+) -> Report:
+    """Draw and write everything into ``out``; an earlier report there is replaced.
+
+    Args:
+        study: what is reported.
+        out: the report's folder.
+        embedded: models to draw a map of.
+        method, seed: of the maps.
+        budget: loss of BA@1 that stopping rules may allow, as a fraction.
+
+    Raises:
+        RunError: ``out`` is taken by other files.
+    """
+    check_place(out)
+    collected = study.collected
+    found = pictures.histories(study.tables)
+    previews, preview_faults = pictures.previews(collected, study.tables)
+    parts = _parts(study, found, embedded, method, seed, previews)
+    judged = summary(found, budget)
+    content = Content(
+        tables=study.tables,
+        parts=parts,
+        stopping=judged,
+        origins=origins(collected),
+        places={run.sha256: collected.place(run) for run in collected.runs},
+        faults=[*collected.faults, *found.faults, *preview_faults],
+        notes=study.notes,
+    )
+    files: dict[str, bytes | str] = {
+        "table.md": to_markdown(study.tables),
+        "table.csv": to_csv(study.tables),
+        "table.tex": to_latex(study.tables),
+        **_images(parts),
+        PAGE: page.render(content),
+    }
+    record = _record(content, judged, list(files))
+    _write(out, files, record)
+    return Report(out / PAGE, record)
+
+
+def _parts(
+    study: Study,
+    found: Histories,
+    embedded: Sequence[Embedded],
+    method: Method,
+    seed: int,
+    previews: Sequence[Preview],
+) -> list[Part]:
+    return [
+        Part(
+            "against",
+            "Accuracy against attack success",
+            "A defence moves the victim, top right, to the left at the least loss of height.",
+            list(pictures.scatters(found)),
+        ),
+        Part(
+            "epochs",
+            "Epoch by epoch",
+            "How fast the backdoor goes, and the accuracy with it.",
+            list(pictures.curves(found)),
+        ),
+        Part(
+            "ablations",
+            "Ablations",
+            "One setting varied, all others equal.",
+            list(pictures.ablations(study.tables)),
+        ),
+        Part(
+            "visible",
+            "What a defender sees",
+            "None of this needs the trigger.",
+            list(pictures.visible(found)),
+        ),
+        Part(
+            "maps",
+            "Embedding maps",
+            "In a victim the trigger gathers all images in one place of a high cosine with the target's text; after a"
+            " good defence they lie where they lie without it. Axes have no unit.",
+            list(pictures.maps(embedded, method, seed)),
+        ),
+        Part("triggers", "Triggers", "What was put onto the images.", previews),
+    ]
+
+
+def _images(parts: Sequence[Part]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for part in parts:
+        for shown in part.shown:
+            if isinstance(shown, Shown):
+                files[f"{PLOTS}/{shown.name}.svg"] = shown.picture.svg
+                files[f"{PLOTS}/{shown.name}.png"] = shown.picture.png
+            else:
+                files[f"{PLOTS}/{shown.name}.png"] = shown.png
+    return files
+
+
+def _record(content: Content, judged: Mapping[str, Any] | None, files: Sequence[str]) -> dict[str, Any]:
+    record = {
+        "schema": SCHEMA,
+        "version": __version__,
+        "tables": [
+            {"evaluation": table.setting.title, "rows": [_row(row, content.places) for row in table.rows]}
+            for table in content.tables
+        ],
+        "stopping": judged,
+        "runs": [_origin(origin) for origin in content.origins],
+        "faults": [{"name": fault.name, "reason": fault.reason} for fault in content.faults],
+        "notes": list(content.notes),
+        "files": sorted([*files, RECORD]),
+    }
+    plained: dict[str, Any] = plain(record)
+    return plained
+
+
+def _row(row: Row, places: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "attack": row.attack,
+        "defence": row.defence,
+        "seeds": row.seeds,
+        "figures": {
+            key: {"value": f.value, "low": f.low, "high": f.high, "sd": f.sd, "n": f.n}
+            for key, f in row.figures.items()
+        },
+        "best": sorted(row.best),
+        "runs": [places[one.run.sha256] for one in row.members],
+    }
+
+
+def _origin(origin: Origin) -> dict[str, Any]:
+    return origin.to_dict()
+
+
+def _write(out: Path, files: Mapping[str, bytes | str], record: Mapping[str, Any]) -> None:
+    """Write the record last; plots of an earlier report that are no more are removed."""
+    earlier = _earlier(out) if out.exists() else None
+    (out / PLOTS).mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        atomic_write(out / name, content)
+    atomic_write(out / RECORD, json.dumps(record, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    for name in earlier or ():
+        if name not in files and _OWN.fullmatch(name):
+            (out / name).unlink(missing_ok=True)
+
+
+def _earlier(out: Path) -> list[str] | None:
+    """Files of the report that a folder holds; None where it holds none."""
+    path = out / RECORD
+    try:
+        if path.stat().st_size > MAX_RECORD_BYTES:
+            return None
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        return None
+    return [str(name) for name in record.get("files") or []]

@@ -1,0 +1,59 @@
+"""``report`` on the runs of a whole chain, with maps from their weights."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from command_lines import Outcome, Shell
+
+
+@pytest.fixture(scope="module")
+def reported(chain: Shell) -> Outcome:
+    return chain("report", "runs", "--maps", 2, "--map-images", 12, "--out", "report dir")
+
+
+def record(chain: Shell) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((chain.folder / "report dir" / "report.json").read_text())
+    return found
+
+
+def test_the_report_of_a_chain(chain: Shell, reported: Outcome) -> None:
+    assert (reported.code, reported.out) == (0, "report dir/index.html\n"), reported.err
+    (table,) = record(chain)["tables"]
+    defences = [row["defence"] for row in table["rows"]]
+    assert defences == ["none", "ft", "ssl", "cleanclip", "cleanerclip", "par"]
+    with chain.inside():
+        manifest = chain.made["ft"].manifest["metrics"]
+    figure = table["rows"][1]["figures"]["asr@3"]
+    assert (figure["value"], figure["n"]) == (manifest["asr@3"], manifest["n_triggered"])
+    files = record(chain)["files"]
+    assert sum(name.startswith("plots/map-badnet-") for name in files) == 4
+    assert "plots/trigger-badnet.png" in files
+    assert record(chain)["stopping"]["rules"][0]["name"] == "last"
+    assert {rule["name"] for rule in record(chain)["stopping"]["rules"]} == {
+        "last",
+        "loss",
+        "budget",
+        "drift",
+    }
+
+
+def test_every_epoch_records_what_a_defender_sees(chain: Shell) -> None:
+    with chain.inside():
+        lines = (chain.made["cleanclip"].folder / "metrics.jsonl").read_text().splitlines()
+        seen = chain.made["cleanclip"].manifest["details"]["visible"]
+    epochs = [each for each in map(json.loads, lines) if each["event"] == "epoch"]
+    assert [each["epoch"] for each in epochs] == [0, 1, 2]
+    assert epochs[0]["val_agreement"] == 1
+    assert epochs[0]["drift_weights"] == 0
+    assert epochs[2]["drift_weights"] > epochs[1]["drift_weights"] > 0
+    assert seen["held_out"] is False  # the pairs of a table, all of them trained on
+
+
+@pytest.mark.slow
+def test_embeddings_are_computed_once(chain: Shell, reported: Outcome) -> None:
+    assert reported.err.count("Embedding 12 images") == 2
+    again = chain("report", "runs", "--maps", 2, "--map-images", 12, "--out", "report dir")
+    assert (again.code, again.err.count("Embedding")) == (0, 0)

@@ -1,0 +1,150 @@
+"""The rows of the table: what is averaged, what is told apart, what is best, what is swept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from clipdefend.report.collect import collect, epochs
+from clipdefend.report.measured import measured
+from clipdefend.report.rows import Row, Table, tables
+from clipdefend.report.sweeps import sweeps
+from report_runs import Lab, shares, spoil
+
+
+def table_of(folder: Path) -> Table:
+    found, _ = measured(collect([folder]))
+    (table,) = tables(found)
+    return table
+
+
+def by_name(table: Table) -> dict[tuple[str, str], Row]:
+    return {(row.attack, row.defence): row for row in table.rows}
+
+
+def study(folder: Path, seeds: tuple[float, ...] = (0.80, 0.84)) -> None:
+    """One attack, a run of cleanclip for each seed and one of ft."""
+    for seed, ba in enumerate(seeds):
+        lab = Lab(folder / str(seed), seed)
+        victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95), floor=shares(ba1=0.92, asr1=0.01))
+        lab.defend(victim, "cleanclip", shares(ba1=ba, asr1=0.2))
+        if seed == 0:
+            lab.defend(victim, "ft", shares(ba1=0.88, asr1=0.5))
+
+
+def test_seeds_are_averaged_and_the_floor_has_a_row(tmp_path: Path) -> None:
+    study(tmp_path)
+    rows = by_name(table_of(tmp_path))
+    assert [name for _, name in rows] == ["clean model", "none", "ft", "cleanclip"]
+    figure = rows["badnet", "cleanclip"].figures["ba@1"]
+    # 0.80 and 0.84: mean 0.82, sample deviation 0.04 / sqrt 2.
+    assert (figure.value, figure.sd) == (pytest.approx(0.82), pytest.approx(0.0282843, abs=1e-6))
+    assert figure.text() == "82.0 ± 2.8"
+    assert rows["badnet", "ft"].figures["ba@1"].text() == "88.0 [82.8, 91.8]"
+    assert rows["badnet", "clean model"].figures["asr@1"].value == 0.01
+
+
+def test_best_is_the_highest_accuracy_and_the_lowest_asr_of_the_defences(tmp_path: Path) -> None:
+    study(tmp_path)
+    rows = by_name(table_of(tmp_path))
+    assert rows["badnet", "ft"].best == {"ba@1"}
+    assert rows["badnet", "cleanclip"].best == {"asr@1"}
+    assert not rows["badnet", "none"].best
+    assert not rows["badnet", "clean model"].best
+
+
+def test_an_evaluation_counts_before_the_trainings_own_figures(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+    defended = lab.defend(victim, "ft", shares(ba1=0.5, asr1=0.5))
+    lab.evaluate(defended, shares(ba1=0.6, asr1=0.4))
+    assert by_name(table_of(tmp_path))["badnet", "ft"].figures["ba@1"].value == 0.6
+
+
+def test_a_repeated_run_is_not_a_second_seed(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+    for ba in (0.7, 0.8):
+        lab.defend(victim, "ft", shares(ba1=ba, asr1=0.5))
+    found, notes = measured(collect([tmp_path]))
+    assert len(found) == 2
+    assert notes[0].startswith("1 runs repeat the settings and seeds of a newer one")
+    assert by_name(table_of(tmp_path))["badnet", "ft"].seeds == 1
+
+
+def test_other_settings_are_other_rows_with_what_differs_in_their_names(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    for alpha in (0.1, 0.2):
+        victim = lab.victim(lab.poison("blended", alpha=alpha), shares(ba1=0.9, asr1=0.95))
+        for weight in (1.0, 4.0):
+            values = shares(ba1=0.8, asr1=0.2)
+            lab.defend(victim, "cleanclip", values, terms={"ssl": {"weight": weight}}, workers=int(weight))
+        lab.defend(victim, "cleanclip", values, terms={"par": {"weight": 1.0}})
+    names = {name for name in by_name(table_of(tmp_path)) if name[0] == "blended (alpha=0.1)"}
+    defences = {"none", "cleanclip (ssl.weight=1)", "cleanclip (ssl.weight=4)", "cleanclip+par"}
+    assert names == {("blended (alpha=0.1)", each) for each in defences}
+
+
+def test_another_evaluation_is_another_table(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+    lab.evaluate(victim, shares(ba1=0.8, asr1=0.9), **{"eval.asr_protocol": "all"})
+    found, _ = measured(collect([tmp_path]))
+    protocols = [table.setting.protocol for table in tables(found)]
+    assert sorted(protocols) == ["all", "exclude-target"]
+
+
+def test_settings_varied_one_at_a_time_are_sweeps(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+    for weight in (10.0, 1.0, 2.0):
+        lab.defend(victim, "cleanerclip", shares(ba1=0.8, asr1=0.2), terms={"fc": {"weight": weight}})
+    lab.defend(victim, "cleanerclip", shares(ba1=0.8, asr1=0.1), n_aug=3000)
+    lab.defend(victim, "ft", shares(ba1=0.8, asr1=0.2), n_aug=3000)
+    found = {sweep.name: sweep for sweep in sweeps(table_of(tmp_path))}
+    assert {name: [value for value, _ in sweep.points] for name, sweep in found.items()} == {
+        "n_aug": [1000, 3000],
+        "fc.weight": [1.0, 2.0, 10.0],
+    }
+    assert found["fc.weight"].is_numeric
+
+
+def test_broken_and_unfinished_runs_are_named(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    poison = lab.poison()
+    victim = lab.victim(poison, shares(ba1=0.9, asr1=0.95))
+    lab.defend(victim, "ft", shares(ba1=0.8, asr1=0.2))
+    (tmp_path / "004-defend-x").mkdir()
+    (tmp_path / "004-defend-x" / "unfinished.yaml").write_text("{}")
+    (tmp_path / "005-defend-y").mkdir()
+    (tmp_path / "005-defend-y" / "manifest.yaml").write_text("schema: [")
+    spoil(poison, seed=9)
+    found = collect([tmp_path])
+    reasons = {fault.name: fault.reason for fault in found.faults}
+    assert reasons["004-defend-x"] == "is unfinished: go on with --resume, or delete it."
+    assert "no valid YAML" in reasons["005-defend-y"]
+    assert "is gone, damaged or changed" in reasons[victim.name]
+    assert len(found.runs) == 3
+    assert by_name(table_of(tmp_path))["no known attack", "ft"].seeds == 1
+
+
+def test_ancestors_come_by_themselves(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+    defended = lab.defend(victim, "ft", shares(ba1=0.8, asr1=0.2))
+    found = collect([defended.file])
+    assert [run.command for run in found.runs] == ["poison", "finetune-attack", "defend"]
+    assert {row.defence for row in table_of(defended.path).rows} == {"none", "ft"}
+
+
+def test_records_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+    run = lab.defend(victim, "ft", shares(ba1=0.8), epochs=[shares(ba1=0.9), shares(ba1=0.8)])
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"event": "epoch", "epoch": 2, "ba@1": NaN, "x": 1}\nnonsense\n[1]\n{"event": "epoch"}\n')
+    records, faults = epochs(run)
+    assert [epoch.number for epoch in records] == [0, 1, 2]
+    assert records[2].values == {"x": 1}
+    assert faults[0].reason == "3 lines of metrics.jsonl cannot be read."
