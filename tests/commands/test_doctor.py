@@ -10,7 +10,7 @@ import pytest
 import torch
 from command_lines import EVAL, MODEL, TRAIN, Outcome, Shell, write_data
 
-from clipdefend.commands import doctor, machine
+from clipdefend.commands import doctor, machine, timing
 from clipdefend.commands.diagnosis import Estimate
 from clipdefend.config import DefendConfig, TrainConfig
 from clipdefend.model import ClipModel
@@ -54,8 +54,10 @@ def test_json_carries_the_figures(shell: Shell) -> None:
     assert estimate["steps"] == 8
     assert estimate["seconds"] >= estimate["training_seconds"] > 0
     assert estimate["samples_per_second"] == pytest.approx(16 / estimate["step_seconds"])
-    # Weights, gradients and two moments alone are four times the weights; the disk takes eight.
-    assert estimate["memory_bytes"] > estimate["disk_bytes"] / 2 > 0
+    # Weights, gradients and two moments alone are four times the weights; the disk takes eight. The program
+    # itself takes far more in this test.
+    assert estimate["memory_bytes"] > estimate["disk_bytes"] / 2 + 1e8
+    assert estimate["memory_free"] > estimate["memory_bytes"] > estimate["evaluation_bytes"]
     assert "language" not in checks(done)
     assert any(line.startswith("--eval-data") for line in document["changes"])
 
@@ -108,6 +110,7 @@ def test_what_to_change_by_hand(small_model: ClipModel, tmp_path: Path) -> None:
         data_bound=True,
         memory_bytes=9320,
         memory_free=5000,
+        evaluation_bytes=6000,
         disk_bytes=2000,
         disk_free=1000,
     )
@@ -116,11 +119,20 @@ def test_what_to_change_by_hand(small_model: ClipModel, tmp_path: Path) -> None:
         config, Context(runs=tmp_path), torch.device("cpu"), objective, memory_pairs(4), small_model, None
     )
     flags = [line.split()[0] for line in subject._changes(costs, estimate)]
-    assert flags == ["--batch-size", "--grad-checkpointing", "--runs", "--workers", "A", "--eval-data", "The"]
+    assert flags == [
+        "--batch-size",
+        "A",
+        "--grad-checkpointing",
+        "--runs",
+        "--workers",
+        "A",
+        "--eval-data",
+        "The",
+    ]
     lines = subject._changes(costs, estimate)
     assert lines[0] == "--batch-size 26 is what fits into the memory."
-    assert lines[3] == "--workers 2 would let the steps not wait for data."
-    assert "warm-up of 10,000 steps is not shorter than the run of 5,000" in lines[6]
+    assert lines[4] == "--workers 2 would let the steps not wait for data."
+    assert "warm-up of 10,000 steps is not shorter than the run of 5,000" in lines[7]
 
 
 def test_an_attack_with_its_poison_run(shell: Shell, tmp_path: Path) -> None:
@@ -153,3 +165,10 @@ def test_mistakes(shell: Shell, args: tuple[str, ...], message: str) -> None:
     assert done.code == 2
     assert len(done.errors) == 1
     assert message in done.errors[0]
+
+
+def test_the_widest_layer_by_hand(small_model: ClipModel) -> None:
+    """Of 32 pixels, a stem of 4, 4 and 8 channels at 16 pixels: batch norm takes in and gives out 8 x 16 x 16."""
+    floats = timing._widest(small_model, torch.zeros(2, 3, 32, 32, dtype=torch.uint8)) / 2 / 4
+    assert floats >= 2 * 8 * 16 * 16
+    assert floats <= 4 * 8 * 16 * 16

@@ -36,7 +36,8 @@ class Estimate:
         step_seconds, samples_per_second: of a mean step, waiting for data included.
         training_seconds, evaluation_seconds, subcaption_seconds: parts of ``seconds``.
         data_bound: whether the steps wait for data.
-        memory_bytes, memory_free: of the device that trains.
+        memory_bytes, memory_free: of the device that trains; on the CPU with the program itself.
+        evaluation_bytes: what of that an evaluation needs, where it is the most.
         disk_bytes, disk_free: of the run folder's disk.
     """
 
@@ -49,6 +50,7 @@ class Estimate:
     data_bound: bool
     memory_bytes: int
     memory_free: int
+    evaluation_bytes: int
     disk_bytes: int
     disk_free: int
 

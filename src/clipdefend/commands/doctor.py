@@ -16,7 +16,7 @@ from clipdefend.checkpoint import load_model
 from clipdefend.commands import defend, inputs, machine
 from clipdefend.commands.diagnosis import Check, Diagnosis, Estimate, gigabytes
 from clipdefend.commands.subcaptions import make_captioner
-from clipdefend.commands.timing import evaluation_seconds, parsing_seconds
+from clipdefend.commands.timing import EvaluationCosts, evaluation_costs, parsing_seconds
 from clipdefend.config import ColumnsConfig, DefendConfig, FinetuneAttackConfig
 from clipdefend.console import Console
 from clipdefend.data.pairs import Pairs
@@ -29,7 +29,7 @@ from clipdefend.training.advice import advice, is_small
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.job import Job
 from clipdefend.training.loop import Trainer
-from clipdefend.training.probe import Costs, measure
+from clipdefend.training.probe import OVERHEAD, Costs, measure
 
 SAMPLE = 64  # rows that are read
 LONG = 24 * 3600.0
@@ -45,7 +45,7 @@ def run(config: Training, context: Context) -> Diagnosis:
             from the built-in world.
         context: of that command; nothing is written but a temporary folder.
     """
-    diagnosis = Diagnosis(command=config.command)
+    diagnosis, base = Diagnosis(command=config.command), machine.own_memory()
     quiet = replace(context, console=Console(silent=True))
     diagnosis.attempt("packages", machine.installation)
     diagnosis.attempt("devices", machine.devices)
@@ -63,7 +63,7 @@ def run(config: Training, context: Context) -> Diagnosis:
     if device is None or objective is None or pairs is None or model is None:
         diagnosis.show(context.console)
         return diagnosis
-    subject = Subject(config, quiet, device, objective, pairs, model, source)
+    subject = Subject(config, quiet, device, objective, pairs, model, source, base)
     benchmark = None
     if config.eval.data is not None:
         benchmark = diagnosis.attempt("labelled images", subject.benchmark)
@@ -143,7 +143,7 @@ def _model(config: Training, source: Run | None) -> tuple[ClipModel, str]:
 
 @dataclass
 class Subject:
-    """A training that could be begun."""
+    """A training that could be begun; ``base``: bytes of the program before it."""
 
     config: Training
     context: Context
@@ -152,6 +152,7 @@ class Subject:
     pairs: Pairs
     model: ClipModel
     source: Run | None
+    base: int = 0
 
     def benchmark(self) -> tuple[Benchmark | None, str]:
         """The evaluation of each epoch."""
@@ -184,6 +185,11 @@ class Subject:
             aug = min(config.n_aug, len(self.pairs))
         extra = math.ceil(aug / train.batch_size) * (costs.extra_seconds(size) + reading)
         evaluations = 1 + (math.ceil(train.epochs / train.eval_every) if train.eval_every else 0)
+        evaluation = EvaluationCosts()
+        if benchmark is not None:
+            evaluation = evaluation_costs(self.model, benchmark, config.workers)
+        base = self.base if self.device.type == "cpu" else 0
+        evaluation_bytes = base + round(costs.weights + OVERHEAD * evaluation.activations)
         disk = Path(self.context.out or self.context.runs).resolve()
         while not disk.exists():
             disk = disk.parent
@@ -192,13 +198,12 @@ class Subject:
             step_seconds=step + extra / steps,
             samples_per_second=size / (step + extra / steps),
             training_seconds=train.epochs * (steps * step + extra),
-            evaluation_seconds=(
-                evaluations * evaluation_seconds(self.model, benchmark, config.workers) if benchmark else 0.0
-            ),
+            evaluation_seconds=evaluations * evaluation.seconds,
             subcaption_seconds=train.epochs * aug * self._parsing() if aug else 0.0,
             data_bound=reading > working or not config.workers,
-            memory_bytes=round(costs.memory(size)),
-            memory_free=machine.free_memory(self.device) + round(costs.parameters),
+            memory_bytes=max(base + round(costs.memory(size)), evaluation_bytes),
+            memory_free=machine.free_memory(self.device),
+            evaluation_bytes=evaluation_bytes,
             # Two states while one replaces the other, of weights and Adam's two moments; model/ and best/.
             disk_bytes=round(8 * costs.parameters),
             disk_free=shutil.disk_usage(disk).free,
@@ -215,9 +220,13 @@ class Subject:
     def _changes(self, costs: Costs, estimate: Estimate) -> list[str]:
         train, found = self.config.train, []
         if estimate.memory_bytes > estimate.memory_free:
-            fits = [n for n in range(2, train.batch_size) if costs.memory(n) <= 0.9 * estimate.memory_free]
+            base = self.base if self.device.type == "cpu" else 0
+            room = 0.9 * estimate.memory_free - base
+            fits = [n for n in range(2, train.batch_size) if costs.memory(n) <= room]
             if fits:
                 found.append(f"--batch-size {fits[-1]} is what fits into the memory.")
+            if estimate.evaluation_bytes > estimate.memory_free:
+                found.append("A smaller --eval-batch-size: the evaluation alone needs more than there is.")
             if not train.grad_checkpointing:
                 found.append("--grad-checkpointing needs less memory and a third more time.")
         if estimate.disk_bytes > estimate.disk_free:

@@ -76,10 +76,17 @@ def cpu_flags() -> set[str]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a training may use on a device."""
+    """Bytes of a device that a training may use, what this process has taken of them included."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
+        return int(free) + torch.cuda.memory_reserved(device)
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    return int(psutil.virtual_memory().available) + own_memory()
+
+
+def own_memory() -> int:
+    """Bytes of main memory that this process has taken."""
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)

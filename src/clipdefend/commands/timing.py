@@ -1,9 +1,11 @@
-"""How long the parts of a training beside its steps take, from a few images, prompts and captions."""
+"""What the parts of a training beside its steps take, from a few images, prompts and captions."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clipdefend.augment.subcaptions import SubCaptioner
 from clipdefend.data.pairs import Pairs
@@ -15,9 +17,17 @@ from clipdefend.training.probe import seconds_of
 IMAGES, PROMPTS, CAPTIONS = 16, 32, 32
 
 
+@dataclass(frozen=True)
+class EvaluationCosts:
+    """Seconds of one evaluation, and bytes that its widest layer needs at a time."""
+
+    seconds: float = 0.0
+    activations: float = 0.0
+
+
 @torch.no_grad()
-def evaluation_seconds(model: ClipModel, benchmark: Benchmark, workers: int) -> float:
-    """Seconds of one evaluation: all images read, and encoded once or twice, and all prompts.
+def evaluation_costs(model: ClipModel, benchmark: Benchmark, workers: int) -> EvaluationCosts:
+    """Costs of one evaluation: all images read, and encoded once or twice, and all prompts.
 
     Args:
         model: left in evaluation mode.
@@ -28,15 +38,34 @@ def evaluation_seconds(model: ClipModel, benchmark: Benchmark, workers: int) -> 
     read: list[Tensor] = []
     reading = seconds_of(lambda: read.extend(_readable(benchmark)), torch.device("cpu"))
     if not read:
-        return 0.0
+        return EvaluationCosts()
     images, device = benchmark.images, model.device
     pixels = torch.stack(read).to(device)
     tokens = model.tokenize([f"a photo of a {name}" for name in images.classes[:PROMPTS]]).to(device)
+    widest = _widest(model, pixels) / len(pixels)
     looking = seconds_of(lambda: model.encode_image(pixels), device) / len(pixels)
     prompting = seconds_of(lambda: model.encode_text(tokens), device) / len(tokens)
     passes = 2 if benchmark.trigger is not None else 1
     each = passes * looking + reading / len(read) / max(1, workers)
-    return len(images) * each + len(images.classes) * len(benchmark.templates) * prompting
+    seconds = len(images) * each + len(images.classes) * len(benchmark.templates) * prompting
+    return EvaluationCosts(seconds, widest * passes * min(benchmark.batch_size, len(images)))
+
+
+def _widest(model: ClipModel, pixels: Tensor) -> int:
+    """Bytes that go into and come out of the widest layer of the image tower."""
+    bytes_of = [pixels.nbytes * 4]  # uint8 becomes float
+
+    def note(module: nn.Module, given: tuple[object, ...], made: object) -> None:
+        bytes_of.append(sum(x.nbytes for x in (*given, made) if isinstance(x, Tensor)))
+
+    tower: nn.Module = model.clip.visual  # type: ignore[assignment]
+    hooks = [module.register_forward_hook(note) for module in tower.modules()]
+    try:
+        model.encode_image(pixels)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(bytes_of)
 
 
 def parsing_seconds(captioner: SubCaptioner, pairs: Pairs) -> float:
