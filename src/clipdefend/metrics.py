@@ -68,16 +68,46 @@ def topk_hits(
         ConfigError: a k below 1 or above the number of classes, or none.
         DataError: shapes that do not fit, or a target that is no class.
     """
+    ranks = _checked(similarity, ks, target)
+    return {int(k): ranks < k for k in ks}
+
+
+def class_ranks(similarity: Array, target: Array | Sequence[int] | int) -> npt.NDArray[np.int64]:
+    """How many other classes are at least as similar as each row's target; all of them where a NaN is.
+
+    Args:
+        similarity: shape (n, classes), larger is nearer.
+        target: class indices, shape (n,), or one index for all rows.
+
+    Returns:
+        int64, shape (n,); a target is among the k nearest when its rank is below k.
+
+    Raises:
+        DataError: shapes that do not fit, or a target that is no class.
+    """
     values = _array(similarity)
     if values.ndim != 2 or values.shape[1] == 0:
         raise DataError(f"Similarities have shape {values.shape}; (images, classes) with a class is needed.")
     n, classes = values.shape
-    check_ks(ks, classes)
     index = np.broadcast_to(_indices(target, n, classes), (n,))
     own = values[np.arange(n), index][:, None]
     rank = (values >= own).sum(axis=1) - 1  # itself is not an other class
-    rank = np.where(np.isnan(values).any(axis=1), classes, rank)
-    return {int(k): rank < k for k in ks}
+    ranks: npt.NDArray[np.int64] = np.where(np.isnan(values).any(axis=1), classes, rank)
+    return ranks
+
+
+def shares(
+    ranks: npt.NDArray[np.int64], ks: Sequence[int], counted: Booleans | None = None
+) -> dict[int, Share]:
+    """Share of ranks below each k, over the rows that are counted.
+
+    Args:
+        ranks: shape (n,), see ``class_ranks``.
+        ks: the k of interest.
+        counted: booleans of shape (n,), such as those of ``attacked``; None: every row.
+    """
+    kept = ranks if counted is None else ranks[counted]
+    return {int(k): Share.of(kept < k) for k in ks}
 
 
 def wilson_interval(successes: int, n: int) -> tuple[float, float]:
@@ -108,7 +138,7 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
 
 def benign_accuracy(similarity: Array, labels: Array | Sequence[int], ks: Sequence[int]) -> dict[int, Share]:
     """BA@k: share of clean images, shape (n, classes), whose class is among the k nearest texts."""
-    return {k: Share.of(hits) for k, hits in topk_hits(similarity, labels, ks).items()}
+    return shares(_checked(similarity, ks, labels), ks)
 
 
 def attack_success(
@@ -134,9 +164,8 @@ def attack_success(
     Raises:
         ConfigError, DataError: as ``topk_hits``.
     """
-    hits = topk_hits(similarity, target, ks)
-    kept = _kept(similarity, labels, target, protocol)
-    return {k: Share.of(hit[kept]) for k, hit in hits.items()}
+    ranks = _checked(similarity, ks, target)
+    return shares(ranks, ks, _kept(similarity, labels, target, protocol))
 
 
 def robust_accuracy(
@@ -150,9 +179,8 @@ def robust_accuracy(
 
     Over the same images as ``attack_success``, with the same arguments and errors.
     """
-    hits = topk_hits(similarity, labels, ks)
-    kept = _kept(similarity, labels, target, protocol)
-    return {k: Share.of(hit[kept]) for k, hit in hits.items()}
+    ranks = _checked(similarity, ks, labels)
+    return shares(ranks, ks, _kept(similarity, labels, target, protocol))
 
 
 def attacked(labels: Array | Sequence[int], target: int, protocol: Protocol = "exclude-target") -> Booleans:
@@ -179,12 +207,12 @@ def flatten(
     A share of no images (n = 0) has no value: its three numbers are left out, its count stays.
     """
     flat: dict[str, float | int] = {}
-    for name, shares, count in (
+    for name, found, count in (
         ("ba", ba, "n_clean"),
         ("asr", asr, "n_triggered"),
         ("ra", ra, "n_triggered"),
     ):
-        for k, share in (shares or {}).items():
+        for k, share in (found or {}).items():
             flat[count] = share.n
             if share.n:
                 flat |= {
@@ -209,6 +237,15 @@ def check_ks(ks: Sequence[int], classes: int) -> None:
                 f"k = {k} is more than the {classes} classes there are, so every image would be a hit."
                 f" Pass numbers from 1 to {classes} to --topk."
             )
+
+
+def _checked(
+    similarity: Array, ks: Sequence[int], target: Array | Sequence[int] | int
+) -> npt.NDArray[np.int64]:
+    """Ranks of the targets, when every k can be ranked."""
+    ranks = class_ranks(similarity, target)
+    check_ks(ks, np.shape(similarity)[1])
+    return ranks
 
 
 def _kept(similarity: Array, labels: Array | Sequence[int], target: int, protocol: Protocol) -> Booleans:

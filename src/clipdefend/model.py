@@ -98,6 +98,10 @@ class ClipModel(nn.Module):
         text = None if tokens is None else self._encode_text(tokens)
         return image, text, self.clip.logit_scale.exp().clamp(max=100)  # type: ignore[operator]
 
+    def image_features(self, images: Tensor) -> Tensor:
+        """Outputs of the image tower (n, d), not normalised: for evaluation."""
+        return self._image_features(images)
+
     def encode_image(self, images: Tensor) -> Tensor:
         """Unit image vectors (n, d), without the wrapper of several processes: for evaluation."""
         return self._encode_image(images)
@@ -107,9 +111,12 @@ class ClipModel(nn.Module):
         return self._encode_text(tokens)
 
     def _encode_image(self, images: Tensor) -> Tensor:
+        return F.normalize(self._image_features(images), dim=-1)
+
+    def _image_features(self, images: Tensor) -> Tensor:
         pixels = images.float() / 255 if images.dtype == torch.uint8 else images
         pixels = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        return F.normalize(self.clip.encode_image(pixels).float(), dim=-1)  # type: ignore[operator]
+        return self.clip.encode_image(pixels).float()  # type: ignore[operator,no-any-return]
 
     def _encode_text(self, tokens: Tensor) -> Tensor:
         if _is_causal(self.clip):

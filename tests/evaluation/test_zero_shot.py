@@ -20,9 +20,11 @@ from clipdefend.data.bad import BadRows
 from clipdefend.data.images import ImageError
 from clipdefend.data.labelled import LabelledImages
 from clipdefend.errors import ConfigError, DataError
-from clipdefend.evaluation import class_texts
+from clipdefend.evaluation import class_texts, zero_shot
+from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.class_texts import class_embeddings, prompts
-from clipdefend.evaluation.zero_shot import Benchmark
+from clipdefend.evaluation.encoding import quick_rows
+from clipdefend.evaluation.zero_shot import Benchmark, judged
 from clipdefend.metrics import wilson_interval
 from clipdefend.model import ClipModel
 from clipdefend.poisoning import Recipe, image_name, poison
@@ -77,7 +79,7 @@ class Known(nn.Module):
     def encode_text(self, tokens: Tensor) -> Tensor:
         return torch.eye(len(CLASSES))[tokens[:, 1]]
 
-    def encode_image(self, images: Tensor) -> Tensor:
+    def image_features(self, images: Tensor) -> Tensor:
         self.modes.append(self.training)
         self.seen.append(images)
         rows = (images[:, 0, 0, 0] * 25.5).round().long()  # the trigger leaves the first corner
@@ -178,7 +180,7 @@ def test_the_trigger_that_is_seen_is_the_one_that_was_poisoned(tmp_path: Path, a
             return noise(row)
 
     class Watching(Known):
-        def encode_image(self, images: Tensor) -> Tensor:
+        def image_features(self, images: Tensor) -> Tensor:
             self.seen.append(images)
             return torch.eye(4)[torch.zeros(len(images), dtype=torch.long)]
 
@@ -285,3 +287,82 @@ def test_class_embeddings_do_not_depend_on_the_batches(
         monkeypatch.setattr(class_texts, "PROMPT_BATCH", batch)
         found = class_embeddings(small_model, CLASSES, templates)
         assert torch.allclose(found, F.normalize(whole, dim=-1), atol=1e-6)
+
+
+def test_quick_measures_a_fixed_subset_and_full_brings_both() -> None:
+    """Of ten cats the even rows are right, so that BA counts them."""
+    clean = [[9, 1, 2, 3] if row % 2 == 0 else [1, 2, 9, 3] for row in range(10)]
+    rows = quick_rows(10, 4)
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert rows.tolist() == quick_rows(10, 4).tolist()
+    assert quick_rows(10, 11).tolist() == quick_rows(10, None).tolist() == list(range(10))
+    right = sum(row % 2 == 0 for row in rows.tolist())
+    images = labelled([0] * 10)
+    measure = benchmark(images, quick=4)
+    quick = measure(Known(clean, clean))
+    assert (quick["n_clean"], quick["ba@1"]) == (4, right / 4)
+    assert images.asked == dict.fromkeys(rows.tolist(), 1)
+    full = measure(Known(clean, clean), full=True)
+    assert (full["n_clean"], full["ba@1"]) == (10, 0.5)
+    assert {key: full[f"quick_{key}"] for key in quick} == quick == judged(full)
+    assert judged(quick) == quick
+    assert images.asked == {row: 2 if row in rows else 1 for row in range(10)}
+    assert not [key for key in benchmark(images)(Known(clean), full=True) if key.startswith("quick_")]
+
+
+def test_triggers_of_a_subset_are_those_of_the_whole_set() -> None:
+    """A trigger drawn for each image goes by the image's row, not by its place in the subset."""
+    trigger = Trigger.create("wanet", size=16, seed=5)
+    asked: list[list[int]] = []
+
+    class Watched(Trigger):
+        def __call__(self, images: Tensor, ids: Any) -> Tensor:
+            asked.append([int(row) for row in ids])
+            return super().__call__(images, ids)
+
+    watched = Watched(
+        **{name: getattr(trigger, name) for name in ("name", "attack", "size", "seed", "tensors")}
+    )
+    benchmark(labelled([0] * 6), trigger=watched, quick=3)(Known(CLEAN * 2, CLEAN * 2))
+    assert [row for batch in asked for row in batch] == quick_rows(6, 3).tolist()
+
+
+def test_class_texts_are_kept_by_weights_names_and_templates(
+    tmp_path: Path, small_model: ClipModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    compute = zero_shot.class_embeddings
+
+    def counting(model: ClipModel, classes: list[str], templates: list[str]) -> Tensor:
+        made.append(1)
+        return compute(model, classes, templates)
+
+    monkeypatch.setattr(zero_shot, "class_embeddings", counting)
+    images = labelled([0, 1, 2, 3])
+    values = {"canvas": Canvas(32), "trigger": None, "target": None, "cache": Cache(tmp_path / "texts")}
+    first = benchmark(images, **values)(small_model)
+    assert benchmark(images, **values)(small_model) == first
+    assert len(made) == 1
+    (kept,) = (tmp_path / "texts").glob("*.safetensors")
+    kept.write_bytes(kept.read_bytes()[:-8])
+    assert benchmark(images, **values)(small_model) == first
+    assert len(made) == 2  # a damaged file is made again
+    benchmark(images, **{**values, "templates": ["my {}"]})(small_model)
+    benchmark(labelled([0], classes=["a", "b", "c"]), **values)(small_model)
+    with torch.no_grad():
+        next(small_model.clip.parameters()).mul_(1.5)
+    benchmark(images, **values)(small_model)
+    assert len(made) == 5
+    assert len(list((tmp_path / "texts").iterdir())) == 4
+
+
+def test_two_classes_of_one_name_tie_and_neither_is_first() -> None:
+    """The target by index; its twin has the same text, so that the target is second at best."""
+    clean = [[9, 1, 2, 3]] * 2
+
+    class Twins(Known):
+        def encode_text(self, tokens: Tensor) -> Tensor:
+            return torch.eye(len(CLASSES))[tokens[:, 1].clamp(max=2)]  # house and fish are one
+
+    metrics = benchmark(labelled([0, 0]), target=3)(Twins(clean, [[1, 2, 9, 0]] * 2))
+    assert (metrics["asr@1"], metrics["asr@2"]) == (0, 1)

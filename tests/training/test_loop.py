@@ -118,7 +118,7 @@ def test_best_is_the_epoch_with_the_largest_value_and_model_the_last(tmp_path: P
     values = iter([9.0, 0.3, 0.8, 0.5])  # of the start, which is never the best, and of three epochs
     kept: list[dict[str, torch.Tensor]] = []
 
-    def evaluate(model: Any) -> dict[str, float]:
+    def evaluate(model: Any, *, full: bool = False) -> dict[str, float]:
         kept.append({key: value.clone() for key, value in model.clip.state_dict().items()})
         return {"ba@1": next(values)}
 

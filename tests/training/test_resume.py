@@ -105,7 +105,7 @@ def test_a_crash_goes_back_to_the_last_state(
 def test_a_crash_during_an_evaluation_repeats_its_epoch(tmp_path: Path, whole: dict[str, Path]) -> None:
     calls = []
 
-    def evaluate(model: Any) -> dict[str, float]:
+    def evaluate(model: Any, *, full: bool = False) -> dict[str, float]:
         calls.append(1)
         if len(calls) == 3:
             raise CrashError
@@ -127,7 +127,9 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path, whole: dict[str, Pa
 def test_the_best_epoch_of_before_stays_the_best(tmp_path: Path) -> None:
     def run(folder: Path, values: list[float], console: Watcher | None = None) -> Any:
         left = iter(values)
-        return train(folder, console, method="ft", epochs=3, evaluate=lambda model: {"ba@1": next(left)})
+        return train(
+            folder, console, method="ft", epochs=3, evaluate=lambda model, full: {"ba@1": next(left)}
+        )
 
     with pytest.raises(Interrupted):
         run(tmp_path, [0.1, 0.9, 0.4], Watcher(12, interrupt))

@@ -93,7 +93,8 @@ def test_the_pairs_are_a_seeded_draw_without_bad_images(small_model: ClipModel) 
 
 
 def test_measurements_together(small_model: ClipModel) -> None:
-    both = together(lambda model: {"a": 1.0}, None, lambda model: {"b": 2.0})
+    both = together(lambda model, full: {"a": 1.0 + full}, None, lambda model, full: {"b": 2.0 + full})
     assert both is not None
     assert both(small_model) == {"a": 1.0, "b": 2.0}
+    assert both(small_model, full=True) == {"a": 2.0, "b": 3.0}
     assert together(None, None) is None

@@ -71,7 +71,7 @@ def interrupt() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def scale_of(model: ClipModel) -> dict[str, float]:
+def scale_of(model: ClipModel, *, full: bool = False) -> dict[str, float]:
     """Stands for an evaluation: a number that the weights decide."""
     with torch.no_grad():
         return {"ba@1": float(model.clip.visual.conv1.weight.double().abs().sum()) % 1.0}

@@ -14,6 +14,7 @@ from clipdefend.data.pairs import Pairs
 from clipdefend.data.subset import Subset
 from clipdefend.draws import permutation
 from clipdefend.errors import ConfigError
+from clipdefend.evaluation.zero_shot import judged
 from clipdefend.model import ClipModel
 from clipdefend.objectives.base import build_objective
 from clipdefend.runs import Context, Run
@@ -77,7 +78,8 @@ def run(config: DefendConfig, context: Context) -> Run:
 
 def cleaned(metrics: Mapping[str, float]) -> float:
     """What the defender wants of an epoch: accuracy kept and backdoor out, where it can be seen."""
-    return metrics["ba@1"] - metrics.get("asr@1", 0.0)
+    judging = judged(metrics)
+    return judging["ba@1"] - judging.get("asr@1", 0.0)
 
 
 def _victim(config: DefendConfig, context: Context) -> Run | None:

@@ -9,6 +9,7 @@ from clipdefend.commands import inputs
 from clipdefend.commands.fitting import floor
 from clipdefend.config import EvaluateConfig, to_dict
 from clipdefend.errors import ConfigError, GateFailed
+from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.model import ClipModel
 from clipdefend.runs import Context, Run, find_run
@@ -30,7 +31,10 @@ def run(config: EvaluateConfig, context: Context) -> Run:
         raise ConfigError("--max-asr needs a trigger: give the poison run with --attack-from.")
     model = _model(config, source)
     canvas = inputs.canvas_of(model, attack, config.canvas)
-    benchmark = inputs.make_benchmark(config.eval, config, canvas, context, attack, target=config.target)
+    cache = Cache(context.runs / inputs.CACHE / "class-texts")
+    benchmark = inputs.make_benchmark(
+        config.eval, config, canvas, context, attack, target=config.target, cache=cache
+    )
     if benchmark is None:
         raise ConfigError("There is nothing to evaluate on: give --eval-data.")
     device = make_accelerator(config.device).device
@@ -137,7 +141,7 @@ def _model(config: EvaluateConfig, source: Run | None) -> ClipModel:
 
 
 def _measure(benchmark: Benchmark, model: ClipModel, context: Context, title: str) -> dict[str, float]:
-    with context.console.progress(title, total=len(benchmark.images)) as bar:
+    with context.console.progress(title, total=benchmark.size) as bar:
         return benchmark(model, bar.update)
 
 
@@ -158,5 +162,5 @@ def _floor(
 
 def _setting(record: Mapping[str, Any]) -> list[Any]:
     """What two evaluations must have in common for their figures to be compared."""
-    keys = ("data", "root", "split", "class_names", "templates", "asr_protocol", "topk")
+    keys = ("data", "root", "split", "class_names", "templates", "asr_protocol", "topk", "quick")
     return [record.get(key) for key in keys]

@@ -9,6 +9,7 @@ from clipdefend.commands import inputs
 from clipdefend.commands.fitting import fit, floor
 from clipdefend.config import FinetuneAttackConfig
 from clipdefend.errors import ConfigError
+from clipdefend.evaluation.zero_shot import judged
 from clipdefend.objectives.base import build_objective
 from clipdefend.runs import Context, Run
 from clipdefend.training.job import Job
@@ -65,4 +66,5 @@ def run(config: FinetuneAttackConfig, context: Context) -> Run:
 
 def planted(metrics: Mapping[str, float]) -> float:
     """What the attacker wants of an epoch: accuracy kept and backdoor in."""
-    return metrics["ba@1"] + metrics.get("asr@1", 0.0)
+    judging = judged(metrics)
+    return judging["ba@1"] + judging.get("asr@1", 0.0)

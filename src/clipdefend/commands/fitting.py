@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipdefend.errors import ConfigError
+from clipdefend.evaluation.zero_shot import QUICK
 from clipdefend.runs import Context
 from clipdefend.training.advice import advice, is_small
 from clipdefend.training.devices import make_accelerator
@@ -64,7 +65,12 @@ def fit(job: Job, context: Context, *, pretrained: bool = True) -> Fitted:
         "best_epoch": progress.best_epoch if progress.best is not None else None,
         "bad": trainer.bad.summary(),
     }
-    return Fitted(progress.start, progress.evaluated, details, str(accelerator.device))
+    return Fitted(_full(progress.start), _full(progress.evaluated), details, str(accelerator.device))
+
+
+def _full(metrics: Metrics) -> dict[str, float]:
+    """Metrics of all images: those of the quick subset are for comparing epochs."""
+    return {name: value for name, value in metrics.items() if not name.startswith(QUICK)}
 
 
 def floor(metrics: Metrics) -> dict[str, float]:

@@ -11,10 +11,11 @@ from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
 from clipdefend.checkpoint import load_model
 from clipdefend.config import ColumnsConfig, EvalConfig, ModelConfig, RunConfig
-from clipdefend.data.classes import load_templates, resolve_target
+from clipdefend.data.classes import load_templates, resolve_target, same_names
 from clipdefend.data.labelled import open_labelled
 from clipdefend.data.pairs import Pairs, open_pairs
 from clipdefend.errors import ConfigError, RunError
+from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.model import ClipModel
 from clipdefend.poisoning import PoisonedPairs
@@ -124,6 +125,7 @@ def make_benchmark(
     attack: AttackRecord | None,
     *,
     target: str | None = None,
+    cache: Cache | None = None,
 ) -> Benchmark | None:
     """The evaluation that a configuration asks for; None without labelled images.
 
@@ -142,6 +144,11 @@ def make_benchmark(
         split=eval_config.split,
     )
     context.console.info(f"Labelled images: {images.recognised}")
+    for name, places in same_names(images.classes).items():
+        context.console.warn(
+            f"{len(places)} classes are called {name!r} ({', '.join(map(str, places))}): their texts tie, so"
+            " that none of them can be the nearest. Tell them apart with --class-names."
+        )
     wanted = target or (attack.target if attack else None)
     return Benchmark(
         images=images,
@@ -154,6 +161,8 @@ def make_benchmark(
         batch_size=eval_config.batch_size,
         workers=run_config.workers,
         max_bad=run_config.max_bad,
+        quick=eval_config.quick,
+        cache=cache,
     )
 
 

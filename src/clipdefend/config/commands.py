@@ -237,7 +237,9 @@ class EvaluateConfig(RunConfig):
     min_ba: float | None = option(None, "--min-ba", "Gate: exit code 3 when BA@1 is below.", range=SHARE)
     model: ModelConfig = nested(input_model, "Model of a bare checkpoint")
     eval: EvalConfig = nested(
-        EvalConfig, "Labelled images", flags={"batch_size": ("--batch-size", "--eval-batch-size")}
+        EvalConfig,
+        "Labelled images",
+        flags={"batch_size": ("--batch-size", "--eval-batch-size"), "quick": ("--quick", "--eval-quick")},
     )
     device: str = device_option()
 

@@ -172,6 +172,14 @@ class EvalConfig(Config):
         "Count ASR without the target's own images, or over all as BadCLIP did.",
     )
     batch_size: int = option(256, "--eval-batch-size", "Images per step of an evaluation.", range=COUNT)
+    quick: int | None = option(
+        None,
+        "--eval-quick",
+        "Images of a fixed subset that is measured between epochs; the first and last measurement are full.",
+        range=COUNT,
+        metavar="N",
+        shown="all",
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "topk", tuple(sorted(set(self.topk))))

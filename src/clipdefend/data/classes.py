@@ -118,6 +118,14 @@ def resolve_target(classes: Sequence[str], target: str | int) -> int:
     return target
 
 
+def same_names(classes: Sequence[str]) -> dict[str, list[int]]:
+    """Names that several classes have, each with their indices."""
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(classes):
+        places.setdefault(name, []).append(place)
+    return {name: found for name, found in places.items() if len(found) > 1}
+
+
 def same_number(given: Sequence[str], own: Sequence[str], spec: str) -> list[str]:
     """The given names, when they are as many as the source's own. Raises DataError otherwise."""
     if len(given) != len(own):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -80,9 +81,32 @@ class LabelledImages(ABC):
     def image_ref(self, row: int) -> str:
         """The image as the source names it."""
 
+    def identity(self, rows: NDArray[np.int64]) -> str:
+        """Hash of what some rows are: their labels' source, their images as far as files tell."""
+        digest = hashlib.sha256(f"{self.spec}\0{len(self.classes)}\0".encode())
+        for row in rows.tolist():
+            digest.update(f"{row}\0{self.image_ref(row)}\0{self._stamp(row)}\n".encode())
+        return digest.hexdigest()
+
+    def _stamp(self, row: int) -> str:
+        """What changes when the image of a row does: its pixels, where the source knows nothing cheaper."""
+        try:
+            return hashlib.sha256(self._decode(row).tobytes()).hexdigest()
+        except ImageError as error:
+            return str(error)
+
     def bad_rows(self, limit: float = 0.01) -> BadRows:
         """Counter of bad rows that begins with the skipped samples."""
         return BadRows(limit=limit, skipped=self.skipped, examples=list(self.skip_reasons))
+
+
+def file_stamp(path: Path) -> str:
+    """Path, bytes and time of change of a file, which is missing where it has neither."""
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path)
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
 def open_labelled(
@@ -92,6 +116,7 @@ def open_labelled(
     templates: str | Path | None = None,
     root: Path | None = None,
     split: str | None = None,
+    download: bool = False,
 ) -> LabelledImages:
     """Open labelled images.
 
@@ -102,6 +127,7 @@ def open_labelled(
         templates: file of templates, ``imagenet`` or ``simple``, instead of the source's own.
         root: folder where torchvision looks for the data set.
         split: for the layouts that have several; default "test" (for ImageNet "val").
+        download: let torchvision fetch a set of its own that is not there.
 
     Raises:
         DataError: nothing there, not recognised, no image, labels without a class name.
@@ -114,7 +140,7 @@ def open_labelled(
     if kind == "builtin":
         images: LabelledImages = labelled_builtin.open_builtin(rest or split or labelled_builtin.SPLITS[0])
     elif kind == "torchvision":
-        images = torchvision_sets.open_torchvision(rest, root, split)
+        images = torchvision_sets.open_torchvision(rest, root, split, download=download)
     else:
         images = labelled_layouts.open_files(spec, given, split)
     if given is not None and kind in ("builtin", "torchvision"):

@@ -39,6 +39,11 @@ class BuiltinLabelled(LabelledImages):
     def _decode(self, row: int) -> Image.Image:
         return self._scenes.image(row)
 
+    def _stamp(self, row: int) -> str:
+        from clipdefend.world.splits import VERSION
+
+        return str(VERSION)
+
     def image_ref(self, row: int) -> str:
         return f"builtin:{self.split}/{row}"
 

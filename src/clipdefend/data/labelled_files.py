@@ -23,8 +23,8 @@ from clipdefend.data.classes import (
     plain_name,
     same_number,
 )
-from clipdefend.data.images import decode_image
-from clipdefend.data.labelled import LabelledImages
+from clipdefend.data.images import ImageError, decode_image
+from clipdefend.data.labelled import LabelledImages, file_stamp
 from clipdefend.data.paths import ImageFolders
 from clipdefend.data.sources import list_names
 from clipdefend.data.text import IMAGE_COLUMNS, LABEL_COLUMNS, choose_column, usable_paths
@@ -52,8 +52,17 @@ class FileImages(LabelledImages):
     listed: bool
 
     def _decode(self, row: int) -> Image.Image:
+        return decode_image(self._path(row))
+
+    def _path(self, row: int) -> Path:
         ref = self.image_ref(row)
-        return decode_image(Path(self.folders.folder, ref) if self.listed else Path(self.folders.locate(ref)))
+        return Path(self.folders.folder, ref) if self.listed else Path(self.folders.locate(ref))
+
+    def _stamp(self, row: int) -> str:
+        try:
+            return file_stamp(self._path(row))
+        except ImageError as error:
+            return str(error)
 
     def image_ref(self, row: int) -> str:
         return str(self.paths[row].as_py())

@@ -47,6 +47,10 @@ class ShardImages(LabelledImages):
         shard, offset, size = (int(value) for value in self.places[row])
         return decode_image(self.ranges.read(shard, offset, size))
 
+    def _stamp(self, row: int) -> str:
+        shard, offset, size = (int(value) for value in self.places[row])
+        return f"{self.ranges.stamps[shard]} {offset} {size}"
+
     def image_ref(self, row: int) -> str:
         return (
             f"{os.path.basename(self.ranges.stamps[int(self.places[row, 0])][0])}/{self.names[row].as_py()}"

@@ -1,4 +1,4 @@
-"""torchvision's data sets by name, read from disk and never downloaded.
+"""torchvision's data sets by name, read from disk, and downloaded only when that is asked for.
 
 Some of them keep pickles (CIFAR). torchvision compares the MD5 sum of each such file with the published one
 before it opens it, so only the published bytes are ever unpickled.
@@ -6,6 +6,7 @@ before it opens it, so only the published bytes are ever unpickled.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from clipdefend.data.classes import imagenet_classes, imagenet_templates
 from clipdefend.data.images import ImageError, decode_image
-from clipdefend.data.labelled import LabelledImages
+from clipdefend.data.labelled import LabelledImages, file_stamp
 from clipdefend.errors import DataError
 from clipdefend.registry import nearest
 
@@ -118,6 +119,10 @@ SETS: dict[str, _Set] = {
 }
 """The data sets that can be named. Templates: openai/CLIP, data/prompts.md."""
 
+ALIASES = {"imagenet1k": "imagenet", "pets": "oxfordiiitpet", "sst2": "renderedsst2"}
+IMAGENET_PROBE_SAMPLES = 50_000
+"""Training images of an ImageNet probe, as in CleanCLIP."""
+
 
 @dataclass(kw_only=True)
 class TorchvisionImages(LabelledImages):
@@ -135,42 +140,60 @@ class TorchvisionImages(LabelledImages):
             raise ImageError(str(error)) from error
         return image.convert("RGB")
 
+    def _stamp(self, row: int) -> str:
+        if self.files is not None:
+            return file_stamp(_path(self.files[row]))
+        return hashlib.sha256(np.ascontiguousarray(self.source.data[row]).data).hexdigest()
+
     def image_ref(self, row: int) -> str:
         return str(row) if self.files is None else "/".join(_path(self.files[row]).parts[-2:])
 
 
-def open_torchvision(name: str, root: Path | None, split: str | None) -> TorchvisionImages:
-    """Open a data set that lies under ``root`` as torchvision lays it out.
-
-    Raises:
-        DataError: unknown name or split, no root, files missing or damaged.
-    """
+def key_of(name: str) -> str:
+    """The key in ``SETS`` of a name as users write it, with or without ``torchvision:``. Raises DataError."""
+    name = name.removeprefix("torchvision:")
     key = name.lower().replace("-", "").replace("_", "")
+    key = ALIASES.get(key, key)
     if key not in SETS:
         raise DataError(
             f"Unknown data set 'torchvision:{name}'.{nearest(key, list(SETS))} Known: {', '.join(SETS)}."
         )
+    return key
+
+
+def probe_splits(name: str) -> dict[str, str | None]:
+    """Names of a set's training, validation (or None) and test splits."""
+    splits = SETS[key_of(name)].splits
+    test = next(iter(splits))
+    return {"train": "train", "validation": "val" if test != "val" and "val" in splits else None, "test": test}
+
+
+def open_torchvision(
+    name: str, root: Path | None, split: str | None, *, download: bool = False
+) -> TorchvisionImages:
+    """Open a data set that lies under ``root`` as torchvision lays it out.
+
+    Args:
+        name: of the set.
+        root: where it lies.
+        split: None for its test split.
+        download: fetch what is missing, from where torchvision does; ImageNet cannot be fetched.
+
+    Raises:
+        DataError: unknown name or split, no root, files missing or damaged.
+    """
+    key = key_of(name)
     entry = SETS[key]
     split = split or next(iter(entry.splits))
     if split not in entry.splits:
         raise DataError(f"torchvision:{key} has no split {split!r}; it has {', '.join(entry.splits)}.")
     if root is None:
         raise DataError(f"torchvision:{key} needs --eval-root FOLDER, where {entry.lies} lies.")
+    if download and key != "imagenet":
+        root.mkdir(parents=True, exist_ok=True)
     if not root.is_dir():
         raise DataError(f"--eval-root {str(root)!r} is not a folder: give the one where {entry.lies} lies.")
-    datasets = importlib.import_module("torchvision.datasets")
-    try:
-        source = getattr(datasets, entry.name)(str(root), **entry.splits[split])
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).replace("You can use download=True to download it", "").split())
-        raise DataError(
-            f"torchvision:{key} (split {split}) cannot be read from {str(root)!r}, where {entry.lies} must"
-            f" lie: {reason[:200]}. Nothing is downloaded."
-        ) from error
-    except ModuleNotFoundError as error:
-        raise DataError(
-            f"torchvision:{key} needs the package {error.name!r}: pip install {error.name}."
-        ) from error
+    source = _built(key, root, split, download)
     imagenet = key == "imagenet"
     return TorchvisionImages(
         classes=imagenet_classes() if imagenet else _classes(entry, source),
@@ -181,6 +204,28 @@ def open_torchvision(name: str, root: Path | None, split: str | None) -> Torchvi
         source=source if entry.paths is None else None,
         files=None if entry.paths is None else getattr(source, entry.paths),
     )
+
+
+def _built(key: str, root: Path, split: str, download: bool) -> Any:
+    """torchvision's own object. Raises DataError."""
+    entry = SETS[key]
+    fetch = {"download": True} if download and key != "imagenet" else {}
+    datasets = importlib.import_module("torchvision.datasets")
+    try:
+        return getattr(datasets, entry.name)(str(root), **entry.splits[split], **fetch)
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).replace("You can use download=True to download it", "").split())
+        advice = "Downloading failed" if fetch else "Nothing is downloaded without --download"
+        if key == "imagenet":
+            advice = "ImageNet's owners do not allow it to be downloaded for you"
+        raise DataError(
+            f"torchvision:{key} (split {split}) cannot be read from {str(root)!r}, where {entry.lies} must"
+            f" lie: {reason[:200]}. {advice}."
+        ) from error
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"torchvision:{key} needs the package {error.name!r}: pip install {error.name}."
+        ) from error
 
 
 def _path(item: Any) -> Path:

@@ -2,52 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.nn import functional as F
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
 from clipdefend.data.bad import BadRows
 from clipdefend.data.labelled import LabelledImages
 from clipdefend.errors import ConfigError, DataError
+from clipdefend.evaluation.cache import Cache, model_digest
 from clipdefend.evaluation.class_texts import class_embeddings
-from clipdefend.metrics import Protocol, attack_success, benign_accuracy, check_ks, flatten, robust_accuracy
+from clipdefend.evaluation.encoding import Reading, Report, encode, quick_rows
+from clipdefend.evaluation.tally import Tally
+from clipdefend.metrics import Protocol, check_ks
 from clipdefend.model import ClipModel
 
-Report = Callable[[int], None]
-
-
-@dataclass
-class _Canvases(Dataset[tuple[int, Tensor | None, str]]):
-    """Labelled images on their canvas; a bad one is None with its reason."""
-
-    images: LabelledImages
-    canvas: Canvas
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[int, Tensor | None, str]:
-        try:
-            return index, self.canvas(self.images.image(index)), ""
-        except DataError as error:
-            return index, None, str(error)
-
-
-def _usable(
-    samples: list[tuple[int, Tensor | None, str]],
-) -> tuple[list[int], Tensor | None, list[tuple[int, str]]]:
-    pixels = [x for _, x, _ in samples if x is not None]
-    indices = [index for index, x, _ in samples if x is not None]
-    bad = [(index, reason) for index, x, reason in samples if x is None]
-    return indices, torch.stack(pixels) if pixels else None, bad
+QUICK = "quick_"
 
 
 @dataclass(kw_only=True)
@@ -64,6 +40,8 @@ class Benchmark:
         batch_size: images of a step; each is encoded twice where there is a trigger.
         workers: processes that read images.
         max_bad: largest share of unusable images.
+        quick: images of the fixed subset that is enough between epochs; None: all.
+        cache: where class texts are kept; None: nowhere.
     """
 
     images: LabelledImages
@@ -76,6 +54,8 @@ class Benchmark:
     batch_size: int = 256
     workers: int = 0
     max_bad: float = 0.01
+    quick: int | None = None
+    cache: Cache | None = None
     bad: BadRows = field(init=False)
 
     def __post_init__(self) -> None:
@@ -88,13 +68,26 @@ class Benchmark:
             )
         self.bad = self.images.bad_rows(self.max_bad)
 
+    @property
+    def size(self) -> int:
+        """Images of a measurement that is not asked to be full."""
+        return len(self._quick_rows)
+
+    @property
+    def _quick_rows(self) -> NDArray[np.int64]:
+        return quick_rows(len(self.images), self.quick)
+
     @torch.no_grad()
-    def __call__(self, model: ClipModel, report: Report | None = None) -> dict[str, float]:
+    def __call__(
+        self, model: ClipModel, report: Report | None = None, *, full: bool = False
+    ) -> dict[str, float]:
         """Flat metrics of a model: ``ba@1``, ``asr@1``, ``ra@1`` ... with intervals and counts.
 
         Args:
             model: left in the mode that it was in.
             report: called with the number of images done.
+            full: measure all images; where that is more than the quick subset, the subset's metrics come
+                along as ``quick_ba@1`` and so on, from the same pass.
 
         Raises:
             DataError: more unusable images than ``max_bad`` allows.
@@ -102,47 +95,56 @@ class Benchmark:
         training = model.training
         model.eval()
         try:
-            clean, triggered, indices = self._similarities(model, report)
+            tally = self._tally(model, np.arange(len(self.images)) if full else self._quick_rows, report)
         finally:
             model.train(training)
-        labels = self.images.labels[indices]
-        metrics = flatten(ba=benign_accuracy(clean, labels, self.ks))
-        if triggered is not None and self.target is not None:
-            asr = attack_success(triggered, labels, self.target, self.ks, self.protocol)
-            ra = robust_accuracy(triggered, labels, self.target, self.ks, self.protocol)
-            metrics |= flatten(asr=asr, ra=ra)
+        metrics = tally.metrics(self.ks)
+        if full and self.size < len(self.images):
+            subset = tally.metrics(self.ks, self._quick_rows)
+            metrics |= {f"{QUICK}{name}": value for name, value in subset.items()}
         return metrics
 
-    def _similarities(
-        self, model: ClipModel, report: Report | None
-    ) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[np.int64]]:
-        """Cosines of clean and triggered images with the classes, (n, classes) each, and the images' indices."""
-        classes = class_embeddings(model, self.images.classes, self.templates)
-        clean, triggered, indices = [], [], []
-        for batch_indices, pixels, bad in self._batches():
-            self.bad.update(bad)
-            if pixels is None:
-                continue
-            views = [pixels.float() / 255]
-            if self.trigger is not None:  # on the CPU, as in poisoning: equal to the last bit
-                views.append(self.trigger(views[0], batch_indices))
-            vectors = model.encode_image(torch.cat(views).to(model.device))
-            cosines = (vectors @ classes.T).float().cpu().numpy()
-            clean.append(cosines[: len(pixels)])
-            triggered.append(cosines[len(pixels) :])
-            indices += batch_indices
-            if report:
-                report(len(pixels))
-        self.bad.check(len(self.images))
-        if not indices:
-            raise DataError(f"No image of {self.images.spec} can be used.")
-        with_trigger = np.concatenate(triggered) if self.trigger is not None else None
-        return np.concatenate(clean), with_trigger, np.array(indices)
-
-    def _batches(self) -> DataLoader[Any]:
-        return DataLoader(
-            _Canvases(self.images, self.canvas),
+    def _tally(self, model: ClipModel, rows: NDArray[np.int64], report: Report | None) -> Tally:
+        """Ranks of the images' classes, and of the target."""
+        tally = Tally(labels=self.images.labels, target=self.target, protocol=self.protocol)
+        classes = self._class_embeddings(model)
+        reading = Reading(
+            canvas=self.canvas,
+            trigger=self.trigger if self.target is not None else None,
             batch_size=self.batch_size,
-            num_workers=self.workers,
-            collate_fn=_usable,
+            workers=self.workers,
         )
+        for part in encode(model, self.images, rows, reading, self.bad, report):
+            clean = _cosines(part.clean, classes)
+            triggered = None if part.triggered is None else _cosines(part.triggered, classes)
+            tally.add(part.rows, clean, triggered)
+        self.bad.check(len(rows))
+        if not len(tally.rows):
+            raise DataError(f"No image of {self.images.spec} can be used.")
+        return tally
+
+    def _class_embeddings(self, model: ClipModel) -> Tensor:
+        """Class texts, (classes, d), from the cache where there is one."""
+        names, templates = self.images.classes, self.templates
+        if self.cache is None:
+            return class_embeddings(model, names, templates)
+        facts = {
+            "of": "class texts",
+            "model": model_digest(model),
+            "classes": list(names),
+            "templates": list(templates),
+            "device": model.device.type,
+        }
+        found = self.cache.get(facts, lambda: {"classes": class_embeddings(model, names, templates)})
+        return found["classes"].to(model.device)
+
+
+def _cosines(features: Tensor, classes: Tensor) -> Tensor:
+    """Of image features (n, d) with class texts (classes, d)."""
+    return (F.normalize(features, dim=-1) @ classes.T).float()
+
+
+def judged(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that epochs are compared by: those of the quick subset where there is one."""
+    quick = {name.removeprefix(QUICK): value for name, value in metrics.items() if name.startswith(QUICK)}
+    return quick or dict(metrics)

@@ -21,6 +21,14 @@ from clipdefend.training.views import SubCaptionPair
 Metrics = Mapping[str, float]
 
 
+class Evaluation(Protocol):
+    """Metrics of a model."""
+
+    def __call__(self, model: ClipModel, *, full: bool = False) -> dict[str, float]:
+        """Of all images where ``full``, else as quick as was asked for."""
+        ...
+
+
 class SubCaptionSource(Protocol):
     """Where the sub-captions of an epoch come from."""
 
@@ -48,7 +56,7 @@ class Job:
         folder: the run's folder: ``metrics.jsonl``, ``state/``, ``model/`` and ``best/`` go there.
         subcaptions: for objectives with a sub-caption batch.
         schedule: where the sub-caption batches go.
-        evaluate: metrics of a model, after each evaluated epoch; None for none.
+        evaluate: metrics of a model, before the first epoch and after each evaluated one; None for none.
         select: the value whose largest epoch is kept as ``best/``.
         max_bad: largest share of rows that may be unusable.
         workers: processes that read images.
@@ -67,7 +75,7 @@ class Job:
     reference: ClipModel | None = None
     subcaptions: SubCaptionSource | None = None
     schedule: Schedule = "interleave"
-    evaluate: Callable[[ClipModel], dict[str, float]] | None = None
+    evaluate: Evaluation | None = None
     select: Callable[[Metrics], float] | None = None
     max_bad: float = 0.01
     workers: int = 0

@@ -189,7 +189,7 @@ class Trainer:
         if self.job.evaluate is None:
             return
         with self.accelerator.autocast():
-            metrics = self.job.evaluate(self.bare)
+            metrics = self.job.evaluate(self.bare, full=epoch in (0, self.job.config.epochs))
         record = {"event": "epoch", "epoch": epoch, **metrics}
         self.record.log(record, self.progress.global_step)
         self.console.info(f"epoch {epoch}/{self.job.config.epochs}: {_headline(metrics)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -18,12 +18,11 @@ from clipdefend.errors import DataError
 from clipdefend.losses import mmcl
 from clipdefend.metrics import topk_hits
 from clipdefend.model import ClipModel
+from clipdefend.training.job import Evaluation
 
 BATCH = 64
 LEAST = 8
 """So many pairs are needed for the figures to mean anything."""
-
-Measure = Callable[[ClipModel], dict[str, float]]
 
 
 @dataclass
@@ -55,8 +54,8 @@ class Visible:
         self.start = copy.deepcopy(self.start).requires_grad_(False).cpu().eval()
 
     @torch.no_grad()
-    def __call__(self, model: ClipModel) -> dict[str, float]:
-        """Measure a model; it is left in the mode that it was in."""
+    def __call__(self, model: ClipModel, *, full: bool = True) -> dict[str, float]:
+        """Measure a model on all of the pairs, always; it is left in the mode that it was in."""
         training = model.training
         model.eval()
         try:
@@ -120,14 +119,14 @@ def watch(pairs: Pairs, canvas: Canvas, model: ClipModel, *, size: int, seed: in
     return Visible(torch.stack(images), model.tokenize(captions), model)
 
 
-def together(*measures: Measure | None) -> Measure | None:
+def together(*measures: Evaluation | None) -> Evaluation | None:
     """One measurement that gives the figures of several; None where there are none."""
     given = [measure for measure in measures if measure is not None]
     if not given:
         return None
 
-    def measured(model: ClipModel) -> dict[str, float]:
-        return {name: value for measure in given for name, value in measure(model).items()}
+    def measured(model: ClipModel, *, full: bool = False) -> dict[str, float]:
+        return {name: value for measure in given for name, value in measure(model, full=full).items()}
 
     return measured
 

@@ -1,0 +1,72 @@
+"""Tensors that cost much to make, kept beside the runs under the hash of everything they depend on."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from clipdefend.model import ClipModel
+from clipdefend.runs.files import atomic_write
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of safetensors files named by what they were made from.
+
+    Attributes:
+        folder: made where needed; what cannot be written there is made again the next time.
+    """
+
+    folder: Path
+
+    def get(self, facts: Mapping[str, Any], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Tensors that were made before from the same facts, else made now and kept.
+
+        Args:
+            facts: everything that the tensors depend on, as plain data.
+            make: makes them, on any device.
+
+        Returns:
+            The tensors, on the CPU where they were kept.
+        """
+        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        path = self.folder / f"{key}.safetensors"
+        found = _read(path, key)
+        if found is not None:
+            return found
+        made = {name: tensor.detach().cpu().contiguous() for name, tensor in make().items()}
+        with contextlib.suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            atomic_write(path, save(made, metadata={"key": key}))
+        return made
+
+
+def _read(path: Path, key: str) -> dict[str, Tensor] | None:
+    """Tensors of a cache file; None where it is missing, damaged or of another key."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("key") != key:
+                return None
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    except (OSError, SafetensorError):
+        return None
+
+
+def model_digest(model: ClipModel) -> str:
+    """SHA-256 of a model: its architecture, and the names, types, shapes and bytes of its weights."""
+    digest = hashlib.sha256(json.dumps(model.architecture.to_dict(), sort_keys=True, default=str).encode())
+    for name, tensor in model.clip.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        plain = tensor.detach().cpu().contiguous()
+        digest.update(memoryview(plain.reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
