@@ -13,7 +13,7 @@ from data_samples import number_of, numbered
 from PIL import Image
 
 from clipdefend.data.labelled import open_labelled
-from clipdefend.data.torchvision_sets import SETS
+from clipdefend.data.torchvision_sets import SETS, named_set
 from clipdefend.errors import DataError
 
 
@@ -57,6 +57,31 @@ def test_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert images.image(0).getpixel((1, 0)) == (1, (1024 + 1) % 256, (2048 + 1) % 256)
     assert len(images.templates or []) == 18
     assert images.spec == "torchvision:cifar10"
+
+
+def make_cifar100(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pickle a split, fine labels, 100 names in ``meta``."""
+    folder = root / "cifar-100-python"
+    folder.mkdir(parents=True)
+    names = [f"thing_{number}" for number in range(100)]
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": names}))
+    cifar = torchvision.datasets.CIFAR100
+    for split, first in (("train", 10), ("test", 20)):
+        pixels = np.full((3, 3072), first, np.uint8)
+        batch = {"data": pixels, "fine_labels": [first, 99, 0], "coarse_labels": [0, 1, 2]}
+        (folder / split).write_bytes(pickle.dumps(batch))
+        monkeypatch.setattr(cifar, f"{split}_list", [[split, md5(folder / split)]])
+    monkeypatch.setattr(cifar, "meta", {**cifar.meta, "md5": md5(folder / "meta")})
+
+
+def test_cifar100_both_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_cifar100(tmp_path, monkeypatch)
+    for split, first in (("train", 10), ("test", 20)):
+        images = open_labelled("torchvision:CIFAR-100", root=tmp_path, split=split)
+        assert images.labels.tolist() == [first, 99, 0]
+        assert images.classes[99] == "thing 99"
+        assert images.image(1).getpixel((31, 31)) == (first,) * 3
+        assert len(images.templates or []) == 18
 
 
 def test_pickles_other_than_the_published_ones_are_not_opened(
@@ -197,6 +222,52 @@ def test_what_is_missing_is_named(name: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="has no split 'everything'; it has"):
         open_labelled(f"torchvision:{name}", root=tmp_path, split="everything")
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("dtd", "dtd"), ("food101", "food101"), ("oxfordiiitpet", "oxford_iiit_pet"), ("stl10", "stl10")],
+)
+def test_fetching_is_torchvisions_and_only_when_asked_for(
+    name: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def refused(url: str, *_: object, **__: object) -> None:
+        asked.append(url)
+        raise RuntimeError("no network here")
+
+    monkeypatch.setattr(f"torchvision.datasets.{module}.download_and_extract_archive", refused)
+    with pytest.raises(DataError, match="Nothing is downloaded without --download"):
+        open_labelled(f"torchvision:{name}", root=tmp_path)
+    assert not asked
+    with pytest.raises(DataError, match=r"no network here\. Downloading failed"):
+        open_labelled(f"torchvision:{name}", root=tmp_path / "new", download=True)
+    assert asked
+
+
+def test_imagenet_is_never_fetched(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="ImageNet's owners do not allow it"):
+        open_labelled("torchvision:ImageNet1K", root=tmp_path, download=True)
+
+
+def test_names_as_papers_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    papers = [
+        "CIFAR10",
+        "CIFAR100",
+        "ImageNet1K",
+        "DTD",
+        "STL10",
+        "SVHN",
+        "Food101",
+        "OxfordIIITPet",
+        "RenderedSST2",
+    ]
+    assert {named_set(name).removeprefix("torchvision:") for name in papers} == set(SETS)
+    assert named_set("builtin") == "builtin"
+    (tmp_path / "DTD").mkdir()  # a folder of one's own comes first
+    assert named_set("DTD") == "DTD"
 
 
 @pytest.mark.parametrize("name", ["cifar", "", "os.system", "__class__", "CIFAR10.__init__"])

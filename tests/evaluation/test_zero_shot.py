@@ -16,7 +16,9 @@ from torch.nn import functional as F
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_tensor
+from clipdefend.checkpoint import build_model
 from clipdefend.data.bad import BadRows
+from clipdefend.data.classes import imagenet_classes, imagenet_templates
 from clipdefend.data.images import ImageError
 from clipdefend.data.labelled import LabelledImages
 from clipdefend.errors import ConfigError, DataError
@@ -29,6 +31,7 @@ from clipdefend.metrics import wilson_interval
 from clipdefend.model import ClipModel
 from clipdefend.poisoning import Recipe, image_name, poison
 from memory_pairs import memory_pairs, noise
+from small_clip import small_architecture
 
 CLASSES = ["cat", "banana", "house", "fish"]
 TARGET = 1
@@ -366,3 +369,17 @@ def test_two_classes_of_one_name_tie_and_neither_is_first() -> None:
 
     metrics = benchmark(labelled([0, 0]), target=3)(Twins(clean, [[1, 2, 9, 0]] * 2))
     assert (metrics["asr@1"], metrics["asr@2"]) == (0, 1)
+
+
+def test_class_embeddings_equal_the_public_codes_one_class_at_a_time_with_77_tokens() -> None:
+    model = build_model(small_architecture(text={"context_length": 77}), seed=2).eval()
+    classes, templates = imagenet_classes()[::200], imagenet_templates()
+    expected = []
+    with torch.no_grad():
+        for name in classes:
+            tokens = model.tokenize([template.replace("{}", name) for template in templates])
+            assert tokens.shape == (80, 77)
+            vectors = F.normalize(model.clip.encode_text(tokens), dim=-1)  # type: ignore[operator]
+            expected.append(F.normalize(vectors.mean(dim=0), dim=0))
+    found = class_embeddings(model, classes, templates)
+    assert float((found - torch.stack(expected)).abs().max()) < 1e-5

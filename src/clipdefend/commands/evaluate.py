@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from clipdefend.canvas import Canvas
 from clipdefend.commands import inputs
 from clipdefend.commands.fitting import floor
+from clipdefend.commands.probing import ProbeTask
+from clipdefend.commands.retrieving import RetrievalTask
 from clipdefend.config import EvaluateConfig, to_dict
 from clipdefend.errors import ConfigError, GateFailed
 from clipdefend.evaluation.cache import Cache
@@ -15,6 +18,9 @@ from clipdefend.model import ClipModel
 from clipdefend.runs import Context, Run, find_run
 from clipdefend.training.devices import make_accelerator
 
+Task = Callable[[ClipModel], tuple[dict[str, float], dict[str, Any]]]
+"""Gives flat metrics of a model, and what the manifest says of them."""
+
 
 def run(config: EvaluateConfig, context: Context) -> Run:
     """Make an evaluation run.
@@ -22,8 +28,10 @@ def run(config: EvaluateConfig, context: Context) -> Run:
     Raises:
         GateFailed: the run is finished and a bound was missed.
     """
-    if config.eval.data is None:
-        raise ConfigError("There is nothing to evaluate on: give --eval-data.")
+    if config.eval.data is None and config.probe.data is None and config.retrieval.data is None:
+        raise ConfigError("There is nothing to evaluate on: give --eval-data, --linear-probe or --retrieval.")
+    if config.eval.data is None and not (config.max_asr is None and config.min_ba is None):
+        raise ConfigError("The gates --max-asr and --min-ba are of zero-shot evaluation: give --eval-data.")
     source = _source(config, context)
     poison = _poison(config, context, source)
     attack = inputs.AttackRecord.of(poison) if poison else None
@@ -31,30 +39,31 @@ def run(config: EvaluateConfig, context: Context) -> Run:
         raise ConfigError("--max-asr needs a trigger: give the poison run with --attack-from.")
     model = _model(config, source)
     canvas = inputs.canvas_of(model, attack, config.canvas)
-    cache = Cache(context.runs / inputs.CACHE / "class-texts")
-    benchmark = inputs.make_benchmark(
-        config.eval, config, canvas, context, attack, target=config.target, cache=cache
-    )
-    if benchmark is None:
-        raise ConfigError("There is nothing to evaluate on: give --eval-data.")
+    benchmark = _benchmark(config, canvas, context, attack)
+    tasks = _tasks(config, canvas, context, attack)
     device = make_accelerator(config.device).device
     label = source.name.split("-", 1)[-1] if source else "checkpoint"
     with context.begin(config, label, source=source) as folder:
-        metrics = _measure(benchmark, model.to(device), context, "Evaluate")
-        floors = _floor(config, context, source, benchmark, device)
+        model.to(device)
+        metrics: dict[str, float] = {}
+        details: dict[str, Any] = {}
+        if benchmark is not None:
+            metrics |= _measure(benchmark, model, context, "Evaluate")
+            metrics |= _floor(config, context, source, benchmark, device)
+            details |= _describe(benchmark)
+        for name, task in tasks.items():
+            found, details[name] = task(model)
+            metrics |= found
         finished = folder.finish(
             parents=[parent for parent in (source, poison if config.attack_from else None) if parent],
-            metrics={**metrics, **floors},
+            metrics=metrics,
             warnings=context.console.warnings,
             details={
-                "eval_data": benchmark.images.spec,
-                "classes": len(benchmark.images.classes),
-                "templates": len(benchmark.templates),
+                **details,
                 "canvas": {"size": canvas.size, "mode": canvas.mode},
                 "attack": attack.trigger.name if attack else None,
                 "target": config.target or (attack.target if attack else None),
                 "asr_protocol": config.eval.asr_protocol,
-                "bad": benchmark.bad.summary(),
             },
             device=str(device),
         )
@@ -80,8 +89,11 @@ def gates(config: EvaluateConfig, metrics: Mapping[str, float]) -> list[str]:
 def show(context: Context, finished: Run, source: Run | None) -> None:
     """A table of the model beside the clean model and the victim where they are known."""
     measured = finished.metrics
+    show_tasks(context, finished)
+    if "n_clean" not in measured:
+        return
     rows = [(name, values) for name, values in _lineage(finished, source) if values]
-    shares = [key for key in measured if "_" not in key]
+    shares = [key for key in measured if "_" not in key]  # those of probes and retrieval have a prefix
     counts = f"{measured['n_clean']} clean images"
     if "n_triggered" in measured:
         details = finished.details
@@ -89,6 +101,28 @@ def show(context: Context, finished: Run, source: Run | None) -> None:
     table = [[key.upper(), *(_cell(values, key) for _, values in rows)] for key in shares]
     title = f"{counts}; % with 95 % Wilson intervals"
     context.console.table(title, ["", *(name for name, _ in rows)], table)
+
+
+def show_tasks(context: Context, finished: Run) -> None:
+    """A table of the linear probe, and one of retrieval, where they were measured."""
+    measured, details = finished.metrics, finished.details
+    titles = {}
+    if "probe" in details:
+        training = details["probe"]["training"]
+        kind = f"logistic regression, C = {training['C']:.3g}" if "C" in training else "a layer by AdamW"
+        counts = f"{measured['probe_n_clean']} clean images"
+        if "probe_n_triggered" in measured:
+            counts += f", {measured['probe_n_triggered']} triggered"
+        titles["probe_"] = f"Linear probe on {details['probe']['data']}, {kind}: {counts}"
+    if "retrieval" in details:
+        counts = f"{measured['n_retrieval_images']} images, {measured['n_retrieval_captions']} captions"
+        if "n_retrieval_triggered" in measured:
+            counts += f", {measured['n_retrieval_triggered']} triggered images without the target's"
+        titles["retrieval_"] = f"Retrieval: {counts}"
+    for prefix, title in titles.items():
+        keys = [key for key in measured if key.startswith(prefix) and f"{key}_low" in measured]
+        rows = [[key.removeprefix(prefix).replace("_", " ").upper(), _cell(measured, key)] for key in keys]
+        context.console.table(f"{title}; % with 95 % Wilson intervals", ["", "this model"], rows)
 
 
 def _lineage(finished: Run, source: Run | None) -> list[tuple[str, dict[str, Any]]]:
@@ -138,6 +172,39 @@ def _model(config: EvaluateConfig, source: Run | None) -> ClipModel:
     if source is None:
         raise ConfigError("Nothing to evaluate: give a run with --from, or weights with --checkpoint.")
     return inputs.model_of(source)
+
+
+def _benchmark(
+    config: EvaluateConfig, canvas: Canvas, context: Context, attack: inputs.AttackRecord | None
+) -> Benchmark | None:
+    """The zero-shot evaluation, where there are labelled images for it."""
+    if config.eval.data is None:
+        return None
+    cache = Cache(context.runs / inputs.CACHE / "class-texts")
+    return inputs.make_benchmark(
+        config.eval, config, canvas, context, attack, target=config.target, cache=cache
+    )
+
+
+def _tasks(
+    config: EvaluateConfig, canvas: Canvas, context: Context, attack: inputs.AttackRecord | None
+) -> dict[str, Task]:
+    """What is measured besides, by name, with its data opened."""
+    tasks: dict[str, Task] = {}
+    if config.probe.data is not None:
+        tasks["probe"] = ProbeTask(config, canvas, context, attack)
+    if config.retrieval.data is not None:
+        tasks["retrieval"] = RetrievalTask(config, config.retrieval.data, canvas, context, attack)
+    return tasks
+
+
+def _describe(benchmark: Benchmark) -> dict[str, Any]:
+    return {
+        "eval_data": benchmark.images.spec,
+        "classes": len(benchmark.images.classes),
+        "templates": len(benchmark.templates),
+        "bad": benchmark.bad.summary(),
+    }
 
 
 def _measure(benchmark: Benchmark, model: ClipModel, context: Context, title: str) -> dict[str, float]:

@@ -142,6 +142,7 @@ def make_benchmark(
         templates=eval_config.templates,
         root=Path(eval_config.root) if eval_config.root else None,
         split=eval_config.split,
+        download=eval_config.download,
     )
     context.console.info(f"Labelled images: {images.recognised}")
     for name, places in same_names(images.classes).items():

@@ -14,6 +14,8 @@ from clipdefend.config.shared import (
     ColumnsConfig,
     EvalConfig,
     ModelConfig,
+    ProbeConfig,
+    RetrievalConfig,
     RunConfig,
     SubcaptionConfig,
     TrainConfig,
@@ -241,6 +243,9 @@ class EvaluateConfig(RunConfig):
         "Labelled images",
         flags={"batch_size": ("--batch-size", "--eval-batch-size"), "quick": ("--quick", "--eval-quick")},
     )
+    probe: ProbeConfig = nested(ProbeConfig, "Linear probe")
+    retrieval: RetrievalConfig = nested(RetrievalConfig, "Retrieval")
+    columns: ColumnsConfig = nested(ColumnsConfig, "Tables")
     device: str = device_option()
 
 

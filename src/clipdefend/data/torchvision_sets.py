@@ -161,11 +161,22 @@ def key_of(name: str) -> str:
     return key
 
 
+def named_set(spec: str) -> str:
+    """``torchvision:NAME`` for the bare name of a set, unless there is a file or folder of that name."""
+    key = spec.lower().replace("-", "").replace("_", "")
+    known = ALIASES.get(key, key) in SETS and not Path(spec).exists()
+    return f"torchvision:{ALIASES.get(key, key)}" if known else spec
+
+
 def probe_splits(name: str) -> dict[str, str | None]:
     """Names of a set's training, validation (or None) and test splits."""
     splits = SETS[key_of(name)].splits
     test = next(iter(splits))
-    return {"train": "train", "validation": "val" if test != "val" and "val" in splits else None, "test": test}
+    return {
+        "train": "train",
+        "validation": "val" if test != "val" and "val" in splits else None,
+        "test": test,
+    }
 
 
 def open_torchvision(
@@ -217,7 +228,7 @@ def _built(key: str, root: Path, split: str, download: bool) -> Any:
         reason = " ".join(str(error).replace("You can use download=True to download it", "").split())
         advice = "Downloading failed" if fetch else "Nothing is downloaded without --download"
         if key == "imagenet":
-            advice = "ImageNet's owners do not allow it to be downloaded for you"
+            advice = "Nothing is downloaded: ImageNet's owners do not allow it"
         raise DataError(
             f"torchvision:{key} (split {split}) cannot be read from {str(root)!r}, where {entry.lies} must"
             f" lie: {reason[:200]}. {advice}."

@@ -29,12 +29,18 @@ class Cache:
 
     folder: Path
 
-    def get(self, facts: Mapping[str, Any], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def get(
+        self,
+        facts: Mapping[str, Any],
+        make: Callable[[], dict[str, Tensor]],
+        keep: Callable[[], bool] = lambda: True,
+    ) -> dict[str, Tensor]:
         """Tensors that were made before from the same facts, else made now and kept.
 
         Args:
             facts: everything that the tensors depend on, as plain data.
             make: makes them, on any device.
+            keep: asked once they are made, whether to keep them.
 
         Returns:
             The tensors, on the CPU where they were kept.
@@ -45,6 +51,8 @@ class Cache:
         if found is not None:
             return found
         made = {name: tensor.detach().cpu().contiguous() for name, tensor in make().items()}
+        if not keep():
+            return made
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             atomic_write(path, save(made, metadata={"key": key}))

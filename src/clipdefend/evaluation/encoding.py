@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -99,6 +99,19 @@ def encode(
         yield Encoded(np.array(batch_rows), clean, triggered if reading.trigger is not None else None)
         if report:
             report(len(pixels))
+
+
+def collected(parts: Iterable[Encoded]) -> Encoded | None:
+    """All parts as one, float32 on the CPU; None where there is none."""
+    rows, clean, triggered = [], [], []
+    for part in parts:
+        rows.append(part.rows)
+        clean.append(part.clean.float().cpu())
+        if part.triggered is not None:
+            triggered.append(part.triggered.float().cpu())
+    if not rows:
+        return None
+    return Encoded(np.concatenate(rows), torch.cat(clean), torch.cat(triggered) if triggered else None)
 
 
 def quick_rows(total: int, count: int | None) -> NDArray[np.int64]:

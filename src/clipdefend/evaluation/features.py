@@ -1,0 +1,82 @@
+"""Image-tower outputs of whole sets, kept beside the runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clipdefend.attacks.trigger import Trigger
+from clipdefend.data.bad import BadRows
+from clipdefend.data.labelled import LabelledImages
+from clipdefend.errors import DataError
+from clipdefend.evaluation.cache import Cache, model_digest
+from clipdefend.evaluation.encoding import Encoded, Reading, Report, collected, encode
+from clipdefend.model import ClipModel
+
+
+def features(
+    model: ClipModel,
+    images: LabelledImages,
+    rows: NDArray[np.int64],
+    reading: Reading,
+    *,
+    bad: BadRows,
+    cache: Cache | None = None,
+    report: Report | None = None,
+) -> Encoded:
+    """Image-tower outputs, float32 on the CPU, of all usable rows at once.
+
+    Args:
+        model: left in the mode that it was in.
+        images, rows, reading, bad, report: as for ``encode``; of an empty ``rows`` nothing can be made.
+        cache: where they are kept by model, images, geometry and trigger; features of a set with unusable
+            images are not kept, so that these are named again.
+
+    Raises:
+        DataError: no image can be used, or too few.
+    """
+    facts = _facts(model, images, rows, reading) if cache is not None else {}
+
+    def made() -> dict[str, torch.Tensor]:
+        training = model.training
+        model.eval()
+        try:
+            found = collected(encode(model, images, rows, reading, bad, report))
+        finally:
+            model.train(training)
+        if found is None:
+            raise DataError(f"No image of {images.spec} can be used.")
+        tensors = {"rows": torch.from_numpy(found.rows), "clean": found.clean}
+        return tensors if found.triggered is None else {**tensors, "triggered": found.triggered}
+
+    tensors = made() if cache is None else cache.get(facts, made, keep=lambda: not bad.rows)
+    bad.check(len(images))
+    return Encoded(tensors["rows"].numpy(), tensors["clean"], tensors.get("triggered"))
+
+
+def _facts(
+    model: ClipModel, images: LabelledImages, rows: NDArray[np.int64], reading: Reading
+) -> dict[str, Any]:
+    canvas = reading.canvas
+    return {
+        "of": "image features",
+        "model": model_digest(model),
+        "images": images.identity(rows),
+        "canvas": [canvas.size, canvas.mode, canvas.interpolation],
+        "trigger": _trigger_facts(reading.trigger),
+        "device": model.device.type,
+    }
+
+
+def _trigger_facts(trigger: Trigger | None) -> Sequence[Any] | None:
+    if trigger is None:
+        return None
+    digest = hashlib.sha256()
+    for name, tensor in sorted(trigger.tensors.items()):
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return [repr(trigger.attack), trigger.name, trigger.size, trigger.seed, digest.hexdigest()]
