@@ -33,7 +33,9 @@ def one_by_one(model: ClipModel, classes: list[str], templates: list[str]) -> Te
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="RN50")
     parser.add_argument("--classes", type=int, default=1000)
     options = parser.parse_args()
@@ -48,8 +50,12 @@ def main() -> None:
         vectors.append(way(model, classes, templates))
         seconds.append(time.process_time() - began)
     difference = float((vectors[0] - vectors[1]).abs().max())
-    print(f"{options.model}, fp32, {len(classes)} classes x {len(templates)} prompts, {torch.get_num_threads()} threads")
-    print(f"one class at a time, 77 tokens: {seconds[1]:.1f} s; clipdefend: {seconds[0]:.1f} s of processor time,")
+    print(
+        f"{options.model}, fp32, {len(classes)} classes x {len(templates)} prompts, {torch.get_num_threads()} threads"
+    )
+    print(
+        f"one class at a time, 77 tokens: {seconds[1]:.1f} s; clipdefend: {seconds[0]:.1f} s of processor time,"
+    )
     print(f"{seconds[1] / seconds[0]:.1f} times faster, largest difference {difference:.1e}")
 
 

@@ -32,15 +32,26 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
             patch.delenv(name, raising=False)
         shell = Shell(tmp_path_factory.mktemp("probe"))
         write_data(shell.folder)
+        for number, colour in enumerate(
+            ("yellow", "gray", "brown", "red")
+        ):  # so that classes can be told apart
+            for file in sorted((shell.folder / "eval" / CLASSES[number]).iterdir()):
+                picture = Image.open(file).convert("RGB")
+                Image.blend(picture, Image.new("RGB", picture.size, colour), 0.5).save(file)
         save_model(build_model(small_architecture(), seed=1), shell.folder / "clip")
         poison = ("--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
         shell.made["poison"] = shell("poison", *poison)
         yield shell
 
 
+def run_of(shell: Shell, outcome: Outcome) -> Run:
+    assert outcome.code == 0, outcome.err
+    return Run.open((shell.folder / outcome.out.strip()).parent)
+
+
 def towers(shell: Shell) -> tuple[ClipModel, AttackRecord]:
     model = load_model(f"local-dir:{shell.folder / 'clip'}", None).eval()
-    return model, AttackRecord.of(Run.open(shell.made["poison"].folder))
+    return model, AttackRecord.of(run_of(shell, shell.made["poison"]))
 
 
 @torch.no_grad()
@@ -61,8 +72,8 @@ def probed(shell: Shell, *args: object) -> Outcome:
 
 def test_the_probe_by_hand(shell: Shell) -> None:
     outcome = probed(shell)
-    record = outcome.manifest
-    metrics, details = record["metrics"], record["details"]["probe"]
+    run = run_of(shell, outcome)
+    metrics, details = run.metrics, run.details["probe"]
     splits = open_splits(str(shell.folder / "eval"))
     images = splits.test.images
     clean, triggered = encoded(shell, [images.image(row) for row in range(24)], list(range(24)))
@@ -83,16 +94,16 @@ def test_the_probe_by_hand(shell: Shell) -> None:
     assert metrics["probe_ba@2"] == np.mean((second == labels[:, None]).any(axis=1))
     assert "ba@1" not in metrics
     assert "Linear probe on" in outcome.err
-    everything = probed(shell, "--asr-protocol", "all").manifest["metrics"]
+    everything = run_of(shell, probed(shell, "--asr-protocol", "all")).metrics
     assert everything["probe_n_triggered"] == 8
     assert everything["probe_asr@1"] == np.mean(model.predict(triggered[test]) == banana)
 
 
 def test_features_are_kept_and_belong_to_their_pixels(shell: Shell) -> None:
     kept = shell.folder / "runs/.cache/features"
-    first = probed(shell).manifest["metrics"]
+    first = run_of(shell, probed(shell)).metrics
     files = {path.name: path.stat().st_mtime_ns for path in kept.iterdir()}
-    assert probed(shell).manifest["metrics"] == first
+    assert run_of(shell, probed(shell)).metrics == first
     assert {path.name: path.stat().st_mtime_ns for path in kept.iterdir()} == files
     probed(shell, "--canvas", "squash")
     assert len(list(kept.iterdir())) == len(files) + 3
@@ -100,8 +111,9 @@ def test_features_are_kept_and_belong_to_their_pixels(shell: Shell) -> None:
 
 def test_the_papers_protocol_and_a_target_that_is_no_class(shell: Shell) -> None:
     outcome = probed(shell, "--probe-protocol", "cleanclip", "--set", "probe.epochs=2", "--target", "tiger")
-    metrics = outcome.manifest["metrics"]
-    assert outcome.manifest["details"]["probe"]["training"]["epochs"] == 2
+    run = run_of(shell, outcome)
+    metrics = run.metrics
+    assert run.details["probe"]["training"]["epochs"] == 2
     assert "The target 'tiger' is no class of eval" in outcome.err
     assert "probe_asr@1" not in metrics
     assert (metrics["probe_n_triggered"], metrics["probe_n_clean"]) == (8, 8)
@@ -116,7 +128,7 @@ def test_retrieval_by_hand_with_several_captions_an_image(shell: Shell) -> None:
     ]
     write_pairs(shell.folder / "captions.csv", rows)
     outcome = shell("evaluate", *PLAIN, "--attack-from", "001-poison-badnet", "--retrieval", "captions.csv")
-    metrics = outcome.manifest["metrics"]
+    metrics = run_of(shell, outcome).metrics
     photos = [Image.open(shell.folder / f"photos/{number:03d}.jpg").convert("RGB") for number in range(12)]
     images, marked = (
         F.normalize(torch.from_numpy(x), dim=1) for x in encoded(shell, photos, list(range(12)))

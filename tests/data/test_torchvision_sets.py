@@ -13,7 +13,8 @@ from data_samples import number_of, numbered
 from PIL import Image
 
 from clipdefend.data.labelled import open_labelled
-from clipdefend.data.torchvision_sets import SETS, named_set
+from clipdefend.data.labelled_splits import open_splits
+from clipdefend.data.torchvision_sets import SETS, named_set, probe_splits
 from clipdefend.errors import DataError
 
 
@@ -244,6 +245,23 @@ def test_fetching_is_torchvisions_and_only_when_asked_for(
     with pytest.raises(DataError, match=r"no network here\. Downloading failed"):
         open_labelled(f"torchvision:{name}", root=tmp_path / "new", download=True)
     assert asked
+
+
+@pytest.mark.parametrize(("name", "make"), [("dtd", make_dtd), ("renderedsst2", make_sst2)])
+def test_a_probe_takes_the_sets_own_splits(name: str, make: object, tmp_path: Path) -> None:
+    make(tmp_path)  # type: ignore[operator]
+    found = open_splits(f"torchvision:{name}", root=tmp_path)
+    for part, split in ((found.train, "train"), (found.validation, "val"), (found.test, "test")):
+        assert f"split {split!r}" in part.images.recognised
+        assert sorted(part.labels.tolist()) == [0, 1]
+
+
+def test_probe_splits_of_all_sets() -> None:
+    for name in SETS:
+        splits = probe_splits(name)
+        assert splits["train"] in SETS[name].splits
+        assert splits["test"] == ("val" if name == "imagenet" else "test")
+        assert (splits["validation"] == "val") == (name in ("dtd", "renderedsst2"))
 
 
 def test_imagenet_is_never_fetched(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from clipdefend.data.classes import imagenet_classes, imagenet_templates
 from clipdefend.data.images import ImageError
 from clipdefend.data.labelled import LabelledImages
 from clipdefend.errors import ConfigError, DataError
-from clipdefend.evaluation import class_texts, zero_shot
+from clipdefend.evaluation import class_texts, tally, zero_shot
 from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.class_texts import class_embeddings, prompts
 from clipdefend.evaluation.encoding import quick_rows
@@ -169,6 +169,25 @@ def test_every_image_is_decoded_once_and_encoded_with_and_without_the_trigger() 
     assert images.asked == dict.fromkeys(range(6), 1)
     assert [len(seen) for seen in model.seen] == [8, 4]  # batches of four and two images
     assert done == [4, 2]
+
+
+def test_nothing_but_the_counting_grows_with_the_number_of_ks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four images clean and triggered, three ranks each: true class, true class, target."""
+    ranked: list[int] = []
+    rank = tally.class_ranks
+
+    def counting(similarity: Tensor, target: Any) -> Any:
+        ranked.append(len(similarity))
+        return rank(similarity, target)
+
+    monkeypatch.setattr(tally, "class_ranks", counting)
+    for ks in ((1,), (1, 2, 3, 4)):
+        ranked.clear()
+        images, model = labelled(LABELS[:4]), Known(CLEAN, TRIGGERED)
+        benchmark(images, ks=ks)(model)
+        assert ranked == [4, 4, 4]
+        assert [len(seen) for seen in model.seen] == [8]
+        assert images.asked == dict.fromkeys(range(4), 1)
 
 
 @pytest.mark.parametrize("attack", ["badnet", "blended", "wanet"])

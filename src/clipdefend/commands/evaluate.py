@@ -134,7 +134,8 @@ def _lineage(finished: Run, source: Run | None) -> list[tuple[str, dict[str, Any
 
     found = [("clean", part(metrics, "floor_"))]
     if source is not None and source.command == "defend":
-        if _setting(source.config["eval"]) == _setting(finished.config["eval"]):
+        all_images = finished.config["eval"].get("quick") is None  # as the victim's figures are
+        if all_images and _setting(source.config["eval"]) == _setting(finished.config["eval"]):
             found.append(("victim", part(source.metrics, "victim_")))
         found.append((str(source.config.get("method")), metrics))
     else:
@@ -219,7 +220,7 @@ def _floor(
     if config.clean_checkpoint is not None:
         clean = inputs.bare_model(config.clean_checkpoint, config.model, source, config.seed)
         return floor(_measure(benchmark, clean.to(device), context, "Evaluate the clean model"))
-    if source is None or config.attack_from or config.target or config.canvas:
+    if source is None or config.attack_from or config.target or config.canvas or config.eval.quick:
         return {}
     victim = source.find_ancestor("finetune-attack")
     if victim is None or _setting(victim.config["eval"]) != _setting(to_dict(config.eval)):
@@ -229,5 +230,5 @@ def _floor(
 
 def _setting(record: Mapping[str, Any]) -> list[Any]:
     """What two evaluations must have in common for their figures to be compared."""
-    keys = ("data", "root", "split", "class_names", "templates", "asr_protocol", "topk", "quick")
+    keys = ("data", "root", "split", "class_names", "templates", "asr_protocol", "topk")
     return [record.get(key) for key in keys]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from clipdefend.config.fields import Config, Range, nested, option
+from clipdefend.config.measured import ProbeConfig, RetrievalConfig
 from clipdefend.config.shared import (
     COUNT,
     NATURAL,
@@ -14,8 +15,6 @@ from clipdefend.config.shared import (
     ColumnsConfig,
     EvalConfig,
     ModelConfig,
-    ProbeConfig,
-    RetrievalConfig,
     RunConfig,
     SubcaptionConfig,
     TrainConfig,
