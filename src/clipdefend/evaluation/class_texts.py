@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from clipdefend.model import ClipModel
 
-PROMPT_BATCH = 512
+PROMPT_BATCH = 128
 
 
 def prompts(classes: Sequence[str], templates: Sequence[str]) -> list[str]:
