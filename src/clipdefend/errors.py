@@ -9,6 +9,13 @@ from pathlib import Path
 class ClipDefendError(Exception):
     """A mistake of the user's: the message says what was given, what is allowed and what to do."""
 
+    def __str__(self) -> str:
+        """The message alone, also where a loader's worker has wrapped its traceback around it."""
+        text = super().__str__()
+        mark = f"{type(self).__module__}.{type(self).__qualname__}: "
+        wrapped = text.startswith("Caught ") and mark in text
+        return text.rpartition(mark)[2].strip() if wrapped else text
+
 
 class ConfigError(ClipDefendError):
     """A flag, a key of a configuration file or a ``--set`` that does not fit."""
@@ -20,6 +27,10 @@ class DataError(ClipDefendError):
 
 class CheckpointError(ClipDefendError):
     """Weights that are missing, unsafe or of another model."""
+
+
+class RemoteError(ClipDefendError):
+    """Remote data that cannot be reached: no fault of a row, so nothing is skipped for it."""
 
 
 class RunError(ClipDefendError):

@@ -271,6 +271,9 @@ class PoisonedPairs(Pairs):
     def __len__(self) -> int:
         return len(self.base)
 
+    def prefetch(self, rows: Sequence[int]) -> None:
+        self.base.prefetch([row for row in rows if row not in self.changed])
+
     def caption(self, row: int) -> str:
         return self.changed[row][1] if row in self.changed else self.base.caption(row)
 

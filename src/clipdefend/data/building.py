@@ -17,7 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from clipdefend.data.bad import MAX_EXAMPLES
-from clipdefend.data.index import BATCH_ROWS, FORMAT, MARK, Index, IndexMeta, Stamp, read_meta, stamp
+from clipdefend.data.index import BATCH_ROWS, FORMAT, MARK, Index, IndexMeta, read_meta, stamps_of
+from clipdefend.data.remote import Stamp
+from clipdefend.data.shards import Location
 from clipdefend.errors import DataError
 
 _STALE_SECONDS = 86_400
@@ -114,7 +116,7 @@ class IndexWriter:
 def open_index(
     cache: Path,
     name: str,
-    sources: Sequence[Path],
+    sources: Sequence[Location],
     options: Sequence[str | None],
     schema: pa.Schema,
     build: Callable[[IndexWriter], str],
@@ -142,14 +144,14 @@ def open_index(
         cache.mkdir(parents=True, exist_ok=True)  # before the stamps: it may lie in a folder that is a source
     except OSError as error:
         raise _unwritable(cache, name, error) from error
-    stamps = [stamp(source) for source in sources]
+    stamps = stamps_of(sources)
     identity = json.dumps([FORMAT, schema.names, list(options), [path for path, _, _ in stamps]])
     path = cache / f"pairs-{hashlib.blake2b(identity.encode(), digest_size=12).hexdigest()}.arrow"
     index = _cached(path, stamps)
     if index is None:
         try:
             _drop_stale(cache)
-            index = _build(path, name, stamps, schema, build, progress)
+            index = _build(path, name, sources, stamps, schema, build, progress)
         except OSError as error:
             raise _unwritable(cache, name, error) from error
     return index
@@ -177,6 +179,7 @@ def _cached(path: Path, stamps: list[Stamp]) -> Index | None:
 def _build(
     path: Path,
     name: str,
+    sources: Sequence[Location],
     stamps: list[Stamp],
     schema: pa.Schema,
     build: Callable[[IndexWriter], str],
@@ -192,7 +195,7 @@ def _build(
             recognised = build(writer)
             fingerprint = writer.finish()
             meta = _meta(writer, name, recognised, fingerprint, stamps, file.tell())
-            if [stamp(Path(source)) for source, _, _ in stamps] != stamps:
+            if stamps_of(sources) != stamps:
                 raise DataError(
                     f"Data source {name!r} changed while it was being read: start again when it is complete."
                 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipdefend.data import images, sources
-from clipdefend.data.paths import expand
+from clipdefend.data.paths import MAX_FILES, braces, expand
+from clipdefend.data.remote import RemoteFile, checked, is_remote
+from clipdefend.data.shards import Location
 from clipdefend.errors import DataError
 
 _TABLES = {
@@ -30,18 +33,22 @@ class Source:
 
     spec: str
     format: sources.Format
-    files: Sequence[Path]
+    files: Sequence[Location]
 
     @property
     def bases(self) -> list[Path]:
-        """For each file the folder that its image paths start from."""
+        """For each local file the folder that its image paths start from."""
+        local = [path for path in self.files if isinstance(path, Path)]
         if self.format is sources.FOLDER:
-            return [self.files[0]] * len(self.files)
-        return [path.parent for path in self.files]
+            return [local[0]] * len(local)
+        return [path.parent for path in local]
 
 
 def discover(spec: str) -> Source:
     """Raises DataError when nothing is there, or nothing that holds pairs."""
+    far = _remote(spec)
+    if far:
+        return Source(spec, sources.TAR, far)
     normal, files = expand(spec)
     odd = next((path for path in files if not (path.is_file() or path.is_dir())), None)
     if odd is not None:
@@ -51,6 +58,19 @@ def discover(spec: str) -> Source:
     if len(files) > 1:
         raise DataError(f"Data source {spec!r} mixes folders with other sources: give one folder, or files.")
     return _folder(normal, files[0])
+
+
+def _remote(spec: str) -> list[RemoteFile]:
+    """Shards behind addresses; none for local sources. Raises DataError for a mixture of both."""
+    parts = spec.split("::")
+    if not any(map(is_remote, parts)):
+        return []
+    if not all(map(is_remote, parts)):
+        raise DataError(f"Data source {spec!r} mixes remote with local files: give the one or the other.")
+    files = [checked(url) for part in parts for url in itertools.islice(braces(part), MAX_FILES + 1)]
+    if len(files) > MAX_FILES:
+        raise DataError(f"Data source {spec!r} names more than {MAX_FILES:,} files: use fewer, larger files.")
+    return files
 
 
 def _format(spec: str, files: Sequence[Path]) -> sources.Format:

@@ -11,12 +11,15 @@ from __future__ import annotations
 import json
 import mmap
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from clipdefend.data import remote
+from clipdefend.data.remote import RemoteFile, Stamp
 from clipdefend.errors import DataError
 
 FORMAT = 1
@@ -33,8 +36,6 @@ PATHS = pa.schema(TEXT_COLUMNS)
 """Images are files of their own."""
 BYTES = pa.schema([*TEXT_COLUMNS, pa.field("offset", pa.int64()), pa.field("size", pa.int64())])
 """Images are byte ranges of a source file or of the index's ``.bin`` file; size -1: a file of its own."""
-
-Stamp = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ def stamp(path: Path) -> Stamp:
     except OSError as error:
         raise DataError(f"Data source {str(path)!r} cannot be read: {error.strerror or error}.") from error
     return (str(path), status.st_size, status.st_mtime_ns)
+
+
+def stamps_of(sources: Sequence[Path | RemoteFile]) -> list[Stamp]:
+    """Identities of the source files, all local or all remote."""
+    far = [source for source in sources if isinstance(source, RemoteFile)]
+    return remote.stamps(far) + [stamp(source) for source in sources if isinstance(source, Path)]
 
 
 @dataclass

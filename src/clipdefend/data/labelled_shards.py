@@ -20,6 +20,7 @@ from clipdefend.data.images import decode_image
 from clipdefend.data.index import stamp
 from clipdefend.data.labelled import LabelledImages
 from clipdefend.data.ranges import ByteRanges
+from clipdefend.data.shards import open_shard
 from clipdefend.errors import DataError
 
 if TYPE_CHECKING:
@@ -102,17 +103,17 @@ def _read_shard(
     number: int, shard: Path, found: list[tuple[int, int, int, int, str]], skipped: list[str]
 ) -> None:
     """Append (shard, offset, size, label, name) of each sample."""
-    with tar.open_shard(shard) as handle:
+    with open_shard(shard) as opened:
         try:
             for key, slots in tar.samples(
-                shard, _labelled_slot, lambda slots: {"image", "cls"} <= slots.keys()
+                opened, _labelled_slot, lambda slots: {"image", "cls"} <= slots.keys()
             ):
                 image, label = slots.get("image"), slots.get("cls")
                 if image is None or label is None:
                     skipped.append(f"{shard.name}/{key}: has no {'image' if image is None else '.cls'}")
                     continue
                 text = (
-                    tar.read_at(handle, label)[:32].decode("ascii", "replace").strip()
+                    tar.read_at(opened, label)[:32].decode("ascii", "replace").strip()
                     if label.regular
                     else ""
                 )

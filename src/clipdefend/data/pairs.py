@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from clipdefend.data import sources
 from clipdefend.data.bad import BadRows
 from clipdefend.data.building import open_index
-from clipdefend.data.discover import discover
+from clipdefend.data.discover import Source, discover
 from clipdefend.data.images import ImageError, decode_image
 from clipdefend.data.index import BYTES, Index, stamp
 from clipdefend.data.paths import ImageFolders
 from clipdefend.data.ranges import ByteRanges
+from clipdefend.data.remote import RemoteFile, RemoteRanges, is_remote
 from clipdefend.errors import DataError
 from clipdefend.registry import nearest
 
@@ -67,6 +68,9 @@ class Pairs(ABC):
     def image_ref(self, row: int) -> str:
         """The image as the source names it: a path, "00000.tar/000000012.jpg", "builtin:train/12"."""
 
+    def prefetch(self, rows: Sequence[int]) -> None:  # noqa: B027  (most sources have nothing to do)
+        """Fetch what the images of these rows need, all at once, where they lie on another machine."""
+
     def image_refs(self, start: int, stop: int) -> list[str]:
         """``image_ref`` of rows ``start`` to ``stop``."""
         return [self.image_ref(row) for row in range(start, stop)]
@@ -104,7 +108,7 @@ class IndexedPairs(Pairs):
     index: Index
     folders: Sequence[ImageFolders]
     packed: bool
-    ranges: ByteRanges = field(repr=False)
+    ranges: ByteRanges | RemoteRanges = field(repr=False)
 
     def __post_init__(self) -> None:
         self.recognised = self.index.meta.recognised
@@ -129,17 +133,26 @@ class IndexedPairs(Pairs):
         packed = self.packed and self.index.value(_SIZE, row) >= 0
         if not packed or (path and self.index.meta.blob):
             return path
-        source = os.path.basename(self._source(row))
+        source = self._source(row)
         return f"{source}/{path or row}"
 
     def _source(self, row: int) -> str:
-        return self.index.meta.stamps[int(self.index.value(_SOURCE, row))][0]
+        """Name of the file that a row comes from."""
+        place = self.index.meta.stamps[int(self.index.value(_SOURCE, row))][0]
+        return RemoteFile(place).name if is_remote(place) else os.path.basename(place)
+
+    def prefetch(self, rows: Sequence[int]) -> None:
+        if isinstance(self.ranges, RemoteRanges):
+            columns = (_SOURCE, _OFFSET, _SIZE)
+            places = [tuple(int(self.index.value(column, row)) for column in columns) for row in rows]
+            self.ranges.prefetch([(source, offset, size) for source, offset, size in places])
 
     def image(self, row: int) -> Image.Image:
         try:
             return decode_image(self._encoded(row))
         except ImageError as error:
             where = os.path.basename(self.spec.split("::")[0])
+            where = where.partition("?")[0] if is_remote(self.spec) else where
             raise ImageError(f"Row {row} of {where}, image {self.image_ref(row)[:200]!r}: {error}") from error
 
     def _encoded(self, row: int) -> bytes | Path:
@@ -251,10 +264,16 @@ def open_pairs(
         index=index,
         folders=[folders[base] for base in source.bases],
         packed=schema is BYTES,
-        ranges=ByteRanges([stamp(index.blob_path)] if index.meta.blob else index.meta.stamps),
+        ranges=_ranges(source, index),
     )
     pairs.check_first()
     return pairs
+
+
+def _ranges(source: Source, index: Index) -> ByteRanges | RemoteRanges:
+    if isinstance(source.files[0], RemoteFile):
+        return RemoteRanges(index.meta.stamps)
+    return ByteRanges([stamp(index.blob_path)] if index.meta.blob else index.meta.stamps)
 
 
 def _builtin(spec: str) -> BuiltinPairs:

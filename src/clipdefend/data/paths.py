@@ -43,7 +43,8 @@ def expand(spec: str) -> tuple[str, list[Path]]:
             )
         if _REMOTE.match(part):
             raise DataError(
-                f"Remote source {part!r} cannot be read: copy it to a local disk and give its path there."
+                f"Remote source {part!r} cannot be read: copy it to a local disk and give its path there;"
+                " only tar shards of pairs are read from https:, http: and s3: addresses."
             )
         absolute = os.path.abspath(os.path.expanduser(part))
         normal.append(absolute)
@@ -59,7 +60,7 @@ def _files_of(pattern: str, given: str) -> list[Path]:
     """Existing files of one part. A name that exists as it stands is not read as a pattern."""
     if os.path.exists(pattern):
         return [Path(pattern)]
-    names = list(itertools.islice(_braces(pattern), MAX_FILES + 1))
+    names = list(itertools.islice(braces(pattern), MAX_FILES + 1))
     files: list[str] = []
     for name in names:
         files.extend(sorted(glob.glob(name)) if glob.has_magic(name) else [name])
@@ -75,7 +76,7 @@ def _files_of(pattern: str, given: str) -> list[Path]:
     return [Path(name) for name in files]
 
 
-def _braces(text: str) -> Iterator[str]:
+def braces(text: str) -> Iterator[str]:
     """Expand ``{a,b}`` and ``{000..123}`` from left to right; other braces stay as they are."""
     for match in _BRACES.finditer(text):
         span = _RANGE.match(match[1])
@@ -88,7 +89,7 @@ def _braces(text: str) -> Iterator[str]:
         else:
             continue
         for option in options:
-            for rest in _braces(text[match.end() :]):
+            for rest in braces(text[match.end() :]):
                 yield text[: match.start()] + option + rest
         return
     yield text

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from clipdefend.data.images import ImageError
-from clipdefend.data.index import Stamp
+from clipdefend.data.remote import Stamp
 
 _MAX_OPEN = 32
 
@@ -44,6 +44,9 @@ class ByteRanges:
         if len(data) != size:
             raise ImageError(f"{self.stamps[number][0]} ends before byte {offset + size:,}")
         return data
+
+    def prefetch(self, places: Sequence[tuple[int, int, int]]) -> None:
+        """Nothing to be gained on a local disk."""
 
     def _file(self, number: int) -> IO[bytes]:
         file = self._open.get(number)

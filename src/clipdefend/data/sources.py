@@ -16,6 +16,7 @@ from clipdefend.data import images, tables, tar
 from clipdefend.data.building import IndexWriter
 from clipdefend.data.images import ImageError, read_regular
 from clipdefend.data.index import BYTES, PATHS
+from clipdefend.data.shards import Location, Shard, open_shard
 from clipdefend.data.text import (
     CAPTION_COLUMNS,
     IMAGE_COLUMNS,
@@ -136,16 +137,16 @@ def _copy_bytes(writer: IndexWriter, content: Any) -> tuple[list[int], list[int]
     return offsets, sizes
 
 
-def write_tar(writer: IndexWriter, files: Sequence[Path], columns: Columns) -> str:
+def write_tar(writer: IndexWriter, files: Sequence[Location], columns: Columns) -> str:
     """Shards as img2dataset and webdataset write them: KEY.jpg|jpeg|png|webp with KEY.txt, or a caption in
     KEY.json.
     """
     for source, path in enumerate(files):
         rows: list[tuple[str, str, int, int]] = []
-        with tar.open_shard(path) as handle:
+        with open_shard(path) as shard:
             try:
-                for key, slots in tar.samples(path, _pair_slot, _is_pair):
-                    caption, problem = _shard_caption(slots, handle)
+                for key, slots in tar.samples(shard, _pair_slot, _is_pair):
+                    caption, problem = _shard_caption(slots, shard)
                     if problem:
                         writer.skip(f"{path.name}/{key}", problem)
                         continue
@@ -169,7 +170,7 @@ def _is_pair(slots: tar.Slots) -> bool:
     return "image" in slots and ("txt" in slots or "json" in slots)
 
 
-def _shard_caption(slots: tar.Slots, handle: int) -> tuple[str, str]:
+def _shard_caption(slots: tar.Slots, shard: Shard) -> tuple[str, str]:
     """Caption of a sample, and why it is no pair or an empty text."""
     if "image" not in slots:
         return "", "has no image"
@@ -180,7 +181,7 @@ def _shard_caption(slots: tar.Slots, handle: int) -> tuple[str, str]:
     for slot, read in (("txt", decode_caption), ("json", _json_caption)):
         member = slots.get(slot)
         if member is not None and member.size <= MAX_JSON_BYTES:
-            caption = read(tar.read_at(handle, member))
+            caption = read(tar.read_at(shard, member))
             if caption:
                 return caption, ""
     return (
@@ -254,7 +255,7 @@ def _file_caption(folder: Path, slots: dict[str, str]) -> str:
     return ""
 
 
-def _named(files: Sequence[Path]) -> str:
+def _named(files: Sequence[Location]) -> str:
     return files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1:,} more"
 
 
@@ -276,7 +277,7 @@ class Format:
     name: str
     endings: frozenset[str]
     schema: pa.Schema
-    write: Callable[[IndexWriter, Sequence[Path], Columns], str]
+    write: Callable[[IndexWriter, Sequence[Any], Columns], str]
 
 
 CSV = Format("CSV", frozenset({".csv", ".tsv", ".txt"}), PATHS, write_csv)

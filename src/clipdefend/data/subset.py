@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +47,9 @@ class Subset(Pairs):
 
     def _row(self, row: int) -> int:
         return row + int(np.searchsorted(self._shift, row, side="right"))
+
+    def prefetch(self, rows: Sequence[int]) -> None:
+        self.base.prefetch([self._row(row) for row in rows])
 
     def caption(self, row: int) -> str:
         return self.base.caption(self._row(row))

@@ -9,14 +9,11 @@ Format".
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
+from clipdefend.data.shards import Location, Shard
 from clipdefend.errors import DataError
 
 BLOCK = 512
@@ -45,45 +42,29 @@ class Member:
     size: int
 
 
-def members(path: Path) -> Iterator[Member]:
+def members(shard: Shard) -> Iterator[Member]:
     """Members of an uncompressed tar in order, folders left out.
 
     Raises:
         DataError: the file cannot be read, or does not begin as a tar.
         TarDamage: a damaged header, or a member that goes beyond the end of the file.
     """
-    with open_shard(path) as handle:
-        try:
-            _check_start(path, os.pread(handle, BLOCK, 0))
-            yield from _walk(handle, os.fstat(handle).st_size)
-        except OSError as error:
-            raise DataError(f"Shard {str(path)!r} cannot be read: {error.strerror or error}.") from error
-
-
-@contextlib.contextmanager
-def open_shard(path: Path) -> Iterator[int]:
-    """File descriptor of a shard. Raises DataError when it cannot be opened or is no regular file."""
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        _check_start(shard.path, shard.read(BLOCK, 0))
+        yield from _walk(shard)
     except OSError as error:
-        raise DataError(f"Shard {str(path)!r} cannot be read: {error.strerror or error}.") from error
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise DataError(f"Shard {str(path)!r} is not a regular file.")
-        yield handle
-    finally:
-        os.close(handle)
+        raise DataError(f"Shard {str(shard.path)!r} cannot be read: {error.strerror or error}.") from error
 
 
-def read_at(handle: int, member: Member) -> bytes:
+def read_at(shard: Shard, member: Member) -> bytes:
     """Bytes of a member; nothing when the disk does not give them."""
     try:
-        return os.pread(handle, member.size, member.offset)
+        return shard.read(member.size, member.offset)
     except OSError:
         return b""
 
 
-def _check_start(path: Path, header: bytes) -> None:
+def _check_start(path: Location, header: bytes) -> None:
     if header.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
         raise DataError(
             f"Shard {str(path)!r} is compressed: unpack it to a plain .tar, images are compressed already."
@@ -92,12 +73,13 @@ def _check_start(path: Path, header: bytes) -> None:
         raise DataError(f"Shard {str(path)!r} is not a tar archive.")
 
 
-def _walk(handle: int, total: int) -> Iterator[Member]:
+def _walk(shard: Shard) -> Iterator[Member]:
+    total = shard.size
     position = 0
     long_name: str | None = None
     long_size: int | None = None
     while True:
-        header = os.pread(handle, BLOCK, position)
+        header = shard.read(BLOCK, position)
         if not header.strip(b"\0"):
             return
         if len(header) < BLOCK or not _checksum_fits(header):
@@ -114,7 +96,7 @@ def _walk(handle: int, total: int) -> Iterator[Member]:
         if kind in (b"x", b"L"):
             if size > MAX_EXTENDED_BYTES:
                 raise TarDamage(f"extended header of {size:,} bytes at byte {position:,}")
-            data = os.pread(handle, size, offset)
+            data = shard.read(size, offset)
             if kind == b"L":
                 long_name = _decode(data.rstrip(b"\0"))
             else:
@@ -191,7 +173,7 @@ Slots = dict[str, Member]
 
 
 def samples(
-    path: Path, slot_of: Callable[[str], str | None], complete: Callable[[Slots], bool]
+    shard: Shard, slot_of: Callable[[str], str | None], complete: Callable[[Slots], bool]
 ) -> Iterator[tuple[str, Slots]]:
     """Members of a tar grouped by key, as webdataset does: the name up to the first dot of its last part.
 
@@ -200,7 +182,7 @@ def samples(
     starts a new one.
 
     Args:
-        path: the shard.
+        shard: opened.
         slot_of: from an ending (lower case, all after the first dot) to a slot such as "image"; None:
             ignored.
         complete: whether the slots make a sample.
@@ -212,7 +194,7 @@ def samples(
     pending: dict[str, Slots] = {}
     key, slots = "", Slots()
     damage: TarDamage | None = None
-    walk = members(path)
+    walk = members(shard)
     while True:
         try:
             member = next(walk, None)
@@ -236,7 +218,7 @@ def samples(
                 slots = {}
             if len(pending) > MAX_PENDING:
                 raise DataError(
-                    f"Shard {str(path)!r} has over {MAX_PENDING:,} images without a caption or the reverse."
+                    f"Shard {str(shard.path)!r} has over {MAX_PENDING:,} images without a caption or the reverse."
                 )
         slots[slot] = member
     if slots:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -93,6 +94,11 @@ class Views(Dataset[Sample]):
         tokens = self.tokenize(list(texts.values())).to(torch.int32)
         return Sample(item.subset, images, dict(zip(texts, tokens, strict=True)), bad)
 
+    def __getitems__(self, items: Sequence[Item]) -> list[Sample]:
+        """The samples of a batch, their images fetched together where they lie on another machine."""
+        self.pairs.prefetch([item.row for item in items])
+        return [self[item] for item in items]
+
     def _candidates(self, item: Item) -> Iterator[int]:
         """The row that is asked for, and those that stand in for it."""
         yield item.row
@@ -123,7 +129,7 @@ class Views(Dataset[Sample]):
     ) -> tuple[dict[str, Tensor], dict[str, str]]:
         made = self.subcaptions[row]
         known = {"factual": made.factual, "counterfactual": made.counterfactual, "caption": caption}
-        return {"subset": to_tensor(picture)}, {
+        return {"subset": pixels_of(picture)}, {
             view: known[view] for view in self.objective.subset_text_views
         }
 
@@ -139,9 +145,14 @@ def seeded(seed: int) -> Iterator[None]:
         torch.default_generator.set_state(before)
 
 
+def pixels_of(picture: Image.Image) -> Tensor:
+    """RGB picture to uint8, shape (3, h, w), channels last in memory, as pictures and convolutions have them."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
 def clean(picture: Image.Image, seed: int) -> Tensor:
     """The canvas as it is."""
-    return to_tensor(picture)
+    return pixels_of(picture)
 
 
 def augmented(picture: Image.Image, seed: int) -> Tensor:
@@ -154,7 +165,7 @@ def augmented(picture: Image.Image, seed: int) -> Tensor:
     from torchvision.transforms import AutoAugment
 
     with seeded(seed):
-        return to_tensor(AutoAugment()(picture))
+        return pixels_of(AutoAugment()(picture))
 
 
 def perturbed(picture: Image.Image, seed: int) -> Tensor:
@@ -190,8 +201,13 @@ def collate(samples: Sequence[Sample]) -> Batch:
         for view, ids in sample.tokens.items():
             tokens.setdefault(view, []).append(ids)
     return Batch(
-        images={view: torch.stack(pixels) for view, pixels in images.items()},
+        images={view: _stacked(pixels) for view, pixels in images.items()},
         tokens={view: torch.stack(ids) for view, ids in tokens.items()},
         bad=[entry for sample in samples for entry in sample.bad],
         size=sum(not sample.subset for sample in samples),
     )
+
+
+def _stacked(pixels: Sequence[Tensor]) -> Tensor:
+    """Images to a batch (n, 3, h, w), channels last in memory."""
+    return torch.stack([image.permute(1, 2, 0) for image in pixels]).permute(0, 3, 1, 2)
