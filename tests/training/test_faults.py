@@ -134,7 +134,7 @@ def test_vanished_data_stop_with_a_line_and_the_state_of_the_last_step(
 def test_labelled_images_that_vanish_cost_no_training(tmp_path: Path, whole: Path) -> None:
     calls = []
 
-    def evaluate(model: Any) -> dict[str, float]:
+    def evaluate(model: Any, *, full: bool = False) -> dict[str, float]:
         calls.append(1)
         if len(calls) == 2:
             raise DataError("Labelled images are gone.")
