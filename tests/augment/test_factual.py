@@ -51,7 +51,7 @@ from clipdefend.augment.subcaptions import SubCaptioner
         ("A man in white shirt and black shorts playing tennis.", "a man playing tennis"),
         ("A person on a snowboard who is performing a trick.", "a person performing a trick"),
         ("There is a fire hydrant next to a red sign", "a fire hydrant next to a red sign"),
-        ("a kitchen with baby blue cabinets", "a kitchen with baby blue cabinets"),
+        ("An old style kitchen with baby blue cabinets.", "an old style kitchen with baby blue cabinets"),
         ("People walking down a city sidewalk.", "people walking down a city sidewalk"),
         ("two children wearing sweaters shirts and ties", "two children wearing shirts"),
         ("A woman in a hat watching a dog chasing a ball", "a woman watching a dog"),

@@ -25,6 +25,7 @@ from training_jobs import (
 
 from clipdefend.checkpoint import build_model
 from clipdefend.errors import ClipDefendError, ConfigError, DataError
+from clipdefend.objectives.base import build_objective
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.schedule import learning_rate
 from memory_pairs import memory_pairs
@@ -87,6 +88,16 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: 
     assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
     assert log_of(tmp_path / "a") == log_of(tmp_path / "b")
     assert not equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_without_its_own_term_cleanerclip_trains_cleanclips_weights_bit_for_bit(tmp_path: Path) -> None:
+    alone = build_objective("cleanerclip", {"fc": {"weight": 0}})
+    train(tmp_path / "cleanclip", method="cleanclip")
+    train(tmp_path / "cleanerclip", method="cleanerclip", objective=alone, subcaptions=None)
+    train(tmp_path / "whole", method="cleanerclip")
+    assert equal(weights(tmp_path / "cleanclip"), weights(tmp_path / "cleanerclip"))
+    assert log_of(tmp_path / "cleanclip") == log_of(tmp_path / "cleanerclip")
+    assert not equal(weights(tmp_path / "cleanclip"), weights(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -93,7 +93,9 @@ def _verbal(verb: Token, tail: list[str], number: Number, oblique: bool) -> Rela
 
 
 def _is_particle(token: Token) -> bool:
-    return token.dep_ == "prt" or (token.tag_ == "RP" and token.dep_ == "prep" and not token.children)
+    if token.dep_ == "prt":
+        return True
+    return token.tag_ == "RP" and token.dep_ == "prep" and not token.children and token.i == token.head.i + 1
 
 
 def _is_passive(verb: Token) -> bool:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from clipdefend.augment.grammar import pairs, words
-from clipdefend.augment.inflect import is_mass, is_plural_only, plural, stems, verb_form
+from clipdefend.augment.inflect import is_mass, is_plural_only, plural, singular, stems, verb_form
 from clipdefend.augment.lexicon import Lexicon
 from clipdefend.augment.parsed import Number, Relation
 
@@ -102,6 +102,8 @@ class Replacer:
         blocked = set(_stems_of(old))
         for stem in {*stems(old), *blocked}:
             blocked.update(self._synonyms.listed(stem))
+        if " " in old:
+            blocked.update(word for form in (old, singular(old)) for word in self._synonyms.of_phrase(form))
         if len(self._blocked) >= REMEMBERED:
             self._blocked.clear()
         self._blocked[old] = frozenset(blocked)

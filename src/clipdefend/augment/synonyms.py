@@ -25,6 +25,7 @@ class Synonyms(Mapping[str, frozenset[str]]):
     def __init__(self, rows: Mapping[str, str]) -> None:
         self._rows = rows
         self._listed: dict[str, tuple[str, ...]] = {}
+        self._of_phrases: dict[str, list[str]] | None = None
 
     def listed(self, word: str) -> tuple[str, ...]:
         """Synonyms in alphabetical order, which is what a seeded draw needs; empty when there are none."""
@@ -32,6 +33,16 @@ class Synonyms(Mapping[str, frozenset[str]]):
         if found is None:
             found = self._listed[word] = self._find(word)
         return found
+
+    def of_phrase(self, phrase: str) -> list[str]:
+        """Words that have the phrase among their synonyms: the table has rows of single words only."""
+        if self._of_phrases is None:
+            self._of_phrases = {}
+            for word, row in self._rows.items():
+                for other in row.split("|") if " " in row else ():
+                    if " " in other:
+                        self._of_phrases.setdefault(other, []).append(word)
+        return self._of_phrases.get(phrase, [])
 
     def _find(self, word: str) -> tuple[str, ...]:
         row = self._rows.get(word)
