@@ -14,59 +14,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import argparse
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+from common import invented, resident
+
 from clipdefend.augment.eda import Eda
 from clipdefend.augment.reader import MODEL
 from clipdefend.augment.subcaptions import SubCaptioner
 from clipdefend.draws import text_random
-
-PATTERNS = (
-    "a {a} {n} {v}ing a {b} {m}",
-    "two {a} {n}s are standing next to the {b} {m} in a kitchen",
-    "A {n} with a {m} on top of it near a {b} window.",
-    "there is a {a} {n} that is sitting in front of a {m}",
-    "a group of {n}s {v}ing the {m} while looking at the {b} sky",
-    "The {n} was parked behind a {b} {m} and a small tree",
-    "a photo of a {a} {n}",
-)
-NOUNS = [
-    "dog",
-    "cat",
-    "car",
-    "bench",
-    "table",
-    "girl",
-    "boy",
-    "train",
-    "banana",
-    "pizza",
-    "zebra",
-    "laptop",
-    "clock",
-    "umbrella",
-    "bird",
-    "horse",
-]
-WORDS = ["red", "small", "old", "wooden", "striped", "large", "young", "dirty", "shiny", "green"]
-VERBS = ["hold", "carry", "pull", "push", "watch", "lift", "paint", "wash", "follow", "throw"]
-
-
-def invented(n: int) -> list[str]:
-    """Captions of about the length of COCO's, the same at every call."""
-    captions = []
-    for i in range(n):
-        rng = random.Random(i)
-        pattern = rng.choice(PATTERNS)
-        first, second = rng.sample(NOUNS, 2)
-        a, b = rng.sample(WORDS, 2)
-        captions.append(pattern.format(a=a, b=b, n=first, m=second, v=rng.choice(VERBS)))
-    return captions
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -74,17 +33,6 @@ def seconds(work: Callable[[], Any]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start
-
-
-def resident() -> float:
-    """Memory of this process in MB (Linux; elsewhere the peak)."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
-        return int(line.split()[1]) / 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
 
 
 def contestants(captions: list[str], captioner: SubCaptioner) -> dict[str, Callable[[], Any]]:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common import photo
 from PIL import Image
 from torch import Tensor
 
@@ -35,7 +36,6 @@ from clipdefend.commands.inputs import CACHE
 from clipdefend.config import PoisonConfig, load_config
 from clipdefend.console import Console
 from clipdefend.data.pairs import open_pairs
-from clipdefend.draws import generator
 from clipdefend.runs import Context
 
 VARIANTS = {
@@ -49,17 +49,6 @@ VARIANTS = {
 
 BATCH = 32
 PHOTOS = 64
-
-
-def photo(number: int, side: int) -> bytes:
-    """Return a JPEG of smooth shapes with some grain, side x side pixels."""
-    draw = generator(0, "photo", number)
-    coarse = Image.fromarray(draw.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize((side, side))
-    grain = draw.normal(0, 6, (side, side, 3))
-    pixels = np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=90)
-    return file.getvalue()
 
 
 def decode(file: bytes, size: int) -> Tensor:

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import random
+import string
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -17,6 +18,9 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from open_clip.tokenizer import get_clean_fn
 from PIL import Image
 from safetensors.torch import load_file, safe_open, save_file
 from torch.nn import functional as F
@@ -215,6 +219,12 @@ def test_the_tokenizer_is_the_one_that_the_configuration_asks_for() -> None:
     assert torch.equal(plain.tokenize(["a cat"]), other.tokenize(["A  cat!"]))
     assert not torch.equal(plain.tokenize(["a cat"]), plain.tokenize(["A  cat!"]))
     assert build_model(small_architecture(text={"context_length": 9})).tokenize(["a cat"]).shape == (1, 9)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=40) | st.text(string.printable + "&;", max_size=60))
+def test_the_quick_cleaning_of_captions_is_open_clips(text: str) -> None:
+    assert checkpoint._simple_tokenizer(77).clean_fn(text) == get_clean_fn("lower")(text)
 
 
 def test_weights_of_a_tag_bring_the_activation_that_they_were_trained_with(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +180,16 @@ def _simple_tokenizer(length: int, **options: Any) -> Any:
     """CLIP's own tokenizer; reading its vocabulary takes a tenth of a second."""
     from open_clip.tokenizer import SimpleTokenizer
 
-    return SimpleTokenizer(context_length=length, **options)
+    tokenizer = SimpleTokenizer(context_length=length, **options)
+    if options.get("clean", "lower") == "lower":
+        tokenizer.clean_fn = partial(_clean_lower, otherwise=tokenizer.clean_fn)
+    return tokenizer
+
+
+def _clean_lower(text: str, otherwise: Callable[[str], str]) -> str:
+    """open_clip's cleaning; printable ASCII without entities has nothing to mend, which saves half of the time."""
+    plain = text.isascii() and text.isprintable() and "&" not in text
+    return " ".join(text.split()).lower() if plain else otherwise(text)
 
 
 def _from_open_clip(name: str, tag: str | None) -> ClipModel:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from clipdefend.errors import ClipDefendError, DataError
+from clipdefend.errors import ClipDefendError
 from clipdefend.training.interrupt import leave_to_parent
 from clipdefend.training.job import Job
 from clipdefend.training.plan import Item, Plan
@@ -64,20 +64,12 @@ class Feed:
         )
         try:
             yield from loader
-        except DataError as error:
-            raise DataError(_own_message(error)) from error
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
             raise ClipDefendError(
                 "A process that reads images was killed, as happens for want of memory: try fewer --workers."
             ) from error
-
-
-def _own_message(error: Exception) -> str:
-    """The message of an error that came out of a worker, where torch puts the worker's traceback before it."""
-    text = str(error).strip()
-    return text.splitlines()[-1].partition(": ")[2] if text.startswith("Caught ") else text
 
 
 class _Steps:

@@ -1,0 +1,148 @@
+"""Speed of the input pipeline against bare decoding with the same number of workers.
+
+    python benchmarks/input.py [--images 1000] [--width 500] [--height 375] [--workers 1] [--turns 5]
+                               [--clock wall|processor] [--json]
+
+JPEGs of COCO's size lie on disk. The floors are torch's own loader over the same files with nothing but Pillow in
+it: they open, resize, crop and stack to the same uint8 tensors that training needs; for cleanclip torchvision's
+AutoAugment makes the second view. Ours reads the same images through the index, as a CSV and as a tar, checks
+them, makes the same views, draws the changed captions, tokenises and collates.
+
+"ratio" is images a second over those of the floor with the same image views in the same turn. The processor's
+clock counts this process and its workers, and so leaves out what else a busy machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import tarfile
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from common import CLOCKS, invented, median_ratio, photo, show, take_turns
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import AutoAugment
+from torchvision.transforms.functional import pil_to_tensor
+
+from clipdefend.canvas import Canvas
+from clipdefend.checkpoint import load_model
+from clipdefend.data.pairs import Pairs, open_pairs
+from clipdefend.objectives.base import build_objective
+from clipdefend.training.plan import Item
+from clipdefend.training.views import Views, collate
+
+
+class Bare(Dataset[tuple[Tensor, ...]]):
+    """The same files with nothing but Pillow, and torchvision where there is a second view."""
+
+    def __init__(self, files: list[Path], size: int, method: str) -> None:
+        self.files, self.size = files, size
+        self.augment = AutoAugment() if method == "cleanclip" else None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, ...]:
+        with Image.open(self.files[row]) as file:
+            image = file.convert("RGB")
+        scale = self.size / min(image.size)
+        width, height = (round(side * scale) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        left, top = (width - self.size) // 2, (height - self.size) // 2
+        image = image.crop((left, top, left + self.size, top + self.size))
+        views = [image] if self.augment is None else [image, self.augment(image)]
+        return tuple(pil_to_tensor(view) for view in views)
+
+
+def make_files(folder: Path, count: int, width: int, height: int) -> list[Path]:
+    """Files with a table and a tar of the same pairs beside them."""
+    files = []
+    with (
+        open(folder / "pairs.csv", "w", encoding="utf-8") as table,
+        tarfile.open(folder / "pairs.tar", "w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
+        table.write("image,caption\n")
+        for row, caption in enumerate(invented(count)):
+            content = photo(row, width, height)
+            files.append(folder / f"{row:06d}.jpg")
+            files[-1].write_bytes(content)
+            table.write(f"{row:06d}.jpg,{caption}\n")
+            for name, data in ((f"{row:06d}.jpg", content), (f"{row:06d}.txt", caption.encode())):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+    return files
+
+
+def ours(pairs: Pairs, method: str, size: int, batch: int, workers: int) -> Callable[[], None]:
+    views = Views(
+        pairs=pairs,
+        canvas=Canvas(size),
+        tokenize=load_model("tiny", "none").tokenizer,
+        objective=build_objective(method),
+        seed=0,
+    )
+    items = [Item(row, subset=False) for row in range(len(pairs))]
+    batches = [items[first : first + batch] for first in range(0, len(items), batch)]
+    return reading(DataLoader(views, batch_sampler=batches, collate_fn=collate, num_workers=workers))
+
+
+def reading(loader: DataLoader[Tensor]) -> Callable[[], None]:
+    def read() -> None:
+        for _ in loader:
+            pass
+
+    return read
+
+
+def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
+    files = make_files(folder, args.images, args.width, args.height)
+    work: dict[str, Callable[[], None]] = {}
+    floors = {}
+    for method in ("ft", "cleanclip"):
+        floor = f"Pillow, views of {method}"
+        bare = Bare(files, args.size, method)
+        work[floor] = reading(DataLoader(bare, batch_size=args.batch_size, num_workers=args.workers))
+        floors[floor] = floor
+        for kind in ("csv", "tar"):
+            pairs = open_pairs(str(folder / f"pairs.{kind}"), cache=folder / "cache")
+            name = f"clipdefend, {method}, {kind}"
+            work[name] = ours(pairs, method, args.size, args.batch_size, args.workers)
+            floors[name] = floor
+    times = take_turns(work, args.turns, CLOCKS[args.clock])
+    return [
+        {
+            "pipeline": name,
+            "workers": args.workers,
+            "images/s": args.images / statistics.median(seconds),
+            "ratio": median_ratio(times[floors[name]], seconds),
+        }
+        for name, seconds in times.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--width", type=int, default=500)
+    parser.add_argument("--height", type=int, default=375)
+    parser.add_argument("--size", type=int, default=224, help="side of the model's input")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        show(measure(args, Path(name)), args.json)
+
+
+if __name__ == "__main__":
+    main()

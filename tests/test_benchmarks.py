@@ -1,0 +1,56 @@
+"""The benchmarks run as their first lines say; what they measure is another matter."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+
+def run(
+    name: str, flags: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> list[dict[str, Any]]:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.setattr(sys, "argv", [str(FOLDER / name), *flags.split(), "--json"])
+    runpy.run_path(str(FOLDER / name), run_name="__main__")
+    rows: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return rows
+
+
+def test_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = run(
+        "input.py", "--images 4 --size 32 --workers 0 --turns 1 --clock processor", monkeypatch, capsys
+    )
+    assert [row["pipeline"] for row in rows if row["ratio"] == 1] == [
+        "Pillow, views of ft",
+        "Pillow, views of cleanclip",
+    ]
+    assert len(rows) == 6
+
+
+def test_training(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = "--model tiny --batch-size 2 --steps 2 --turns 1 --precision bf16"
+    ours, bare, public = run("training.py", flags, monkeypatch, capsys)
+    assert ours["step"] == "clipdefend, bf16"
+    assert bare["ratio"] == public["to public"] == 1
+    assert ours["ratio"] > 0
+
+
+def test_evaluation(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    floor, ours = run("evaluation.py", "--model tiny --images 20 --turns 1", monkeypatch, capsys)
+    assert floor["ratio"] == 1 < ours["ratio"]
+
+
+@pytest.mark.slow
+def test_opening(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    few, more = run(
+        "opening.py", "--rows 40,80 --steps 2 --batch-size 4 --workers 1 --format tar", monkeypatch, capsys
+    )
+    assert (few["rows"], more["rows"], few["ratio"]) == (40, 80, 1)
+    assert few["MB"] > 50
