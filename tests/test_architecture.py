@@ -25,7 +25,7 @@ LEVELS = (
     ("runs",),
     ("attacks", "augment", "losses", "metrics", "world", "canvas", "model"),
     ("data", "objectives", "weights"),
-    ("poisoning", "evaluation", "checkpoint"),
+    ("poisoning", "evaluation", "checkpoint", "gates", "interchange"),
     ("training", "learning", "report"),
     ("commands",),
     ("cli",),

@@ -31,6 +31,8 @@ from clipdefend.checkpoint import (
     CONFIG_NAME,
     WEIGHTS_NAME,
     build_model,
+    default_weights,
+    is_random,
     load_model,
     read_architecture,
     save_model,
@@ -136,6 +138,20 @@ def test_weights_that_do_not_reproduce_are_not_passed_on(
         save_model(model, tmp_path)
 
 
+def test_texts_that_do_not_reproduce_are_not_passed_on_either(
+    small_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = checkpoint.load_weights
+
+    def damaged(model: ClipModel, path: Path) -> None:
+        real(model, path)
+        model.clip.text_projection.data.neg_()
+
+    monkeypatch.setattr(checkpoint, "load_weights", damaged)
+    with pytest.raises(CheckpointError, match="load to other features"):
+        save_model(small_model, tmp_path)
+
+
 # What is read.
 
 
@@ -179,6 +195,48 @@ def test_a_checkpoint_of_cleanclips_training(
     record = {"epoch": 10, "name": "nodefence_clip", "state_dict": state, "optimizer": optimizer.state_dict()}
     torch.save(record, tmp_path / "epoch.best.pt")
     assert same(load_model(str(small_json), str(tmp_path / "epoch.best.pt")), small_model)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize(
+    ("wrap", "theirs"),
+    [
+        (lambda state: {**state, "input_resolution": torch.tensor(32)}, True),
+        (lambda state: _training({f"module.{key}": value for key, value in state.items()}), True),
+        (lambda state: _training(state), False),
+        (lambda state: state, False),
+    ],
+    ids=["openai", "cleanclip", "open_clip", "bare"],
+)
+def test_weights_of_openais_code_in_a_model_without_quickgelu_are_remarked_on(
+    wrap: Callable[[Any], Any], theirs: bool, quick: bool, tmp_path: Path
+) -> None:
+    config = tmp_path / "model.json"
+    config.write_text(json.dumps(small_architecture(quick_gelu=quick).model))
+    torch.save(wrap(weights_of(load_model(str(config), None))), tmp_path / "x.pt")
+    remarks = load_model(str(config), str(tmp_path / "x.pt")).remarks
+    assert len(remarks) == (theirs and not quick)
+    assert all("--model RN50-quickgelu" in line for line in remarks)
+
+
+def _training(state: Any) -> dict[str, Any]:
+    return {"epoch": 10, "name": "x", "state_dict": state, "optimizer": {}}
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "drawn"),
+    [
+        ("tiny", "builtin", False),
+        ("RN50", "openai", False),
+        ("ViT-B/32", "openai", False),
+        ("hf-hub:org/repo", "none", False),
+        ("local-dir:somewhere", "none", False),
+        ("model.json", "none", True),
+    ],
+)
+def test_weights_that_go_with_a_model_where_none_are_named(name: str, weights: str, drawn: bool) -> None:
+    assert default_weights(name) == weights
+    assert is_random(name, weights) is drawn
 
 
 def test_half_precision_is_widened(small_model: ClipModel, small_json: Path, tmp_path: Path) -> None:

@@ -22,8 +22,10 @@ from clipdefend.runs import (
     find_augment,
     find_run,
     inherited_data,
+    manifest,
     newest_runs,
     plain,
+    sha256_file,
 )
 
 
@@ -218,6 +220,39 @@ def test_outputs_are_checked(tmp_path: Path) -> None:
     (run.path / "data.bin").unlink()
     with pytest.raises(RunError, match="has lost its output"):
         run.output("data.bin")
+
+
+def test_outputs_of_equal_size_and_other_content_are_refused(tmp_path: Path) -> None:
+    run = make(tmp_path, PoisonConfig())
+    assert run.output("data.bin")
+    (run.path / "data.bin").write_bytes(b"abd")
+    with pytest.raises(RunError, match=r"'data\.bin' of run .* has changed since"):
+        run.output("data.bin")
+
+
+def test_the_files_of_a_folder_are_checked_with_it(tmp_path: Path) -> None:
+    with RunDir.begin(tmp_path, PoisonConfig(), "x") as folder:
+        (folder.path / "model").mkdir()
+        for name in ("config.json", "weights.bin"):
+            (folder.path / "model" / name).write_bytes(b"abc")
+        run = folder.finish()
+    assert run.output("model") == run.path / "model"
+    (run.path / "model" / "weights.bin").write_bytes(b"abd")
+    with pytest.raises(RunError, match=r"'model/weights\.bin' of run .* has changed since"):
+        run.output("model")
+    assert run.output("model/config.json")
+    (run.path / "model" / "weights.bin").unlink()
+    with pytest.raises(RunError, match=r"'model/weights\.bin' of run .* cannot be read: No such file"):
+        run.output("model")
+
+
+def test_an_unchanged_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make(tmp_path, PoisonConfig())
+    read: list[Path] = []
+    monkeypatch.setattr(manifest, "sha256_file", lambda file: read.append(file) or sha256_file(file))
+    for _ in range(3):
+        run.output("data.bin")
+    assert read == [run.path / "data.bin"]
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "link"])

@@ -30,6 +30,7 @@ WEIGHTS_NAME = "open_clip_model.safetensors"
 TINY = Path(__file__).parent / "assets" / "tiny"
 MAX_CONFIG_BYTES = 1 << 20
 MAX_IMAGE_SIZE = 4096
+CHECK_TEXTS = ("a red cat", "two bananas")
 TOKENIZER_OPTIONS = {"clean", "strip_sep_token", "language", "reduction_mask"}
 
 
@@ -61,6 +62,24 @@ def load_model(name: str, pretrained: str | None, *, seed: int = 0) -> ClipModel
     if weights is not None:
         load_weights(model, weights)
     return model
+
+
+def default_weights(name: str) -> str:
+    """The ``pretrained`` of a model for which none is given.
+
+    It is "builtin" for tiny; "none" for a folder and for the hub, which bring weights of their own, and for a bare
+    configuration, for which there are none; else "openai".
+    """
+    if name == "tiny":
+        return "builtin"
+    bare = name.startswith("hf-hub:") or name.endswith(".json") or _folder(name) is not None
+    return "none" if bare else "openai"
+
+
+def is_random(name: str, pretrained: str | None) -> bool:
+    """Whether ``load_model`` draws random weights."""
+    own = name.startswith("hf-hub:") or _folder(name) is not None
+    return pretrained in (None, "", "none") and not own
 
 
 def _folder(name: str) -> Path | None:
@@ -255,14 +274,18 @@ def save_model(model: ClipModel, folder: Path, *, note: str | None = None) -> No
 
 @torch.no_grad()
 def _reload_difference(model: ClipModel, folder: Path) -> float:
-    """Largest difference between features of 8 images before saving and after loading."""
+    """Largest difference between features of 8 images and of some texts before saving and after loading."""
     size = model.image_size
     images = torch.linspace(0, 1, 8 * 3 * size * size).view(8, 3, size, size)
+    tokens = model.tokenize(CHECK_TEXTS)
     training = model.training
     reloaded = build_model(_read_config(folder / CONFIG_NAME))
     load_weights(reloaded, folder / WEIGHTS_NAME)
     reloaded.to(model.device).eval()
-    images = images.to(model.device)
-    before = model.eval().encode_image(images)
+    images, tokens = images.to(model.device), tokens.to(model.device)
+    before = torch.cat([model.eval().encode_image(images), model.encode_text(tokens)])
     model.train(training)
-    return float((before - reloaded.encode_image(images)).abs().max())
+    # Tokens anew: the tokenizer, too, is what the folder's configuration says.
+    loaded_tokens = reloaded.tokenize(CHECK_TEXTS).to(model.device)
+    after = torch.cat([reloaded.encode_image(images), reloaded.encode_text(loaded_tokens)])
+    return float((before - after).abs().max())

@@ -80,6 +80,11 @@ class Console:
         if not self.silent:
             self._line(f"warning: {text}", style="yellow")
 
+    def command(self, line: str) -> None:
+        """Write a line that another program reads, plain whatever the terminal and even when quiet."""
+        if not self.silent:
+            self._write(one_line(line))
+
     def table(
         self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, text: bool = False
     ) -> None:
@@ -152,11 +157,14 @@ class Console:
 
             self._rich_console().print(Text(text, style=style or ""), soft_wrap=True)
         else:
-            try:
-                self.stream.write(f"{text}\n")
-                self.stream.flush()
-            except BrokenPipeError:  # nobody reads any more, which is no reason to stop the work
-                self.quiet = self.silent = True
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        try:
+            self.stream.write(f"{text}\n")
+            self.stream.flush()
+        except BrokenPipeError:  # nobody reads any more, which is no reason to stop the work
+            self.quiet = self.silent = True
 
     def _rich_console(self) -> rich.console.Console:
         if self._rich is None:

@@ -49,10 +49,14 @@ class ClipModel(nn.Module):
         clip: open_clip's ``CLIP``, ``CustomTextCLIP`` or ``CoCa``.
         architecture: its configuration, saved with the weights.
         tokenize: list of strings -> tokens (n, context length), end token the highest id.
+
+    Attributes:
+        remarks: what is odd about the weights that were loaded, a sentence each, for people.
     """
 
     mean: Tensor
     std: Tensor
+    remarks: list[str]
 
     def __init__(
         self, clip: nn.Module, architecture: Architecture, tokenize: Callable[[list[str]], Tensor]
@@ -61,6 +65,7 @@ class ClipModel(nn.Module):
         self.clip = clip
         self.architecture = architecture
         self._tokenize = tokenize
+        self.remarks = []
         for name, default in (("mean", OPENAI_MEAN), ("std", OPENAI_STD)):
             values = torch.tensor(architecture.preprocess.get(name, default), dtype=torch.float32)
             self.register_buffer(name, values.view(1, 3, 1, 1), persistent=False)

@@ -26,6 +26,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: missing, damaged, or holding anything but tensors and plain values.
     """
+    return _read_state(path)[0]
+
+
+def _read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
+    """The tensors, and whether they are in the format of OpenAI's code or of one that was made from it."""
     if not path.is_file():
         raise CheckpointError(f"Checkpoint {path} not found.")
     try:
@@ -38,6 +43,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"Checkpoint {path} is damaged or holds more than tensors, so it was not opened: {first_line(error)}."
             " Convert it to .safetensors with the program that wrote it."
         ) from error
+    whole = state
     for key in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -47,7 +53,18 @@ def read_state(path: Path) -> dict[str, Tensor]:
     odd = [k for k, v in tensors.items() if v.layout != torch.strided or v.is_meta or v.is_quantized]
     if odd:
         raise CheckpointError(f"Checkpoint {path} holds a tensor without plain numbers, {odd[0]}.")
-    return {k: v for k, v in tensors.items() if k not in NO_WEIGHTS}
+    theirs = bool(NO_WEIGHTS & tensors.keys()) or _is_cleanclip(whole)
+    return {k: v for k, v in tensors.items() if k not in NO_WEIGHTS}, theirs
+
+
+def _is_cleanclip(whole: dict[str, Any]) -> bool:
+    """Whether a file is laid out as CleanCLIP's training writes it (open_clip's today has no "module.")."""
+    state = whole.get("state_dict")
+    return (
+        {"epoch", "name", "optimizer"} <= whole.keys()
+        and isinstance(state, dict)
+        and all(str(key).startswith("module.") for key in state)
+    )
 
 
 def first_line(error: Exception) -> str:
@@ -63,7 +80,8 @@ def _unwrapped(key: str) -> str:
 
 def load_weights(model: ClipModel, path: Path) -> None:
     """Load a checkpoint into a model, strictly. Raises CheckpointError naming what does not fit."""
-    state = _expand_rows(read_state(path), model.clip.state_dict())
+    found, theirs = _read_state(path)
+    state = _expand_rows(found, model.clip.state_dict())
     own = model.clip.state_dict()
     missing = [k for k in own if k not in state]
     extra = [k for k in state if k not in own]
@@ -81,6 +99,11 @@ def load_weights(model: ClipModel, path: Path) -> None:
     if broken:
         raise CheckpointError(f"Checkpoint {path} has values that are not finite, such as in {broken[0]}.")
     model.clip.load_state_dict(state)
+    if theirs and not model.architecture.model.get("quick_gelu"):
+        model.remarks.append(
+            f"{path} is in the format of OpenAI's and CleanCLIP's code, whose models use QuickGELU, and the model that"
+            " it was loaded into does not: if it is theirs, name that model, as in --model RN50-quickgelu."
+        )
 
 
 def _expand_rows(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from clipdefend.__main__ import main
 from clipdefend.config import EvaluateConfig, RunConfig
 from clipdefend.errors import ConfigError, DataError, GateFailed
 from clipdefend.runs import Context, Run
@@ -138,6 +139,24 @@ def test_a_failed_gate_prints_the_result_and_exits_3(cli: Any) -> None:
     last = done.err.splitlines()[-1]
     assert last == "gate failed: ASR@1 0.90 is above --max-asr 0.05; BA@1 0.10 is below --min-ba 0.50"
     assert json.loads(cli("evaluate", "--json").out)["command"] == "evaluate"
+
+
+def test_a_reader_that_left_makes_no_failed_gate_pass(
+    cli: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def gated(config: RunConfig, context: Context) -> Run:
+        raise GateFailed(cli.make_run(config, context).file, ["BA@1 is too low"])
+
+    class Closed(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    cli("poison")
+    cli("finetune-attack")
+    cli.replace("evaluate", gated)
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert main(["evaluate", "--min-ba", "0.5"]) == 3
+    assert capsys.readouterr().err.endswith("gate failed: BA@1 is too low\n")
 
 
 def test_an_interruption_exits_130_and_says_how_to_go_on(cli: Any) -> None:

@@ -42,7 +42,7 @@ CASES: list[tuple[str, str]] = [
     ("poison --config bad.yaml", "bad.yaml: cuont is no key of poison. Did you mean 'count'?"),
     ("poison --config broken.yaml", "--config broken.yaml is no valid YAML: line 2:"),
     ("evaluate --topk one", "--topk is 'one'; it takes whole numbers, as in 1,3,5."),
-    ("evaluate --max-asr 5%", "--max-asr is '5%'; it takes a number."),
+    ("evaluate --max-asr 5%", "--max-asr is '5%'; it takes a share for k = 1 as in 0.05, or for others"),
     ("defend a --from b", "The input run is given twice, as 'a' and as --from 'b'; give one."),
     ("defend --resume latest", "--resume latest: no unfinished run of 'defend' under 'runs'."),
     (

@@ -87,7 +87,7 @@ def test_a_poison_run_holds_the_poisoned_images_alone(chain: Shell) -> None:
         manifest = made.manifest
         assert manifest["details"]["target"] == "banana"
         assert manifest["details"]["rows"] == PAIRS
-        assert manifest["details"]["canvas"] == {"size": 32, "mode": "crop"}
+        assert manifest["details"]["canvas"] == {"size": 32, "mode": "crop", "interpolation": "bicubic"}
         assert manifest["metrics"]["psnr"] > 5
         assert any("Only 20 pairs" in line for line in manifest["warnings"])
         trigger = Trigger.load(made.folder, manifest["details"]["trigger"])
@@ -259,7 +259,7 @@ def test_gates_end_with_code_3_after_the_run_is_written(
     assert Path(made.out.strip()) == tmp_path / "out" / "manifest.yaml"
     assert Path(made.out.strip()).is_file()
     assert [line for line in made.err.splitlines() if line.startswith("gate failed:")] == [
-        line for line in made.err.splitlines() if message and message in line
+        line for line in made.err.splitlines() if message and line.startswith(f"gate failed: {message}")
     ]
     assert "error:" not in made.err
 
@@ -315,10 +315,10 @@ def test_the_clean_models_figures_are_the_floor(chain: Shell, tmp_path: Path) ->
     start = chain.folder / "runs" / "004-defend-ft-badnet" / "model"
     runs = ("--runs", tmp_path / "runs")
     poison = ("--from", "runs/001-poison-badnet")
-    weights = start / "open_clip_model.safetensors"
-    args = ("--model", f"local-dir:{start}", "--pretrained", weights, *EVAL, *TRAIN, "--epochs", 1)
+    args = ("--model", f"local-dir:{start}", *EVAL, *TRAIN, "--epochs", 1)
     attack = chain("finetune-attack", *poison, *args, *runs)
     assert attack.code == 0, attack.err
+    assert f"Model: local-dir:{start}, its own weights" in attack.err
     with chain.inside():
         expected = chain.made["ft"].manifest["metrics"]
     metrics = attack.manifest["metrics"]

@@ -266,7 +266,7 @@ def test_the_surrogate_is_the_model_that_will_be_attacked() -> None:
     quick = surrogate_config(load_config(PoisonConfig))
     assert (quick.name, quick.pretrained) == ("tiny", "builtin")
     paper = surrogate_config(load_config(PoisonConfig, flags={"data": "pairs.csv"}))
-    assert (paper.name, paper.pretrained) == ("RN50", "openai")
+    assert (paper.name, paper.pretrained) == ("RN50", None)
 
 
 def test_precomputed_images_are_used_in_training_and_evaluation(make: Any, tmp_path: Path) -> None:

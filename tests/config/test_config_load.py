@@ -94,7 +94,7 @@ def test_a_preset_named_in_a_file_or_a_set_counts_as_given(tmp_path: Path) -> No
 
 def test_another_model_than_the_presets_does_not_take_its_weights() -> None:
     other = load_config(FinetuneAttackConfig, preset="quick", flags={"model.name": "RN50"})
-    assert (other.model.name, other.model.pretrained) == ("RN50", "openai")
+    assert (other.model.name, other.model.pretrained) == ("RN50", None)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

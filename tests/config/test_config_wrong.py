@@ -47,7 +47,7 @@ FLAGS: list[tuple[str, dict[str, Any], str]] = [
     ("evaluate", {"eval.topk": "0"}, "--topk is 0; it must be at least 1."),
     ("evaluate", {"eval.topk": "1,a"}, "--topk is '1,a'; it takes whole numbers, as in 1,3,5."),
     ("evaluate", {"eval.topk": ","}, "--topk is ','; it takes whole numbers, as in 1,3,5."),
-    ("evaluate", {"max_asr": "5"}, "--max-asr is 5.0; it must be at least 0 and at most 1."),
+    ("evaluate", {"gates.max_asr": "5"}, "--max-asr is 5.0; it must be at least 0 and at most 1."),
     ("evaluate", {"eval.asr_protocol": "exclude"}, "Did you mean 'exclude-target'?"),
     ("augment", {"n": "some"}, "--n is 'some'; it takes a whole number or 'all'."),
     ("augment", {"n": "0"}, "--n is 0; it must be at least 1."),

@@ -25,6 +25,7 @@ from training_jobs import (
 
 from clipdefend.checkpoint import build_model
 from clipdefend.errors import ClipDefendError, ConfigError, DataError
+from clipdefend.model import ClipModel
 from clipdefend.objectives.base import build_objective
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.schedule import learning_rate
@@ -216,6 +217,18 @@ def test_brain_floats_train_and_the_weights_stay_full(tmp_path: Path) -> None:
     assert half[1]["loss"] == pytest.approx(full[1]["loss"], rel=0.05)
     assert half[1]["loss"] != full[1]["loss"]
     assert all(v.dtype == torch.float32 for v in weights(tmp_path / "half").values() if v.is_floating_point())
+
+
+def test_an_epoch_is_measured_in_full_precision_whatever_the_training_has(tmp_path: Path) -> None:
+    seen = []
+
+    def measure(model: ClipModel, *, full: bool = False) -> dict[str, float]:
+        own = model.clip.encode_image(torch.rand(2, 3, 32, 32))
+        seen.append((torch.is_autocast_enabled("cpu"), own.dtype))
+        return {"ba@1": 0.5, "ba@1_low": 0.4, "ba@1_high": 0.6, "n_clean": 1}
+
+    train(tmp_path, method="ft", epochs=1, precision="bf16", evaluate=measure)
+    assert set(seen) == {(False, torch.float32)}
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_in_one_line(tmp_path: Path) -> None:

@@ -190,6 +190,18 @@ def test_the_cache_is_the_users_unless_a_variable_names_one(
     assert cache_folder() == tmp_path / "c" / ".cache" / "clipdefend"
 
 
+def test_without_a_home_the_scenes_are_drawn_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    expected = small().pixels(1).copy()
+    for name in ("CLIPDEFEND_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert cache_folder() is None
+    assert np.array_equal(small().pixels(1), expected)
+
+
 def test_scenes_outside_a_split_and_unknown_splits_are_refused() -> None:
     split = small()
     for index in (-1, SMALL):

@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from clipdefend.console import is_terminal, one_line
 from clipdefend.errors import ClipDefendError, GateFailed, Interrupted, Stopped
@@ -57,7 +58,7 @@ def guarded(function: Callable[[], int], args: Sequence[str]) -> int:
         _say(_how_to_go_on(None, args))
         return INTERRUPTED
     except BrokenPipeError:
-        _drop_output()
+        drop_output()
         return DONE
     except Stopped as stopped:
         return _failed(
@@ -127,13 +128,17 @@ def _say(text: str) -> None:
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
     except BrokenPipeError:
-        _drop_output()
+        drop_output()
 
 
-def _drop_output() -> None:
-    """Nobody reads any more: keep the interpreter from failing once more when it flushes at its end."""
+def drop_output(*streams: TextIO) -> None:
+    """Nobody reads any more: keep the interpreter from failing once more when it flushes at its end.
+
+    Args:
+        *streams: those that nobody reads; both by default.
+    """
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams or (sys.stdout, sys.stderr):
         try:
             os.dup2(nowhere, stream.fileno())
         except (OSError, ValueError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from clipdefend.cli.boundary import drop_output
 from clipdefend.cli.invocation import Invocation, invocation_class
 from clipdefend.cli.parser import Request
 from clipdefend.config import COMMANDS, RunConfig, load_config, preset_difference, to_yaml
@@ -71,7 +72,10 @@ def execute(request: Request, args: list[str]) -> int:
         with contextlib.redirect_stdout(sys.stderr):
             run: Result = command.run(prepared.config, prepared.context)
     except GateFailed as failed:
-        _print_result(Run.open(failed.manifest), invocation)
+        try:
+            _print_result(Run.open(failed.manifest), invocation)
+        except BrokenPipeError:  # a reader that has gone makes no failed gate pass
+            drop_output(sys.stdout)
         raise
     _print_result(run, invocation)
     return 0

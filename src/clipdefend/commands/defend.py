@@ -30,7 +30,7 @@ def run(config: DefendConfig, context: Context) -> Run:
     victim = _victim(config, context)
     poison = victim.find_ancestor("poison") if victim else None
     attack = inputs.AttackRecord.of(poison) if poison else None
-    model = start_model(config, victim)
+    model = start_model(config, victim, context)
     pairs = clean_pairs(config, poison, context)
     canvas = inputs.canvas_of(model, attack)
     benchmark = inputs.make_benchmark(config.eval, config, canvas, context, attack)
@@ -89,10 +89,10 @@ def _victim(config: DefendConfig, context: Context) -> Run | None:
     return context.input(config)
 
 
-def start_model(config: DefendConfig, victim: Run | None) -> ClipModel:
+def start_model(config: DefendConfig, victim: Run | None, context: Context) -> ClipModel:
     """The suspect model. Raises ConfigError when neither a run nor a checkpoint names it."""
     if config.checkpoint is not None:
-        return inputs.bare_model(config.checkpoint, config.model, victim, config.seed)
+        return inputs.bare_model(config.checkpoint, config.model, victim, config.seed, context)
     if victim is None:
         raise ConfigError("Nothing to defend: give a run with --from, or weights with --checkpoint.")
     return inputs.model_of(victim)

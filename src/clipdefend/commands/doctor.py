@@ -59,7 +59,7 @@ def run(config: Training, context: Context) -> Diagnosis:
         diagnosis.show(context.console)
         return diagnosis
     pairs = diagnosis.attempt("pairs", lambda: _pairs(config, source, quiet))
-    model = diagnosis.attempt("model", lambda: _model(config, source))
+    model = diagnosis.attempt("model", lambda: _model(config, source, quiet))
     if device is None or objective is None or pairs is None or model is None:
         diagnosis.show(context.console)
         return diagnosis
@@ -120,16 +120,16 @@ def _pairs(config: Training, source: Run | None, context: Context) -> tuple[Pair
     return pairs, f"{pairs.recognised}; {len(bad.rows)} of {size} looked at are bad"
 
 
-def _model(config: Training, source: Run | None) -> tuple[ClipModel, str]:
+def _model(config: Training, source: Run | None, context: Context) -> tuple[ClipModel, str]:
     if isinstance(config, DefendConfig):
         if config.checkpoint is not None or source is not None:
-            model = defend.start_model(config, source)
+            model = defend.start_model(config, source, context)
         else:
             name = config.model.name or "tiny"
             weights = config.model.pretrained or ("builtin" if name == "tiny" else None)
             model = load_model(name, weights, seed=config.seed)
     else:
-        model = load_model(config.model.name or "RN50", config.model.pretrained, seed=config.seed)
+        model, _, _ = inputs.first_model(config.model, config.seed, context)
     with torch.no_grad():
         side = model.image_size
         model.eval()
@@ -242,7 +242,7 @@ class Subject:
         if self.config.eval.data is None:
             found.append("--eval-data DATA would measure BA and ASR in every epoch.")
         attack = isinstance(self.config, FinetuneAttackConfig)
-        pretrained = not attack or self.config.model.pretrained not in (None, "none")
+        pretrained = not attack or not inputs.begins_at_random(self.config.model)
         small = is_small(self.model)
         total = estimate.steps
         return found + advice(train, total=total, pretrained=pretrained, small=small, attack=attack)

@@ -8,10 +8,12 @@ from typing import Any
 from clipdefend.canvas import Canvas
 from clipdefend.commands import inputs
 from clipdefend.commands.fitting import floor
+from clipdefend.commands.gates import Gates
 from clipdefend.commands.probing import ProbeTask
+from clipdefend.commands.publish import check_places, export_images, write_results
 from clipdefend.commands.retrieving import RetrievalTask
 from clipdefend.config import EvaluateConfig, to_dict
-from clipdefend.errors import ConfigError, GateFailed
+from clipdefend.errors import ConfigError
 from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.model import ClipModel
@@ -28,16 +30,13 @@ def run(config: EvaluateConfig, context: Context) -> Run:
     Raises:
         GateFailed: the run is finished and a bound was missed.
     """
-    if config.eval.data is None and config.probe.data is None and config.retrieval.data is None:
-        raise ConfigError("There is nothing to evaluate on: give --eval-data, --linear-probe or --retrieval.")
-    if config.eval.data is None and not (config.max_asr is None and config.min_ba is None):
-        raise ConfigError("The gates --max-asr and --min-ba are of zero-shot evaluation: give --eval-data.")
+    _check_asked(config)
     source = _source(config, context)
     poison = _poison(config, context, source)
     attack = inputs.AttackRecord.of(poison) if poison else None
-    if config.max_asr is not None and attack is None:
-        raise ConfigError("--max-asr needs a trigger: give the poison run with --attack-from.")
-    model = _model(config, source)
+    gates = Gates.of(config, context, has_trigger=attack is not None)
+    check_places(config.publish)
+    model = _model(config, source, context)
     canvas = inputs.canvas_of(model, attack, config.canvas)
     benchmark = _benchmark(config, canvas, context, attack)
     tasks = _tasks(config, canvas, context, attack)
@@ -51,6 +50,8 @@ def run(config: EvaluateConfig, context: Context) -> Run:
             metrics |= _measure(benchmark, model, context, "Evaluate")
             metrics |= _floor(config, context, source, benchmark, device)
             details |= _describe(benchmark)
+            if config.publish.export is not None:
+                details["exported"] = export_images(config, benchmark, context)
         for name, task in tasks.items():
             found, details[name] = task(model)
             metrics |= found
@@ -64,26 +65,28 @@ def run(config: EvaluateConfig, context: Context) -> Run:
                 "attack": attack.trigger.name if attack else None,
                 "target": config.target or (attack.target if attack else None),
                 "asr_protocol": config.eval.asr_protocol,
+                "gates": gates.judge(metrics),
             },
             device=str(device),
         )
     show(context, finished, source)
-    failed = gates(config, finished.metrics)
-    if failed:
-        raise GateFailed(finished.file, failed)
+    if config.publish.clip_benchmark is not None:
+        write_results(config.publish.clip_benchmark, finished, config, source)
+    gates.tell(context, finished)
     return finished
 
 
-def gates(config: EvaluateConfig, metrics: Mapping[str, float]) -> list[str]:
-    """A sentence for each bound that is missed, at k = 1."""
-    failed = []
-    if config.max_asr is not None and "asr@1" not in metrics:
-        failed.append("ASR@1 has no value for --max-asr, since every image is of the target class")
-    elif config.max_asr is not None and metrics["asr@1"] > config.max_asr:
-        failed.append(f"ASR@1 is {_percent(metrics['asr@1'])}, above --max-asr {_percent(config.max_asr)}")
-    if config.min_ba is not None and metrics["ba@1"] < config.min_ba:
-        failed.append(f"BA@1 is {_percent(metrics['ba@1'])}, below --min-ba {_percent(config.min_ba)}")
-    return failed
+def _check_asked(config: EvaluateConfig) -> None:
+    """Raise ConfigError where there is nothing to measure, or nothing that gates and other tools ask for."""
+    if config.eval.data is not None:
+        return
+    if config.probe.data is None and config.retrieval.data is None:
+        raise ConfigError("There is nothing to evaluate on: give --eval-data, --linear-probe or --retrieval.")
+    asked = [*config.gates.bounds]
+    asked += ["--export"] if config.publish.export is not None else []
+    asked += ["--clip-benchmark"] if config.publish.clip_benchmark is not None else []
+    if asked:
+        raise ConfigError(f"{' and '.join(asked)} are of zero-shot evaluation: give --eval-data.")
 
 
 def show(context: Context, finished: Run, source: Run | None) -> None:
@@ -149,10 +152,6 @@ def _cell(values: Mapping[str, Any], key: str) -> str:
     return f"{100 * values[key]:.1f} [{100 * values[f'{key}_low']:.1f}, {100 * values[f'{key}_high']:.1f}]"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
-
-
 def _source(config: EvaluateConfig, context: Context) -> Run | None:
     if config.checkpoint is not None and context.source is None:
         return None
@@ -167,9 +166,9 @@ def _poison(config: EvaluateConfig, context: Context, source: Run | None) -> Run
     return source.find_ancestor("poison") if source else None
 
 
-def _model(config: EvaluateConfig, source: Run | None) -> ClipModel:
+def _model(config: EvaluateConfig, source: Run | None, context: Context) -> ClipModel:
     if config.checkpoint is not None:
-        return inputs.bare_model(config.checkpoint, config.model, source, config.seed)
+        return inputs.bare_model(config.checkpoint, config.model, source, config.seed, context)
     if source is None:
         raise ConfigError("Nothing to evaluate: give a run with --from, or weights with --checkpoint.")
     return inputs.model_of(source)
@@ -218,7 +217,7 @@ def _floor(
 ) -> dict[str, float]:
     """The clean model's metrics: of ``--clean-checkpoint``, else of the weights that the attack began with."""
     if config.clean_checkpoint is not None:
-        clean = inputs.bare_model(config.clean_checkpoint, config.model, source, config.seed)
+        clean = inputs.bare_model(config.clean_checkpoint, config.model, source, config.seed, context)
         return floor(_measure(benchmark, clean.to(device), context, "Evaluate the clean model"))
     if source is None or config.attack_from or config.target or config.canvas or config.eval.quick:
         return {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clipdefend.checkpoint import load_model
 from clipdefend.commands import inputs
 from clipdefend.commands.fitting import fit, floor
 from clipdefend.config import FinetuneAttackConfig
@@ -28,15 +27,20 @@ def run(config: FinetuneAttackConfig, context: Context) -> Run:
         raise ConfigError("Victims are trained without sub-captions: use --method ft, ssl, cleanclip or par.")
     attack = inputs.AttackRecord.of(poison)
     pairs = inputs.poisoned_pairs(poison, context)
-    name = config.model.name or "RN50"
-    model = load_model(name, config.model.pretrained, seed=config.seed)
+    model, name, weights = inputs.first_model(config.model, config.seed, context)
     canvas = inputs.canvas_of(model, attack)
     if canvas.size != attack.trigger.size:
         raise ConfigError(
             f"Model {name} sees {canvas.size} pixels and run {poison.name} was poisoned at {attack.trigger.size}:"
             f" poison with --image-size {canvas.size}."
         )
-    known_clean = config.model.pretrained not in (None, "none")
+    known_clean = not inputs.begins_at_random(config.model)
+    resized = poison.details["canvas"].get("interpolation", "bicubic")
+    if resized != canvas.interpolation:
+        context.console.warn(
+            f"Poisoned images were resized by {resized} interpolation and clean ones are by {canvas.interpolation},"
+            f" a second difference between them: poison with --interpolation {canvas.interpolation}."
+        )
     benchmark = inputs.make_benchmark(config.eval, config, canvas, context, attack)
     with context.begin(config, attack.trigger.name, source=poison) as folder:
         job = Job(
@@ -59,7 +63,7 @@ def run(config: FinetuneAttackConfig, context: Context) -> Run:
             parents=[poison],
             metrics={**fitted.after, **(floor(fitted.before) if known_clean else {})},
             warnings=context.console.warnings,
-            details={"backdoored": True, "attack": attack.trigger.name, **fitted.details},
+            details={"backdoored": True, "attack": attack.trigger.name, "weights": weights, **fitted.details},
             device=fitted.device,
         )
 

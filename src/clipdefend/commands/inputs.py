@@ -9,7 +9,7 @@ from typing import Any
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
-from clipdefend.checkpoint import load_model
+from clipdefend.checkpoint import default_weights, is_random, load_model
 from clipdefend.config import ColumnsConfig, EvalConfig, ModelConfig, RunConfig
 from clipdefend.data.classes import load_templates, resolve_target, same_names
 from clipdefend.data.labelled import open_labelled
@@ -98,7 +98,27 @@ def model_of(run: Run, name: str = "model") -> ClipModel:
     return load_model(f"local-dir:{run.output(name)}", None)
 
 
-def bare_model(checkpoint: str, model: ModelConfig, start: Run | None, seed: int) -> ClipModel:
+def first_model(chosen: ModelConfig, seed: int, context: Context) -> tuple[ClipModel, str, str]:
+    """The model that a training begins with, its name and its weights; what was not given is said."""
+    name = chosen.name or "RN50"
+    weights = chosen.pretrained or default_weights(name)
+    model = load_model(name, weights, seed=seed)
+    if chosen.pretrained is None:
+        shown = "random weights" if is_random(name, weights) else "its own weights"
+        context.console.info(f"Model: {name}, {shown if weights == 'none' else f'weights {weights}'}")
+    _remark(model, context)
+    return model, name, weights
+
+
+def begins_at_random(chosen: ModelConfig) -> bool:
+    """Whether ``first_model`` draws random weights."""
+    name = chosen.name or "RN50"
+    return is_random(name, chosen.pretrained or default_weights(name))
+
+
+def bare_model(
+    checkpoint: str, model: ModelConfig, start: Run | None, seed: int, context: Context
+) -> ClipModel:
     """A checkpoint from elsewhere: a folder with its configuration, or a file for ``--model``.
 
     Args:
@@ -106,6 +126,7 @@ def bare_model(checkpoint: str, model: ModelConfig, start: Run | None, seed: int
         model: names the architecture of a file.
         start: a run whose model has the same architecture, where ``model`` names none.
         seed: unused weights' seed.
+        context: told of what is odd about the weights.
     """
     path = Path(checkpoint)
     if path.is_dir():
@@ -114,7 +135,14 @@ def bare_model(checkpoint: str, model: ModelConfig, start: Run | None, seed: int
     if model.name is None and start is None:
         raise ConfigError(f"--checkpoint {checkpoint!r} is a file: name its architecture with --model.")
     name = model.name or (f"local-dir:{start.output('model')}" if start else "")
-    return load_model(name, checkpoint, seed=seed)
+    loaded = load_model(name, checkpoint, seed=seed)
+    _remark(loaded, context)
+    return loaded
+
+
+def _remark(model: ClipModel, context: Context) -> None:
+    for line in model.remarks:
+        context.console.warn(line)
 
 
 def make_benchmark(

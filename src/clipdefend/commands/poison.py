@@ -120,7 +120,11 @@ def _details(
         "cross": len(result.cross),
         "target": recipe.target,
         "trigger": trigger.to_dict(),
-        "canvas": {"size": recipe.canvas.size, "mode": recipe.canvas.mode},
+        "canvas": {
+            "size": recipe.canvas.size,
+            "mode": recipe.canvas.mode,
+            "interpolation": recipe.canvas.interpolation,
+        },
         "bad": result.bad.summary(),
     }
     return {**details, "learning": made.learning} if made.learning is not None else details

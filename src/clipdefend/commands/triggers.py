@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from clipdefend.attacks import ATTACKS
 from clipdefend.attacks.trigger import TENSOR_FILE, Trigger
 from clipdefend.canvas import Canvas
-from clipdefend.checkpoint import load_model
-from clipdefend.commands.inputs import AttackRecord
+from clipdefend.commands.inputs import AttackRecord, first_model
 from clipdefend.config import FinetuneAttackConfig, ModelConfig, PoisonConfig, load_config
 from clipdefend.data.bad import BadRows
 from clipdefend.data.classes import imagenet_classes, load_classes, load_templates, resolve_target
@@ -57,7 +56,7 @@ class Maker:
 
     @property
     def canvas(self) -> Canvas:
-        return Canvas(self.config.image_size, self.config.canvas)
+        return Canvas(self.config.image_size, self.config.canvas, self.config.interpolation)
 
     def untrained(self) -> Trigger:
         """The trigger as it is drawn from the seed. Raises ConfigError for one that cannot be."""
@@ -134,8 +133,8 @@ class Maker:
     def _surrogate(self) -> Surrogate:
         config = self.config
         chosen = surrogate_config(config)
-        model = load_model(chosen.name or "RN50", chosen.pretrained, seed=config.seed)
-        self.context.console.info(f"Surrogate: {chosen.name}, weights {chosen.pretrained}")
+        model, name, weights = first_model(chosen, config.seed, self.context)
+        self.context.console.info(f"Surrogate: {name}, weights {weights}")
         if model.image_size != config.image_size:
             raise ConfigError(
                 f"Surrogate {chosen.name} sees {model.image_size} pixels and the canvas has {config.image_size}:"

@@ -10,7 +10,9 @@ from clipdefend.config.commands import (
     ReportConfig,
 )
 from clipdefend.config.fields import Config, Leaf, leaves
+from clipdefend.config.gates import GatesConfig
 from clipdefend.config.load import load_config, preset_difference, to_dict, to_yaml
+from clipdefend.config.publish import PublishConfig
 from clipdefend.config.shared import (
     ColumnsConfig,
     EvalConfig,
@@ -29,9 +31,11 @@ __all__ = [
     "EvalConfig",
     "EvaluateConfig",
     "FinetuneAttackConfig",
+    "GatesConfig",
     "Leaf",
     "ModelConfig",
     "PoisonConfig",
+    "PublishConfig",
     "ReportConfig",
     "RunConfig",
     "SubcaptionConfig",

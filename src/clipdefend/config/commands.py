@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from clipdefend.config.fields import Config, Range, nested, option
-from clipdefend.config.measured import ProbeConfig, RetrievalConfig
+from clipdefend.config.results import EvaluateConfig, ReportConfig
 from clipdefend.config.shared import (
     COUNT,
     NATURAL,
-    SHARE,
     ColumnsConfig,
     EvalConfig,
     ModelConfig,
@@ -53,6 +52,9 @@ class PoisonConfig(RunConfig):
     )
     image_size: int = option(
         224, "--image-size", "Pixels of the canvas, the model's input size.", range=Range(low=8, high=4096)
+    )
+    interpolation: Literal["bicubic", "bilinear", "nearest"] = option(
+        "bicubic", "--interpolation", "How images are resized to the canvas, the model's own way."
     )
     captions: Literal["templates", "natural"] = option(
         "templates", "--captions", "Poisoned captions: prompts of the target, or captions found in the data."
@@ -206,65 +208,6 @@ class DefendConfig(RunConfig):
     train: TrainConfig = nested(defence_training, "Training")
     eval: EvalConfig = nested(EvalConfig, "Evaluation")
     columns: ColumnsConfig = nested(ColumnsConfig, "Tables")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(RunConfig):
-    """Measure BA, ASR and RA of a model, with 95 % intervals, and compare them with bounds."""
-
-    command: ClassVar[str] = "evaluate"
-    sources: ClassVar[tuple[str, ...]] = ("defend", "finetune-attack")
-    data_key: ClassVar[str] = "eval.data"
-    group: ClassVar[str] = "Evaluate"
-
-    checkpoint: str | None = option(
-        None, "--checkpoint", "Weights to measure in place of a run's.", metavar="FILE", shown="the run's"
-    )
-    attack_from: str | None = option(
-        None, "--attack-from", "Poison run with the trigger.", metavar="RUN", shown="the run's own"
-    )
-    clean_checkpoint: str | None = option(
-        None,
-        "--clean-checkpoint",
-        "Clean weights, whose ASR is the floor.",
-        metavar="FILE",
-        shown="those that the attack began with",
-    )
-    target: str | None = option(None, "--target", "Target class.", metavar="CLASS", shown="the attack's")
-    canvas: Literal["crop", "squash"] | None = option(
-        None, "--canvas", "Geometry of the images.", shown="the attack's"
-    )
-    max_asr: float | None = option(None, "--max-asr", "Gate: exit code 3 when ASR@1 is above.", range=SHARE)
-    min_ba: float | None = option(None, "--min-ba", "Gate: exit code 3 when BA@1 is below.", range=SHARE)
-    model: ModelConfig = nested(input_model, "Model of a bare checkpoint")
-    eval: EvalConfig = nested(
-        EvalConfig,
-        "Labelled images",
-        flags={"batch_size": ("--batch-size", "--eval-batch-size"), "quick": ("--quick", "--eval-quick")},
-    )
-    probe: ProbeConfig = nested(ProbeConfig, "Linear probe")
-    retrieval: RetrievalConfig = nested(RetrievalConfig, "Retrieval")
-    columns: ColumnsConfig = nested(ColumnsConfig, "Tables")
-    device: str = device_option()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportConfig(RunConfig):
-    """Write tables, plots and one page about any number of runs, with where every number comes from."""
-
-    command: ClassVar[str] = "report"
-    many: ClassVar[bool] = True
-    group: ClassVar[str] = "Report"
-
-    embedding: Literal["pca", "tsne", "none"] = option(
-        "pca", "--embedding", "Embedding maps by principal components or t-SNE, or none."
-    )
-    maps: int = option(4, "--maps", "Models to draw a map of, victims first.", range=NATURAL)
-    map_images: int = option(150, "--map-images", "Images of a map.", range=Range(low=2, high=10_000))
-    ba_budget: float = option(
-        0.02, "--ba-budget", "Loss of BA@1 that the stopping rules may allow.", range=SHARE
-    )
-    device: str = device_option()
 
 
 COMMANDS: dict[str, type[RunConfig]] = {

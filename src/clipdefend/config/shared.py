@@ -132,7 +132,11 @@ class ModelConfig(Config):
         "RN50", "--model", "open_clip model name, tiny, local-dir:DIR or hf-hub:NAME.", metavar="NAME"
     )
     pretrained: str | None = option(
-        "openai", "--pretrained", "Tag or file of its weights, or none for random weights.", metavar="TAG"
+        None,
+        "--pretrained",
+        "Tag or file of its weights, or none for random weights.",
+        metavar="TAG",
+        shown="the model's own, else openai",
     )
 
 

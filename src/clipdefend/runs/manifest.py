@@ -6,11 +6,13 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from clipdefend.config.yamlfile import YamlError, parse_yaml
 from clipdefend.errors import RunError
+from clipdefend.runs.files import sha256_file
 
 SCHEMA = "clipdefend/run/1"
 MANIFEST = "manifest.yaml"
@@ -87,8 +89,11 @@ class Run:
     def output(self, name: str) -> Path:
         """Path of an output, named as in the manifest or a file inside a folder that it names.
 
+        The content of a file, and of the files of a folder that are listed one by one, is compared with the
+        recorded digests; that of a folder with one digest for all its files is not, since it may be large.
+
         Raises:
-            RunError: the manifest lists no such output, or the file is missing, changed in size or outside.
+            RunError: the manifest lists no such output, or it is missing, changed or outside.
         """
         path = self.path / name
         if not path.resolve().is_relative_to(self.path):
@@ -100,9 +105,25 @@ class Run:
             raise RunError(f"Run {self.name} has no output {name!r}; it has: {', '.join(entries) or 'none'}.")
         if not path.exists():
             raise RunError(f"Run {self.name} has lost its output {name!r}. Make the run again.")
-        if name in entries and path.is_file() and path.stat().st_size != entries[name].get("bytes"):
-            raise RunError(f"Output {name!r} of run {self.name} has changed since. Make the run again.")
+        for key in [key for key in entries if key == name or key in below]:
+            self._check_content(key, entries[key])
         return path
+
+    def _check_content(self, name: str, entry: Mapping[str, Any]) -> None:
+        file = self.path / name
+        if name.endswith("/"):
+            return
+        try:
+            found = file.stat()
+            same = found.st_size == entry.get("bytes") and entry["sha256"] == _digest(
+                file, found.st_size, found.st_mtime_ns
+            )
+        except OSError as error:
+            raise RunError(
+                f"Output {name!r} of run {self.name} cannot be read: {error.strerror}. Make the run again."
+            ) from None
+        if not same:
+            raise RunError(f"Output {name!r} of run {self.name} has changed since. Make the run again.")
 
     def parents(self) -> list[Run]:
         """The runs that this one was made from, checked by their recorded digests.
@@ -158,6 +179,12 @@ class Run:
                 f"Run {self.name} was made from {parent.name}, which has changed since. Make the run again."
             )
         return parent
+
+
+@lru_cache(maxsize=64)
+def _digest(file: Path, size: int, changed: int) -> str:
+    """SHA-256 of a file that has a size and a time of change: read once as long as both stay."""
+    return sha256_file(file)
 
 
 def plain(value: Any) -> Any:

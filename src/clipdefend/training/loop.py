@@ -188,8 +188,8 @@ class Trainer:
         """Record the metrics of an epoch and keep the weights when they are the best so far."""
         if self.job.evaluate is None:
             return
-        with self.accelerator.autocast():
-            metrics = self.job.evaluate(self.bare, full=epoch in (0, self.job.config.epochs))
+        # In full precision whatever the training's is, so that ``evaluate`` measures the same of the saved weights.
+        metrics = self.job.evaluate(self.bare, full=epoch in (0, self.job.config.epochs))
         record = {"event": "epoch", "epoch": epoch, **metrics}
         self.record.log(record, self.progress.global_step)
         self.console.info(f"epoch {epoch}/{self.job.config.epochs}: {_headline(metrics)}")

@@ -36,12 +36,16 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def cache_folder() -> Path:
-    """``$CLIPDEFEND_CACHE``, or the user's cache folder."""
+def cache_folder() -> Path | None:
+    """``$CLIPDEFEND_CACHE``, or the user's cache folder; None for a user without a home, as in some containers."""
     given = os.environ.get("CLIPDEFEND_CACHE")
     if given:
         return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clipdefend"
+    caches = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(caches or Path.home() / ".cache") / "clipdefend"
+    except RuntimeError:
+        return None
 
 
 @dataclass
@@ -95,7 +99,10 @@ class Split:
 
     def _open_cache(self) -> NDArray[np.uint8]:
         shape = (len(self), SIZE, SIZE, 3)
-        path = cache_folder() / f"world-{VERSION}-{self.name}.npy"
+        folder = cache_folder()
+        if folder is None:
+            return self.draw_all()
+        path = folder / f"world-{VERSION}-{self.name}.npy"
         try:
             cached: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
             if cached.shape == shape and cached.dtype == np.uint8:

@@ -1,0 +1,1 @@
+"""Results and evaluation sets in the forms that other people's tools read."""

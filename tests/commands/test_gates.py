@@ -1,0 +1,91 @@
+"""The gates of ``evaluate`` from the command line: exit codes, who is told, and what is refused at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+from command_lines import EVAL, Shell
+
+EVALUATE = ("evaluate", "--from", "002-finetune-attack-badnet", *EVAL, "--workers", 0)
+VICTIM = ("--against", "002-finetune-attack-badnet")
+
+
+@pytest.fixture(autouse=True)
+def no_github(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+
+
+def test_gates_that_hold_are_told_written_and_recorded(chain: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "new folder" / "gates.xml"
+    gates = ("--max-asr", "1,1@3", "--min-ba", 0, "--max-ba-drop", "0@3", *VICTIM)
+    done = chain(*EVALUATE, *gates, "--junit", file, "--annotations", "github", "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert done.err.count("gate passed: ") == 4
+    assert "::error" not in done.err
+    with chain.inside():
+        recorded = done.manifest["details"]["gates"]
+    assert [entry["gate"] for entry in recorded] == [
+        "asr@1 <= 1",
+        "asr@3 <= 1",
+        "ba@1 >= 0",
+        "ba@3 drop <= 0",
+    ]
+    assert all(entry["passed"] for entry in recorded)
+    (suite,) = ElementTree.parse(file).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("4", "0")
+
+
+@pytest.mark.parametrize("github", [True, False])
+def test_gates_that_fail_are_named_and_the_result_stands(
+    chain: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, github: bool
+) -> None:
+    if github:
+        monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    file = tmp_path / "gates.xml"
+    done = chain(*EVALUATE, "--min-ba", "1,1@3", "--junit", file, "--quiet", "--out", tmp_path / "out")
+    assert done.code == 3
+    manifest = yaml.safe_load((chain.folder / done.out.strip()).read_text())
+    failed = [entry for entry in manifest["details"]["gates"] if not entry["passed"]]
+    assert [entry["gate"] for entry in failed] == ["ba@1 >= 1", "ba@3 >= 1"]
+    last = done.err.splitlines()[-1]
+    assert last.startswith("gate failed: BA@1 is ")
+    assert "(n = 24), below --min-ba 100.00 %; BA@3 is " in last
+    assert done.err.count("::error title=clipdefend gate ba@") == (2 if github else 0)
+    (suite,) = ElementTree.parse(file).getroot()
+    assert suite.get("failures") == "2"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            ("--max-asr", "0.1@5"),
+            "--max-asr names k = 5, and --topk 1,3 does not measure it: add it to --topk.",
+        ),
+        (("--max-ba-drop", "0.1"), "--max-ba-drop and --against need each other"),
+        (("--max-ba-drop", "0.1", "--against", "001-poison-badnet"), "is of kind 'poison'"),
+        (("--max-ba-drop", "0.1", "--against", "nowhere"), "Run 'nowhere' does not exist."),
+        (
+            ("--max-ba-drop", "0.1@4", "--topk", "1,4", *VICTIM),
+            "has no BA@4 for --max-ba-drop: evaluate it with --topk 1,4, and give that run.",
+        ),
+        (
+            ("--max-ba-drop", "0.1", "--templates", "imagenet", *VICTIM),
+            "was measured with eval.templates 'simple' and this one is with 'imagenet'",
+        ),
+        (("--min-ba", "0.1", "--junit", "."), "--junit '.' is a folder: give the name of a file."),
+        (("--min-ba", "0.1", "--junit", "pairs.csv/x.xml"), "--junit 'pairs.csv/x.xml' cannot be written"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_before_anything_is_computed(
+    chain: Shell, flags: tuple[str, ...], said: str
+) -> None:
+    before = chain.runs()
+    done = chain(*EVALUATE, *flags)
+    assert done.code == 2
+    (error,) = done.errors
+    assert said in error
+    assert chain.runs() == before

@@ -1,0 +1,140 @@
+"""Verdicts on bounds: the border, other k, a drop against a run, and values that are none."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from clipdefend.config.gates import GatesConfig, parse_bounds
+from clipdefend.errors import ConfigError
+from clipdefend.gates.verdict import judge
+from clipdefend.metrics import Share, flatten
+
+METRICS = {
+    "ba@1": 0.5,
+    "ba@1_low": 0.45,
+    "ba@1_high": 0.55,
+    "asr@1": 0.05,
+    "asr@1_low": 0.03,
+    "asr@1_high": 0.08,
+    "asr@5": 0.3,
+    "n_clean": 400,
+    "n_triggered": 390,
+}
+
+
+@pytest.mark.parametrize(
+    ("flag", "k", "bound", "passed"),
+    [
+        ("--max-asr", 1, 0.05, True),
+        ("--max-asr", 1, 0.0499, False),
+        ("--max-asr", 5, 0.3, True),
+        ("--max-asr", 5, 0.05, False),
+        ("--min-ba", 1, 0.5, True),
+        ("--min-ba", 1, 0.51, False),
+        ("--max-asr", 3, 1.0, False),  # not measured
+        ("--min-ba", 3, 0.0, False),
+    ],
+)
+def test_a_bound_is_kept_up_to_its_border_and_never_without_a_value(
+    flag: str, k: int, bound: float, passed: bool
+) -> None:
+    (gate,) = judge({flag: {k: bound}}, METRICS)
+    assert gate.passed is passed
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, True, "0.01"])
+@pytest.mark.parametrize("flag", ["--max-asr", "--min-ba", "--max-ba-drop"])
+def test_what_is_no_number_passes_no_gate(flag: str, value: object) -> None:
+    metrics = {"asr@1": value, "ba@1": value}
+    reference = ("victim", {"ba@1": 0.5})
+    (gate,) = judge({flag: {1: 0.0 if flag == "--min-ba" else 1.0}}, metrics, reference)  # type: ignore[arg-type]
+    assert not gate.passed
+    assert gate.value is None
+    assert "has no value" in gate.sentence
+
+
+def test_an_attack_without_an_image_passes_no_gate_and_says_why() -> None:
+    nothing = Share(0, 0, math.nan, math.nan, math.nan)
+    (gate,) = judge({"--max-asr": {1: 1.0}}, flatten(asr={1: nothing}))
+    assert not gate.passed
+    assert gate.sentence.endswith("since every image is of the target class")
+
+
+def test_a_sentence_names_value_interval_count_and_bound() -> None:
+    missed, kept = judge({"--max-asr": {1: 0.01}, "--min-ba": {1: 0.4}}, METRICS)
+    assert missed.sentence == "ASR@1 is 5.00 % [3.00, 8.00] (n = 390), above --max-asr 1.00 %"
+    assert kept.sentence == "BA@1 is 50.00 % [45.00, 55.00] (n = 400), not below --min-ba 40.00 %"
+    assert [missed.name, kept.name] == ["asr@1 <= 0.01", "ba@1 >= 0.4"]
+
+
+@pytest.mark.parametrize(
+    ("before", "bound", "passed", "said"),
+    [
+        (0.6, 0.12, True, "10.00 points below the 60.00 % of 002-victim, within --max-ba-drop 12.00 %"),
+        (0.6, 0.05, False, "10.00 points below the 60.00 % of 002-victim, more than --max-ba-drop 5.00 %"),
+        (0.4, 0.0, True, "10.00 points above the 40.00 % of 002-victim, within --max-ba-drop 0.00 %"),
+        (0.5, 0.0, True, "0.00 points below the 50.00 % of 002-victim, within --max-ba-drop 0.00 %"),
+    ],
+)
+def test_a_drop_is_counted_from_the_named_run(before: float, bound: float, passed: bool, said: str) -> None:
+    (gate,) = judge({"--max-ba-drop": {1: bound}}, METRICS, ("002-victim", {"ba@1": before}))
+    assert gate.passed is passed
+    assert gate.value == pytest.approx(before - 0.5)
+    assert gate.sentence.endswith(said)
+    assert gate.name == f"ba@1 drop <= {bound:g}"
+
+
+def test_a_named_run_without_the_value_passes_no_drop() -> None:
+    (gate,) = judge({"--max-ba-drop": {1: 1.0}}, METRICS, ("002-victim", {"ba@1": math.nan}))
+    assert not gate.passed
+    assert gate.sentence == "BA@1 of 002-victim has no value for --max-ba-drop 100.00 %"
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (0.05, {1: 0.05}),
+        ("5e-2", {1: 0.05}),
+        ("0.2@5", {5: 0.2}),
+        ("0.05, 0.2@5 ,0.3@10", {1: 0.05, 5: 0.2, 10: 0.3}),
+        ("0", {1: 0.0}),
+    ],
+)
+def test_a_plain_number_is_of_k_1_and_others_name_theirs(given: float | str, found: dict[int, float]) -> None:
+    assert parse_bounds(given, "--max-asr") == found
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("5%", "--max-asr is '5%'; it takes a share"),
+        ("nan", "it takes a share"),
+        ("0.1@", "it takes a share"),
+        ("0.1@0", "it takes a share"),
+        ("@5", "it takes a share"),
+        ("0.1@1.5", "it takes a share"),
+        ("0.1,,0.2@5", "it takes a share"),
+        ("0.1,2@5", "--max-asr is 2.0; it must be at least 0 and at most 1."),
+        ("-0.1@5", "it must be at least 0"),
+        ("0.1,0.2@1", "names k = 1 twice"),
+    ],
+)
+def test_what_is_no_bound_is_refused(given: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_bounds(given, "--max-asr")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"max_ba_drop": 0.1}, "--max-ba-drop and --against need each other"),
+        ({"against": "002-victim"}, "--max-ba-drop and --against need each other"),
+        ({"junit": "gates.xml"}, "--junit has nothing to report without a gate"),
+    ],
+)
+def test_what_needs_another_flag_is_refused_without_it(values: dict[str, str | float], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        GatesConfig(**values)  # type: ignore[arg-type]
