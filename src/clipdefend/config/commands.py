@@ -1,5 +1,5 @@
 # ruff: noqa: RUF009  # option() and nested() return dataclass fields
-"""The commands' configurations. Every default stands here or in ``shared``, and nowhere else."""
+"""The commands' configurations. Every default stands here, in ``results`` or in ``shared``."""
 
 from __future__ import annotations
 
