@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipdefend.commands.gates import check_file
+from clipdefend.commands.gates import check_file, is_first_process
 from clipdefend.config import EvaluateConfig, PublishConfig
 from clipdefend.evaluation.encoding import quick_rows
 from clipdefend.evaluation.zero_shot import Benchmark
@@ -22,7 +22,12 @@ def check_places(config: PublishConfig) -> None:
 
 
 def export_images(config: EvaluateConfig, benchmark: Benchmark, context: Context) -> dict[str, int]:
-    """Write the images that a benchmark measured; returns the number of images of each set."""
+    """Write the images that a benchmark measured; returns the number of images of each set.
+
+    Of several processes the first one writes, and the others, whose manifest is not kept, return nothing.
+    """
+    if not is_first_process():
+        return {}
     folder = Path(str(config.publish.export))
     export = Export(
         images=benchmark.images,
@@ -43,6 +48,8 @@ def export_images(config: EvaluateConfig, benchmark: Benchmark, context: Context
 
 def write_results(file: str, finished: Run, config: EvaluateConfig, source: Run | None) -> None:
     """Write the results as CLIP_benchmark's JSON."""
+    if not is_first_process():
+        return
     details = finished.details
     document = clip_benchmark_json(
         finished.metrics,
