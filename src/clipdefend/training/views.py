@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -162,10 +163,17 @@ def augmented(picture: Image.Image, seed: int) -> Tensor:
     Deviates: CleanCLIP augments the original image and then resizes it; here it is the canvas that is augmented,
     which costs the same for any size of original.
     """
+    with seeded(seed):
+        return pixels_of(_auto_augment()(picture))
+
+
+@cache
+def _auto_augment() -> Callable[[Image.Image], Image.Image]:
+    """torchvision's, whose policies need not be listed anew for each image."""
     from torchvision.transforms import AutoAugment
 
-    with seeded(seed):
-        return pixels_of(AutoAugment()(picture))
+    made: Callable[[Image.Image], Image.Image] = AutoAugment()
+    return made
 
 
 def perturbed(picture: Image.Image, seed: int) -> Tensor:
