@@ -20,10 +20,10 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 # A part (a package or a module of the top level) imports parts of lower levels, and itself.
 LEVELS = (
     ("errors", "__init__"),
-    ("registry", "draws", "console"),
+    ("registry", "draws", "console", "processes"),
     ("config",),
     ("runs",),
-    ("attacks", "augment", "losses", "metrics", "world", "canvas", "model"),
+    ("attacks", "augment", "losses", "metrics", "world", "canvas", "model", "exchange"),
     ("data", "objectives", "weights"),
     ("poisoning", "evaluation", "checkpoint", "gates", "interchange"),
     ("training", "learning", "report"),
@@ -129,6 +129,7 @@ def test_slow_libraries_are_imported_inside_functions(path: Path) -> None:
         "runs",
         "console",
         "errors",
+        "processes",
         "__main__",
     ):
         assert not found & HEAVY - ({"typer"} if path.name == "parser.py" else set())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from clipdefend import __version__
+from clipdefend import __version__, processes
 from clipdefend.cli.boundary import guarded
 
 
@@ -16,10 +16,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> int:
+    processes.connect()
     # Help and version come before the parser, whose import takes longer than they do.
     if asked := _information(args):
-        sys.stdout.write(asked)
-        sys.stdout.flush()
+        if processes.current().main:
+            sys.stdout.write(asked)
+            sys.stdout.flush()
         return 0
     from clipdefend.cli.execute import execute
     from clipdefend.cli.parser import parse

@@ -61,6 +61,10 @@ class Stopped(Exception):  # noqa: N818  # its cause is the error
         self.folder = folder
 
 
+class EndedElsewhere(Exception):  # noqa: N818  # no error of this process
+    """Another process of the run has ended it, and says why."""
+
+
 class GateFailed(Exception):  # noqa: N818  # no error: an answer
     """A finished evaluation is outside a bound that was set.
 

@@ -91,7 +91,7 @@ def test_help_shows_defaults_and_those_of_the_quick_preset(monkeypatch: pytest.M
     assert "Pairs to poison. [1500; quick: 500]" in text
     assert "[banana]" in text
     defence = command_help("defend")
-    assert "Pairs per process and step. [64]" in defence
+    assert "Pairs per process and micro-batch. [64]" in defence
     assert "[cleanerclip]" in defence
 
 

@@ -14,11 +14,12 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from clipdefend import exchange
 from clipdefend.canvas import Canvas
 from clipdefend.checkpoint import build_model
 from clipdefend.objectives.base import build_objective
 from clipdefend.training.embed import Embedder
-from clipdefend.training.gather import any_process, gather
+from clipdefend.training.gather import gather
 from clipdefend.training.plan import Item
 from clipdefend.training.views import Views, collate
 from memory_pairs import memory_pairs
@@ -81,7 +82,9 @@ def one_process(rank: int, port: int, out: str) -> None:
         found[method] = step(method, rank, WORLD, wrap)
     rows = gather(torch.tensor([[10.0 * rank], [10.0 * rank + 1]]))
     found["order"] = rows.flatten().tolist()
-    found["any"] = [any_process(flag, torch.device("cpu")) for flag in (False, rank == 1, True)]
+    found["total"] = exchange.total([1, rank == 1])
+    found["shared"] = exchange.share([[rank, "é" * rank]])
+    found["added"] = exchange.added(torch.tensor([float(rank), 0.0])).tolist()
     torch.save(found, f"{out}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -99,7 +102,9 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
     for found in ranks:
         assert found["order"] == [0.0, 10.0, 1.0, 11.0]  # rows of the processes in turn
-        assert found["any"] == [False, True, True]
+        assert found["total"] == [2.0, 1.0]
+        assert found["shared"] == [[[0, ""]], [[1, "é"]]]
+        assert found["added"] == [1.0, 0.0]
     for method in METHODS:
         loss, gradients = step(method, 0, 1, lambda model: model)
         for shared_loss, shared in (found[method] for found in ranks):
@@ -113,5 +118,5 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
 def test_one_process_gathers_what_it_has() -> None:
     vectors = torch.rand(3, 2, requires_grad=True)
     assert gather(vectors) is vectors
-    assert any_process(True, torch.device("cpu")) is True
-    assert any_process(False, torch.device("cpu")) is False
+    assert exchange.total([True, 2]) == [1, 2]
+    assert exchange.share("x") == ["x"]

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from clipdefend import processes
 from clipdefend.console import is_terminal, one_line
-from clipdefend.errors import ClipDefendError, GateFailed, Interrupted, Stopped
+from clipdefend.errors import ClipDefendError, EndedElsewhere, GateFailed, Interrupted, Stopped
 
 DONE = 0
 BUG = 1
@@ -39,24 +40,31 @@ _REMEDIES = {
 
 
 def guarded(function: Callable[[], int], args: Sequence[str]) -> int:
-    """Call a function; returns its exit code, or that of how it failed. SIGTERM interrupts as SIGINT does.
+    """Call a function; returns its exit code, or that of how it failed, once all processes have come so far.
+
+    SIGTERM interrupts as SIGINT does.
 
     Args:
         function: what to do.
         args: the command line, for the line that tells how to resume.
     """
+    code = _outcome(function, args)
+    processes.current().leave(code)
+    return code
+
+
+def _outcome(function: Callable[[], int], args: Sequence[str]) -> int:
     try:
         with _termination_interrupts():
             return function()
+    except EndedElsewhere:
+        return processes.current().ending()
     except GateFailed as failed:
-        _say(f"gate failed: {failed}")
-        return GATE
+        return _end(f"gate failed: {failed}", GATE)
     except Interrupted as stopped:
-        _say(_how_to_go_on(stopped.folder, args))
-        return INTERRUPTED
+        return _end(_how_to_go_on(stopped.folder, args), INTERRUPTED)
     except KeyboardInterrupt:
-        _say(_how_to_go_on(None, args))
-        return INTERRUPTED
+        return _end(_how_to_go_on(None, args), INTERRUPTED)
     except BrokenPipeError:
         drop_output()
         return DONE
@@ -72,14 +80,21 @@ def guarded(function: Callable[[], int], args: Sequence[str]) -> int:
 def _failed(error: BaseException, then: str = "") -> int:
     """One line for what the user can mend, a traceback for what is a bug; returns the exit code."""
     if isinstance(error, ClipDefendError):
-        _say(f"error: {error}{then}")
-        return MISTAKE
+        return _end(f"error: {error}{then}", MISTAKE)
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         place = f" {error.filename!r}:" if error.filename else ""
-        _say(f"error:{place} {error.strerror}. {_REMEDIES[error.errno]}{then}")
-        return MISTAKE
+        return _end(f"error:{place} {error.strerror}. {_REMEDIES[error.errno]}{then}", MISTAKE)
+    if not processes.current().speaks(BUG):  # it only follows from what ended another process
+        return processes.current().ending()
     traceback.print_exception(type(error), error, error.__traceback__)
     return BUG
+
+
+def _end(line: str, code: int) -> int:
+    """Say why the run ends, unless another process has said so."""
+    if processes.current().speaks(code):
+        _say(line)
+    return code
 
 
 @contextlib.contextmanager

@@ -6,11 +6,12 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from clipdefend import processes
 from clipdefend.cli.boundary import drop_output
 from clipdefend.cli.invocation import Invocation, invocation_class
 from clipdefend.cli.parser import Request
@@ -27,6 +28,9 @@ from clipdefend.runs import (
     newest_runs,
     read_path,
 )
+
+SHARED = ("finetune-attack", "defend", "evaluate")
+"""Commands whose work several processes share."""
 
 
 class Result(Protocol):
@@ -65,24 +69,26 @@ def execute(request: Request, args: list[str]) -> int:
         return 0
     _announce_preset(prepared)
     if request.doctor:
-        return _examine(prepared, invocation)
+        return processes.current().tell(lambda: _examine(prepared, invocation))
     command = importlib.import_module(f"clipdefend.commands.{request.command.replace('-', '_')}")
     try:
         # Standard output is the result's alone, whatever a library prints on the way.
         with contextlib.redirect_stdout(sys.stderr):
-            run: Result = command.run(prepared.config, prepared.context)
+            run = _run(command.run, prepared)
     except GateFailed as failed:
         try:
             _print_result(Run.open(failed.manifest), invocation)
         except BrokenPipeError:  # a reader that has gone makes no failed gate pass
             drop_output(sys.stdout)
         raise
-    _print_result(run, invocation)
+    if run is not None:
+        _print_result(run, invocation)
     return 0
 
 
 def _examine(prepared: Prepared, invocation: Invocation) -> int:
     """Print what the doctor finds. Raises ClipDefendError for a configuration that cannot work."""
+    processes.alone()
     doctor = importlib.import_module("clipdefend.commands.doctor")
     with contextlib.redirect_stdout(sys.stderr):
         diagnosis = doctor.run(prepared.config, prepared.context)
@@ -97,12 +103,25 @@ def _examine(prepared: Prepared, invocation: Invocation) -> int:
     return 0
 
 
+def _run(command: Callable[[RunConfig, Context], Result], prepared: Prepared) -> Result | None:
+    """Run a command, on all processes or, where they would not gain, on the first while the others wait.
+
+    Those that have waited have no result.
+    """
+    if prepared.config.command in SHARED or processes.current().world == 1:
+        return command(prepared.config, prepared.context)
+    made: list[Result] = []
+
+    def alone() -> None:
+        processes.alone()
+        made.append(command(prepared.config, prepared.context))
+
+    processes.current().tell(alone)
+    return made[0] if made else None
+
+
 def prepare(request: Request, invocation: Invocation, args: list[str]) -> Prepared:
     """Resolve the input, the configuration and the places."""
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise ConfigError(
-            "Several processes cannot write one run yet: start clipdefend by itself, without a launcher."
-        )
     cls = COMMANDS[request.command]
     runs = Path(invocation.runs)
     source = _source(request, invocation)
@@ -115,18 +134,14 @@ def prepare(request: Request, invocation: Invocation, args: list[str]) -> Prepar
         flags=request.flags,
         sets=invocation.sets,
         recorded=unfinished.config if unfinished else None,
-        inherited_data=_inherited(runs, cls, source) or ("builtin" if request.doctor else None),
+        inherited_data=processes.current().tell(lambda: _inherited(runs, cls, source))
+        or ("builtin" if request.doctor else None),
     )
-    console = Console(quiet=invocation.quiet, silent=not is_main_process())
+    console = Console(quiet=invocation.quiet, silent=not processes.current().main)
     out = Path(invocation.out) if invocation.out is not None else None
-    inputs = tuple(read_path(sys.stdin) if given == "-" else given for given in request.inputs)
+    inputs = tuple(processes.current().tell(lambda: [_given(path) for path in request.inputs]))
     context = Context(runs=runs, source=source, inputs=inputs, out=out, console=console, cli_args=args)
     return Prepared(config=config, context=context)
-
-
-def is_main_process() -> bool:
-    """Whether this is the first of the processes that a launcher started, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _typed(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +158,12 @@ def _source(request: Request, invocation: Invocation) -> str | None:
         raise ConfigError(f"{request.command} reads many runs: give {source!r} without --from.")
     if source is not None and not COMMANDS[request.command].sources:
         raise ConfigError(f"{request.command} reads no run, but --from {source!r} was given. Leave it out.")
-    return read_path(sys.stdin) if source == "-" else source
+    return processes.current().tell(lambda: _given(source)) if source is not None else None
+
+
+def _given(path: str) -> str:
+    """A path as it was given, or from standard input."""
+    return read_path(sys.stdin) if path == "-" else path
 
 
 def _resumed(request: Request, runs: Path, invocation: Invocation) -> Unfinished | None:
@@ -153,7 +173,8 @@ def _resumed(request: Request, runs: Path, invocation: Invocation) -> Unfinished
         return None
     if invocation.out is not None:
         raise ConfigError("--out and --resume exclude each other: a resumed run stays in its folder.")
-    return find_unfinished(runs, request.command, resume)
+    path = processes.current().tell(lambda: str(find_unfinished(runs, request.command, resume).path))
+    return find_unfinished(runs, request.command, path)
 
 
 def _inherited(runs: Path, cls: type[RunConfig], source: str | None) -> str | None:
@@ -179,8 +200,6 @@ def _announce_preset(prepared: Prepared) -> None:
 
 
 def _print_result(run: Result, invocation: Invocation) -> None:
-    if not is_main_process():
-        return
     if invocation.json:
         import json
 
@@ -191,5 +210,7 @@ def _print_result(run: Result, invocation: Invocation) -> None:
 
 
 def _print(text: str) -> None:
+    if not processes.current().main:
+        return
     sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
     sys.stdout.flush()

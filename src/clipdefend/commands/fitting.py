@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clipdefend.errors import ConfigError
 from clipdefend.evaluation.zero_shot import QUICK
 from clipdefend.runs import Context
 from clipdefend.training.advice import advice, is_small
@@ -43,12 +42,11 @@ def fit(job: Job, context: Context, *, pretrained: bool = True) -> Fitted:
         pretrained: whether the model begins with trained weights.
     """
     train = job.config
-    if train.accum_freq != 1:
-        raise ConfigError("--accum-freq is not available in this version: leave it out.")
-    accelerator = make_accelerator(train.device, train.precision)
+    accelerator = make_accelerator(train.device, train.precision, every_weight=job.uses_all)
     if job.objective.needs_reference:
         job.reference = copy.deepcopy(job.model).requires_grad_(False)
     trainer = Trainer(job, accelerator, context.console)
+    context.console.info(_global_batch(trainer))
     attack = job.note is not None
     for line in advice(
         train, total=trainer.total, pretrained=pretrained, small=is_small(job.model), attack=attack
@@ -60,6 +58,8 @@ def fit(job: Job, context: Context, *, pretrained: bool = True) -> Fitted:
         "objective": str(job.objective),
         "terms": job.objective.to_dict(),
         "steps": progress.global_step,
+        "processes": trainer.plan.world,
+        "global_batch": trainer.plan.batch,
         "subcaption_steps": progress.extra_steps,
         "training_seconds": round(progress.seconds, 3),
         "best_epoch": progress.best_epoch if progress.best is not None else None,
@@ -71,6 +71,16 @@ def fit(job: Job, context: Context, *, pretrained: bool = True) -> Fitted:
 def _full(metrics: Metrics) -> dict[str, float]:
     """Metrics of all images: those of the quick subset are for comparing epochs."""
     return {name: value for name, value in metrics.items() if not name.startswith(QUICK)}
+
+
+def _global_batch(trainer: Trainer) -> str:
+    """Such as "Global batch: 1,024 pairs = 128 x 4 micro-batches x 2 processes; 488 steps an epoch"."""
+    train, plan = trainer.job.config, trainer.plan
+    factors = [str(train.batch_size)]
+    factors += [f"{train.accum_freq} micro-batches"] if train.accum_freq > 1 else []
+    factors += [f"{plan.world} processes"] if plan.world > 1 else []
+    made = f" = {' x '.join(factors)}" if len(factors) > 1 else ""
+    return f"Global batch: {plan.batch:,} pairs{made}; {plan.steps:,} steps an epoch"
 
 
 def floor(metrics: Metrics) -> dict[str, float]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clipdefend import processes
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
 from clipdefend.checkpoint import default_weights, is_random, load_model
@@ -29,13 +30,15 @@ def open_data(spec: str, columns: ColumnsConfig | Mapping[str, Any], context: Co
     keys = ("image_key", "caption_key", "delimiter", "image_root")
     given = columns if isinstance(columns, Mapping) else {key: getattr(columns, key) for key in keys}
     root = given.get("image_root")
-    pairs = open_pairs(
-        spec,
-        image_key=given.get("image_key"),
-        caption_key=given.get("caption_key"),
-        delimiter=given.get("delimiter"),
-        image_root=Path(root) if root else None,
-        cache=context.runs / CACHE,
+    pairs = processes.current().first(  # which builds the index that the others open
+        lambda: open_pairs(
+            spec,
+            image_key=given.get("image_key"),
+            caption_key=given.get("caption_key"),
+            delimiter=given.get("delimiter"),
+            image_root=Path(root) if root else None,
+            cache=context.runs / CACHE,
+        )
     )
     context.console.info(f"Pairs: {pairs.recognised}")
     return pairs

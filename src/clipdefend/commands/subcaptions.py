@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from clipdefend import processes
 from clipdefend.augment.lexicon import load_lexicon
 from clipdefend.augment.subcaptions import SubCaption, SubCaptioner
 from clipdefend.config import DefendConfig, SubcaptionConfig
@@ -146,13 +147,22 @@ def open_subcaptions(
 
 def _augment_run(config: DefendConfig, pairs: Pairs, context: Context) -> Run | None:
     if config.augment_from is None:
-        return find_augment(context.runs, pairs.fingerprint)
+        return _newest_augment(context, pairs.fingerprint)
     run = find_run(context.runs, ("augment",), config.augment_from)
     if run.details.get("fingerprint") != pairs.fingerprint:
         raise RunError(
             f"Augment run {run.name} was made from other pairs: make one with --data {pairs.spec}."
         )
     return run
+
+
+def _newest_augment(context: Context, fingerprint: str) -> Run | None:
+    def find() -> str | None:
+        found = find_augment(context.runs, fingerprint)
+        return str(found.path) if found else None
+
+    path = processes.current().tell(find)
+    return Run.open(path) if path else None
 
 
 def _read(run: Run) -> pa.Table:

@@ -219,7 +219,7 @@ class SubcaptionConfig(Config):
 class TrainConfig(Config):
     """One training run, as attack and as defence. The defaults are the attack's of the CleanerCLIP paper."""
 
-    batch_size: int = option(128, "--batch-size", "Pairs per process and step.", range=COUNT)
+    batch_size: int = option(128, "--batch-size", "Pairs per process and micro-batch.", range=COUNT)
     epochs: int = option(5, "--epochs", "Passes over the pairs.", range=COUNT)
     lr: float = option(
         1e-5,
@@ -269,7 +269,7 @@ class TrainConfig(Config):
     accum_freq: int = option(
         1,
         "--accum-freq",
-        "Batches whose features make one contrastive step (not yet available).",
+        "Micro-batches of a step: exact gradients of the whole batch in the memory of one.",
         range=COUNT,
     )
     grad_checkpointing: bool = option(False, "--grad-checkpointing", "Trade time for memory.")

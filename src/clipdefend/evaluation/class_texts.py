@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clipdefend import exchange
 from clipdefend.model import ClipModel
 
 PROMPT_BATCH = 128
@@ -22,7 +23,8 @@ def prompts(classes: Sequence[str], templates: Sequence[str]) -> list[str]:
 def class_embeddings(model: ClipModel, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
     """Class texts: a unit vector per prompt, their mean over the templates, and that as a unit vector.
 
-    Prompts are encoded in large batches of like length, so that each is cut to its own words.
+    Prompts are encoded in large batches of like length, so that each is cut to its own words. Several processes
+    share the batches.
 
     Args:
         model: in evaluation mode.
@@ -36,10 +38,13 @@ def class_embeddings(model: ClipModel, classes: Sequence[str], templates: Sequen
     """
     tokens = model.tokenize(prompts(classes, templates))
     order = torch.argsort(tokens.argmax(dim=1), stable=True)
-    encoded = [
-        model.encode_text(tokens[part].to(model.device))
-        for part in order.split(PROMPT_BATCH)  # type: ignore[no-untyped-call]
-    ]
-    vectors = torch.cat(encoded)[torch.argsort(order).to(model.device)]
+    batches = order.split(PROMPT_BATCH)  # type: ignore[no-untyped-call]
+    shared = len(batches) >= exchange.world()
+    own = batches[exchange.rank() :: exchange.world()] if shared else batches
+    encoded = torch.cat([model.encode_text(tokens[part].to(model.device)) for part in own])
+    vectors = torch.zeros(len(tokens), encoded.shape[1], dtype=encoded.dtype, device=encoded.device)
+    vectors[torch.cat(own).to(model.device)] = encoded
+    if shared:
+        vectors = exchange.added(vectors)
     means = vectors.view(len(classes), len(templates), -1).mean(dim=1)
     return F.normalize(means, dim=-1)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clipdefend import exchange
 from clipdefend.metrics import Protocol, attacked, class_ranks, flatten, shares
 
 Ranks = NDArray[np.int64]
@@ -40,6 +41,13 @@ class Tally:
             self._true.append(class_ranks(triggered, self.labels[rows]))
             if self.target is not None:
                 self._target.append(class_ranks(triggered, self.target))
+
+    def gather(self) -> None:
+        """Add what the other processes have counted."""
+        lists = (self._rows, self._clean, self._true, self._target)
+        parts = exchange.share([np.concatenate(each).tolist() if each else None for each in lists])
+        for place, each in enumerate(lists):
+            each[:] = [np.array(part[place], np.int64) for part in parts if part[place] is not None]
 
     @property
     def rows(self) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from clipdefend import exchange
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
 from clipdefend.data.bad import BadRows
@@ -105,7 +106,7 @@ class Benchmark:
         return metrics
 
     def _tally(self, model: ClipModel, rows: NDArray[np.int64], report: Report | None) -> Tally:
-        """Ranks of the images' classes, and of the target."""
+        """Ranks of the images' classes, and of the target; several processes share the batches of one."""
         tally = Tally(labels=self.images.labels, target=self.target, protocol=self.protocol)
         classes = self._class_embeddings(model)
         reading = Reading(
@@ -114,10 +115,17 @@ class Benchmark:
             batch_size=self.batch_size,
             workers=self.workers,
         )
-        for part in encode(model, self.images, rows, reading, self.bad, report):
+        size, world = self.batch_size, exchange.world()
+        firsts = range(exchange.rank() * size, len(rows), world * size)
+        own = np.concatenate([rows[:0], *(rows[first : first + size] for first in firsts)])
+        for part in encode(model, self.images, own, reading, self.bad, report):
             clean = _cosines(part.clean, classes)
             triggered = None if part.triggered is None else _cosines(part.triggered, classes)
             tally.add(part.rows, clean, triggered)
+        tally.gather()
+        for met, examples in exchange.share([sorted(self.bad.rows), self.bad.examples]):
+            self.bad.rows.update(met)
+            self.bad.examples += [text for text in examples if text not in self.bad.examples]
         self.bad.check(len(rows))
         if not len(tally.rows):
             raise DataError(f"No image of {self.images.spec} can be used.")

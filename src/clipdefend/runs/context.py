@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from clipdefend import processes
 from clipdefend.config import RunConfig
 from clipdefend.console import Console
 from clipdefend.runs.find import find_run
@@ -34,8 +35,11 @@ class Context:
 
     def input(self, config: RunConfig) -> Run:
         """The input run of a kind that the command takes. Raises RunError."""
-        return find_run(self.runs, config.sources, self.source, say=self.console.info)
+        found = processes.current().tell(
+            lambda: str(find_run(self.runs, config.sources, self.source, say=self.console.info).path)
+        )
+        return Run.open(found)
 
     def begin(self, config: RunConfig, label: str, source: Run | None = None) -> RunDir:
-        """The folder of the new run, or of the resumed one. Raises RunError."""
+        """The folder of the new run, or of the resumed one; the first process makes it. Raises RunError."""
         return RunDir.begin(self.runs, config, label, out=self.out, source=source)

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from clipdefend import processes
 from clipdefend.config import RunConfig, to_dict
 from clipdefend.config.yamlfile import dump_yaml
 from clipdefend.errors import ClipDefendError, ConfigError, Interrupted, RunError, Stopped
@@ -31,6 +32,8 @@ class RunDir:
 
     Leaving the context by a user's error, an interruption or a failing disk removes the folder unless it
     holds a resume state; an interruption then leaves as ``Interrupted``, a fault as ``Stopped``.
+
+    Of several processes the first alone ``writes``; for the others the folder is where it writes.
     """
 
     path: Path
@@ -38,6 +41,7 @@ class RunDir:
     start: datetime
     resumed: bool = False
     source: Run | None = None
+    writes: bool = True
     _finished: bool = field(default=False, init=False)
 
     @classmethod
@@ -62,7 +66,23 @@ class RunDir:
         Raises:
             RunError: ``out`` exists and is not empty, cannot be made, or the run cannot be resumed.
         """
-        resume = getattr(getattr(config, "train", None), "resume", None)
+        made: list[RunDir] = []
+
+        def make() -> str:
+            made.append(cls._begin(runs, config, label, out=out, source=source))
+            return str(made[0].path)
+
+        path = Path(processes.current().tell(make))
+        if made:
+            return made[0]
+        resumed = _resume_of(config) is not None
+        return cls(path, config, datetime.now(timezone.utc), resumed=resumed, source=source, writes=False)
+
+    @classmethod
+    def _begin(
+        cls, runs: Path, config: RunConfig, label: str, *, out: Path | None, source: Run | None
+    ) -> RunDir:
+        resume = _resume_of(config)
         if resume is not None:
             return cls._resume(find_unfinished(runs, config.command, resume), config, source)
         try:
@@ -96,6 +116,8 @@ class RunDir:
 
     def log(self, values: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``."""
+        if not self.writes:
+            return
         with (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(plain(values), allow_nan=False) + "\n")
 
@@ -119,6 +141,22 @@ class RunDir:
             details: what the command records of its own: trigger, fingerprint, bad rows and so on.
             device: where the model ran.
         """
+
+        def write() -> None:
+            self._finish(parents, metrics or {}, warnings, details or {}, device)
+
+        processes.current().tell(write)
+        self._finished = True
+        return Run.open(self.path)
+
+    def _finish(
+        self,
+        parents: Sequence[Run],
+        metrics: Mapping[str, Any],
+        warnings: Sequence[str],
+        details: Mapping[str, Any],
+        device: str,
+    ) -> None:
         end = datetime.now(timezone.utc)
         manifest = {
             "schema": SCHEMA,
@@ -131,9 +169,9 @@ class RunDir:
             "versions": versions(),
             "config": to_dict(self.config),
             "parents": [self._parent(parent) for parent in parents],
-            "metrics": dict(metrics or {}),
+            "metrics": dict(metrics),
             "warnings": list(warnings),
-            "details": dict(details or {}),
+            "details": dict(details),
             "outputs": describe_outputs(self.path, (MANIFEST, UNFINISHED, STATE)),
         }
         atomic_write(self.path / MANIFEST, dump_yaml(plain(manifest)))
@@ -142,7 +180,6 @@ class RunDir:
         if not getattr(getattr(self.config, "train", None), "keep_state", False):
             shutil.rmtree(self.state, ignore_errors=True)
         release(self.path / UNFINISHED)
-        return Run.open(self.path)
 
     def __enter__(self) -> RunDir:
         return self
@@ -156,7 +193,7 @@ class RunDir:
         interrupted = isinstance(error, KeyboardInterrupt | Interrupted)
         faulty = isinstance(error, ClipDefendError | OSError)
         resumable = self.resumed or self.state.exists()
-        if not resumable and (interrupted or faulty):
+        if self.writes and not resumable and (interrupted or faulty):
             shutil.rmtree(self.path, ignore_errors=True)
         if interrupted:
             raise Interrupted(self.path if resumable else None) from error
@@ -179,6 +216,12 @@ class RunDir:
     def _parent(self, parent: Run) -> dict[str, str]:
         relative = Path(os.path.relpath(parent.path, self.path)).as_posix()
         return {"command": parent.command, "path": relative, "sha256": parent.sha256}
+
+
+def _resume_of(config: RunConfig) -> str | None:
+    """The run that a configuration goes on with."""
+    resume: str | None = getattr(getattr(config, "train", None), "resume", None)
+    return resume
 
 
 def _iso(moment: datetime) -> str:

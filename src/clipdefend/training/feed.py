@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +33,8 @@ class Feed:
     plan: Plan
     tokenize: Callable[[list[str]], Tensor]
 
-    def epoch(self, epoch: int, start: int) -> Iterator[Batch]:
-        """This process's batches of an epoch from step ``start`` on.
+    def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
+        """This process's micro-batches of each step of an epoch, from step ``start`` on.
 
         Raises:
             DataError: rows that cannot be used, one after the other.
@@ -53,7 +54,7 @@ class Feed:
             epoch=epoch,
             subcaptions=made,
         )
-        steps: list[list[Item]] | Any = _Steps(self.plan, epoch, chosen, start)
+        steps = _MicroBatches(self.plan.epoch(epoch, chosen, start), job.config.batch_size)
         loader = DataLoader(
             views,
             batch_sampler=steps,
@@ -63,7 +64,7 @@ class Feed:
             prefetch_factor=4 if job.workers else None,
         )
         try:
-            yield from loader
+            yield from steps.grouped(iter(loader))
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
@@ -72,15 +73,39 @@ class Feed:
             ) from error
 
 
-class _Steps:
-    """The plan of an epoch as a loader's batch sampler."""
+class _MicroBatches:
+    """The steps of an epoch as a loader's sampler of micro-batches, and back again.
 
-    def __init__(self, plan: Plan, epoch: int, chosen: Any, start: int) -> None:
-        self._arguments = (epoch, chosen, start)
-        self._plan = plan
+    The loader asks for micro-batches in this process, ahead of those that it returns.
+    """
+
+    def __init__(self, steps: Iterator[list[Item]], size: int) -> None:
+        self._steps = steps
+        self._size = size
+        self._counts: deque[int] = deque()
 
     def __iter__(self) -> Iterator[list[Item]]:
-        return self._plan.epoch(*self._arguments)
+        for items in self._steps:
+            parts = micro_batches(items, self._size)
+            self._counts.append(len(parts))
+            yield from parts
 
-    def __len__(self) -> int:
-        return self._plan.steps - self._arguments[2]
+    def grouped(self, batches: Iterator[Batch]) -> Iterator[list[Batch]]:
+        """Micro-batches of each step."""
+        for first in batches:
+            yield [first, *islice(batches, self._counts.popleft() - 1)]
+
+
+def micro_batches(items: Sequence[Item], size: int) -> list[list[Item]]:
+    """Cut a step's items into parts of at most ``size`` of the main and ``size`` of the sub-caption batch.
+
+    There are as few parts as that takes, and they are as equal as can be.
+    """
+    main = [item for item in items if not item.subset]
+    subset = [item for item in items if item.subset]
+    count = max(-(-len(main) // size), -(-len(subset) // size))
+    return [_part(main, number, count) + _part(subset, number, count) for number in range(count)]
+
+
+def _part(items: list[Item], number: int, count: int) -> list[Item]:
+    return items[number * len(items) // count : (number + 1) * len(items) // count]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from clipdefend import exchange
 
 
 def gather(vectors: Tensor) -> Tensor:
@@ -15,18 +19,22 @@ def gather(vectors: Tensor) -> Tensor:
 
     Rows of processes are interleaved, since process r holds rows r, r + world, ... of the batch.
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if not exchange.several():
         return vectors
-    from torch.distributed.nn.functional import all_gather
-
-    parts = all_gather(vectors.contiguous())  # type: ignore[no-untyped-call]
-    return torch.stack(tuple(parts), dim=1).flatten(0, 1)
+    gathered: Tensor = _Gather.apply(vectors)
+    return gathered
 
 
-def any_process(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set in any process: all of them get the same answer."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return flag
-    shared = torch.tensor([float(flag)], device=device)
-    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
-    return bool(shared.item())
+class _Gather(torch.autograd.Function):
+    """All processes' rows, interleaved; backwards, the sum of all processes' gradients of the own rows."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        own = vectors.contiguous()
+        parts = [torch.empty_like(own) for _ in range(exchange.world())]
+        dist.all_gather(parts, own)
+        return torch.stack(parts, dim=1).flatten(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return exchange.added(gradients[0].contiguous().clone())[exchange.rank() :: exchange.world()]

@@ -7,9 +7,15 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from clipdefend import processes
+
 
 class StopRequests:
-    """Context in which SIGINT and SIGTERM only ask for a stop; a second SIGINT interrupts at once."""
+    """Context in which SIGINT and SIGTERM only ask for a stop; a second SIGINT interrupts at once.
+
+    Not so under a launcher, which passes on the SIGINT that a terminal has sent to all, and itself ends what
+    does not stop.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -28,7 +34,7 @@ class StopRequests:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT:
+        if self.requested and number == signal.SIGINT and processes.current().world == 1:
             raise KeyboardInterrupt
         self.requested = True
 

@@ -80,3 +80,9 @@ class Job:
     max_bad: float = 0.01
     workers: int = 0
     note: str | None = None
+
+    @property
+    def uses_all(self) -> bool:
+        """Whether every step, and every part of it, has images and captions, and so reaches both towers."""
+        main = bool(self.objective.image_views and self.objective.text_views)
+        return main and not (self.objective.has_subset and self.schedule == "epoch-end")

@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import Tensor
 
+from clipdefend import errors, exchange
 from clipdefend.checkpoint import save_model
 from clipdefend.console import Console
-from clipdefend.errors import DataError, Interrupted
+from clipdefend.errors import ClipDefendError, DataError, Interrupted
 from clipdefend.model import ClipModel
 from clipdefend.training.embed import Embedder
 from clipdefend.training.feed import Feed
-from clipdefend.training.gather import any_process
+from clipdefend.training.gradients import Gradients
 from clipdefend.training.interrupt import StopRequests
 from clipdefend.training.job import Job
 from clipdefend.training.optimizer import build_optimizer
@@ -53,10 +54,14 @@ class Trainer:
         )
         self.model, self.optimizer = accelerator.prepare(job.model, optimizer)
         reference = None if job.reference is None else job.reference.to(accelerator.device).eval()
-        self.embed = Embedder(self.model, reference, job.objective, accelerator)
+        self.gradients = Gradients(
+            embed=Embedder(self.model, reference, job.objective, accelerator),
+            seed=job.seed,
+            complete=job.uses_all,
+        )
         self.plan = Plan(
             rows=len(job.pairs),
-            batch=config.batch_size * accelerator.num_processes,
+            batch=config.batch_size * config.accum_freq * accelerator.num_processes,
             seed=job.seed,
             subset=job.subcaptions.per_epoch if job.subcaptions else 0,
             schedule=job.schedule,
@@ -64,14 +69,16 @@ class Trainer:
             world=accelerator.num_processes,
         )
         self.total = config.epochs * self.plan.steps
-        self.progress = Progress(fingerprint=fingerprint(job, self.plan))
+        self.progress = Progress(fingerprint=fingerprint(job, self.plan), processes=self.plan.world)
         self.record = Recorder(
             folder=job.folder,
             fingerprint=self.progress.fingerprint,
             trackers=Trackers(names if accelerator.is_main_process else [], job.folder),
+            processes=self.plan.world,
             writes=accelerator.is_main_process,
         )
         self.bad = job.pairs.bad_rows(job.max_bad)
+        self.loss = 0.0
 
     def run(self) -> Progress:
         """Train, evaluate after each epoch, keep the best and the last weights.
@@ -113,29 +120,26 @@ class Trainer:
         train_mode(self.model, config.batch_norm)
         pace = Pace()
         began = time.perf_counter()
-        for batch in self._batches(epoch, progress.step):
+        for batches in self._batches(epoch, stop):
             waited = time.perf_counter() - began
-            loss, parts, rate = self._step(batch)
+            loss, parts, rate = self._step(batches)
             progress.step += 1
             progress.global_step += 1
-            progress.extra_steps += "subset" in batch.images
-            value = float(loss)
+            progress.extra_steps += any("subset" in batch.images for batch in batches)
+            value = self.loss = float(loss)
             seconds = time.perf_counter() - began
             progress.seconds += seconds
-            pace.add(batch.size * self.plan.world, seconds, waited)
+            pace.add(sum(batch.size for batch in batches) * self.plan.world, seconds, waited)
             bar.update(1, loss=value, lr=rate, **pace.shown())
             if progress.global_step % config.log_every == 0 or progress.step == self.plan.steps:
                 check_loss(value, progress.global_step)
                 self._log_step(epoch, {"loss": value, **parts, "lr": rate, **pace.values()})
                 pace = Pace()
-            if any_process(stop.requested, self.accelerator.device) and progress.step < self.plan.steps:
-                self._save(value)
-                raise Interrupted(self.job.folder)
             if config.save_every and progress.global_step % config.save_every == 0:
                 self._save(value)
             began = time.perf_counter()
         self._end_epoch(epoch + 1)
-        if any_process(stop.requested, self.accelerator.device) and epoch + 1 < config.epochs:
+        if exchange.total([stop.requested])[0] and epoch + 1 < config.epochs:
             raise Interrupted(self.job.folder)
 
     def _end_epoch(self, done: int) -> None:
@@ -151,18 +155,44 @@ class Trainer:
         numbers = {name: float(value) for name, value in values.items()}
         self.record.log({"event": "step", "epoch": epoch + 1, "step": step, **numbers}, step)
 
-    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        """Batches of an epoch from step ``start`` on; bad rows are counted as they come."""
-        feed = Feed(job=self.job, plan=self.plan, tokenize=self.bare.tokenizer)
-        for batch in feed.epoch(epoch, start):
-            for row, reason in batch.bad:
-                self.bad.add(row, reason)
-            if batch.bad:
-                self.bad.check(len(self.job.pairs))
-            self.progress.bad.update(batch.bad)
-            yield batch
+    def _batches(self, epoch: int, stop: StopRequests) -> Iterator[list[Batch]]:
+        """Micro-batches of each step that is left of an epoch.
 
-    def _step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], float]:
+        Before each step the processes tell each other whether one is to stop, could not read its batch or met
+        bad rows, so that all of them do the same.
+
+        Raises:
+            Interrupted: one was asked to stop; the state is written.
+            ClipDefendError: one could not read its batch, or too many rows are bad.
+        """
+        feed = Feed(job=self.job, plan=self.plan, tokenize=self.bare.tokenizer)
+        steps = feed.epoch(epoch, self.progress.step)
+        while self.progress.step < self.plan.steps:
+            batches: list[Batch] = []
+            fault: ClipDefendError | None = None
+            try:
+                batches = next(steps)
+            except ClipDefendError as error:
+                fault = error
+            bad = [entry for batch in batches for entry in batch.bad]
+            stopping, faults, met = exchange.total([stop.requested, fault is not None, len(bad)])
+            if faults:
+                raise _first_fault(fault)
+            if stopping:
+                self._save(self.loss)
+                raise Interrupted(self.job.folder)
+            if met:
+                self._count_bad(bad)
+            yield batches
+
+    def _count_bad(self, own: list[tuple[int, str]]) -> None:
+        """Count the bad rows that any process met."""
+        met = [(int(row), str(reason)) for part in exchange.share(own) for row, reason in part]
+        self.bad.update(met)
+        self.bad.check(len(self.job.pairs))
+        self.progress.bad.update(met)
+
+    def _step(self, batches: list[Batch]) -> tuple[Tensor, dict[str, Tensor], float]:
         """One optimiser step; returns the loss, its parts and the learning rate."""
         config = self.job.config
         rate = learning_rate(
@@ -175,19 +205,19 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, parts = self.job.objective.loss(self.embed(batch))
         self.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
+        loss, parts = self.gradients(batches, self.progress.global_step)
         if config.grad_clip is not None:
             self.accelerator.clip_grad_norm_(self.model.parameters(), config.grad_clip)
         self.optimizer.step()
         self.bare.clamp_scale()
-        return loss.detach(), parts, rate
+        return loss, parts, rate
 
     def _evaluate(self, epoch: int) -> None:
         """Record the metrics of an epoch and keep the weights when they are the best so far."""
         if self.job.evaluate is None:
             return
+        exchange.copy_first(self.bare.buffers())  # batch-norm statistics, of which each process has its own
         # In full precision whatever the training's is, so that ``evaluate`` measures the same of the saved weights.
         metrics = self.job.evaluate(self.bare, full=epoch in (0, self.job.config.epochs))
         record = {"event": "epoch", "epoch": epoch, **metrics}
@@ -225,6 +255,16 @@ class Trainer:
         for row, reason in self.progress.bad.items():
             self.bad.add(row, reason)
         self.console.info(f"resumed at step {self.progress.global_step} of {self.total}")
+
+
+def _first_fault(own: ClipDefendError | None) -> ClipDefendError:
+    """The error of the first process that has one."""
+    if own is not None and not exchange.several():
+        return own
+    faults = exchange.share(None if own is None else [type(own).__name__, str(own)])
+    kind, text = next(fault for fault in faults if fault is not None)
+    error: ClipDefendError = getattr(errors, kind, ClipDefendError)(text)
+    return error
 
 
 def _headline(metrics: dict[str, float]) -> str:

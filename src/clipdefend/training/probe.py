@@ -88,7 +88,7 @@ def _measure(trainer: Trainer) -> Costs:
     sizes = sorted({max(2, min(size, top)) for size in SIZES})
     subset = job.objective.has_subset
     trainer.model.train()
-    trainer._step(_batch(trainer, sizes[0], subset=False))  # the first step takes longer than all others
+    trainer._step([_batch(trainer, sizes[0], subset=False)])  # the first step takes longer than all others
     plain, extra, saved, reading = [], [], [], 0.0
     for size in sizes:
         began = time.perf_counter()
@@ -136,9 +136,9 @@ def _timed(trainer: Trainer, batch: Batch) -> tuple[float, int]:
             held[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    seconds = min(seconds_of(lambda: trainer._step(batch), device) for _ in range(2))
+    seconds = min(seconds_of(lambda: trainer._step([batch]), device) for _ in range(2))
     with saved_tensors_hooks(pack, lambda tensor: tensor):
-        trainer._step(batch)
+        trainer._step([batch])
     return seconds, sum(held.values())
 
 

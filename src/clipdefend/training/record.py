@@ -23,12 +23,14 @@ class Recorder:
         folder: the run's.
         fingerprint: of everything that changes the steps.
         trackers: told of every record.
+        processes: how many there are.
         writes: whether this is the main process.
     """
 
     folder: Path
     fingerprint: str
     trackers: Trackers
+    processes: int = 1
     writes: bool = True
 
     @property
@@ -50,7 +52,7 @@ class Recorder:
 
     def restore(self) -> tuple[Progress, dict[str, Any]] | None:
         """The last state, or None; what the log holds beyond it is cut off."""
-        loaded = load_state(self.folder / "state", self.fingerprint)
+        loaded = load_state(self.folder / "state", self.fingerprint, self.processes)
         if not self.writes:
             return loaded
         if loaded is None:

@@ -30,6 +30,7 @@ class Progress:
         extra_steps: steps that carried a sub-caption batch.
         seconds: training time so far.
         fingerprint: of the configuration.
+        processes: how many there are.
     """
 
     epoch: int = 0
@@ -44,6 +45,7 @@ class Progress:
     extra_steps: int = 0
     seconds: float = 0.0
     fingerprint: str = ""
+    processes: int = 1
 
 
 def save_state(folder: Path, progress: Progress, tensors: dict[str, Any]) -> None:
@@ -73,11 +75,11 @@ def _refusal(error: BaseException) -> BaseException:
     return cause or error
 
 
-def load_state(folder: Path, fingerprint: str) -> tuple[Progress, dict[str, Any]] | None:
+def load_state(folder: Path, fingerprint: str, processes: int = 1) -> tuple[Progress, dict[str, Any]] | None:
     """Read the state of a run, or None where it has none.
 
     Raises:
-        RunError: damaged, or of another configuration.
+        RunError: damaged, or of another configuration or number of processes.
     """
     path = folder / NAME
     if not path.is_file():
@@ -87,8 +89,17 @@ def load_state(folder: Path, fingerprint: str) -> tuple[Progress, dict[str, Any]
         progress = Progress(**state.pop("progress"))
     except Exception as error:  # torch and pickle raise many kinds for one cause: a damaged file
         raise RunError(f"Resume state {path} is damaged: remove the run folder and start again.") from error
+    if progress.processes != processes:
+        raise RunError(
+            f"The run was begun with {_count(progress.processes)} and there {'is' if processes == 1 else 'are'}"
+            f" {_count(processes)} now: resume it with as many as it began with."
+        )
     if progress.fingerprint != fingerprint:
         raise RunError(
             f"Resume state {path} is of another configuration: resume with the same flags as the run."
         )
     return progress, state
+
+
+def _count(processes: int) -> str:
+    return "1 process" if processes == 1 else f"{processes} processes"
