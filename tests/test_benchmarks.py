@@ -24,13 +24,9 @@ def run(
 
 
 def test_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = run(
-        "input.py", "--images 4 --size 32 --workers 0 --turns 1 --clock processor", monkeypatch, capsys
-    )
-    assert [row["pipeline"] for row in rows if row["ratio"] == 1] == [
-        "Pillow, views of ft",
-        "Pillow, views of cleanclip",
-    ]
+    rows = run("input.py", "--images 4 --size 32 --workers 0 --turns 1", monkeypatch, capsys)
+    floors = [row for row in rows if row["pipeline"].startswith("Pillow")]
+    assert [row["ratio"] for row in floors] == [1, 1]
     assert len(rows) == 6
 
 
