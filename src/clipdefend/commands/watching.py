@@ -9,6 +9,7 @@ from clipdefend.commands import inputs
 from clipdefend.config import DefendConfig
 from clipdefend.data.pairs import BuiltinPairs, Pairs
 from clipdefend.data.subset import Subset
+from clipdefend.errors import DataError
 from clipdefend.model import ClipModel
 from clipdefend.runs import Context
 from clipdefend.training.visible import LEAST, Visible, watch
@@ -17,7 +18,11 @@ from clipdefend.training.visible import LEAST, Visible, watch
 def watched(
     config: DefendConfig, pairs: Pairs, canvas: Canvas, model: ClipModel, context: Context
 ) -> tuple[Visible | None, dict[str, Any] | None]:
-    """What the training is watched on without knowing the attack, and what the manifest says of it."""
+    """What the training is watched on without knowing the attack, and what the manifest says of it.
+
+    Raises:
+        DataError: too few of the pairs that ``--val-data`` names can be used. Too few of others are a warning.
+    """
     chosen: Pairs
     if not config.val_pairs:
         return None, None
@@ -30,5 +35,11 @@ def watched(
         chosen = pairs.rest()
     else:
         chosen, held_out = pairs, False
-    visible = watch(chosen, canvas, model, size=config.val_pairs, seed=config.seed)
+    try:
+        visible = watch(chosen, canvas, model, size=config.val_pairs, seed=config.seed)
+    except DataError as error:
+        if config.val_data is not None:
+            raise
+        context.console.warn(str(error))
+        return None, None
     return visible, {"data": chosen.spec, "pairs": len(visible.images), "held_out": held_out}
