@@ -112,7 +112,7 @@ def test_interruptions_of_the_launcher_go_on_to_the_same_end(place: Shell) -> No
 
 @pytest.mark.slow
 def test_a_mistake_is_one_line_and_the_code_of_all(place: Shell) -> None:
-    out, err, code = end_of(launch(place, "evaluate", "--from", "nowhere"))
+    out, err, code = end_of(launch(place, "finetune-attack", "--from", "nowhere", *MODEL))
     assert code != 0
     assert out == ""
     told = [each for each in err.splitlines() if each.startswith("error: ")]
