@@ -267,7 +267,12 @@ DAMAGES: list[tuple[str, Callable[[Path], None], tuple[object, ...], str]] = [
     ("manifest cut", in_poison("manifest.yaml", cut), ATTACK_BADNET, "manifest.yaml"),
     ("manifest empty", in_poison("manifest.yaml", lambda _: b""), ATTACK_BADNET, "manifest.yaml"),
     ("table cut", in_poison("pairs.parquet", cut), ATTACK_BADNET, "'pairs.parquet' of run 001-poison-badnet"),
-    ("table spoilt", in_poison("pairs.parquet", same_size), ATTACK_BADNET, "pairs.parquet cannot be read"),
+    (
+        "table spoilt",
+        in_poison("pairs.parquet", same_size),
+        ATTACK_BADNET,
+        "'pairs.parquet' of run 001-poison-badnet has changed",
+    ),
     ("table gone", in_poison("pairs.parquet", None), ATTACK_BADNET, "has lost its output 'pairs.parquet'"),
     (
         "trigger spoilt",
@@ -286,7 +291,7 @@ DAMAGES: list[tuple[str, Callable[[Path], None], tuple[object, ...], str]] = [
         "weights cut",
         in_run(MODEL_FILES, "model/open_clip_model.safetensors", cut),
         DEFEND_FT,
-        "was not opened",
+        "has changed since. Make the run again",
     ),
     (
         "weights gone",
@@ -311,7 +316,7 @@ DAMAGES: list[tuple[str, Callable[[Path], None], tuple[object, ...], str]] = [
         "sub-captions spoilt",
         in_run(AUGMENT, "subcaptions.parquet", same_size),
         CLEANER,
-        "cannot be read",
+        "has changed since",
     ),
     (
         "sub-captions cut",
