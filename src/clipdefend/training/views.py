@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from clipdefend.augment.eda import Eda
+from clipdefend.augment.synonyms import shipped_synonyms
 from clipdefend.canvas import Canvas, to_tensor
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import draw_seed, text_random
@@ -79,6 +80,13 @@ class Views(Dataset[Sample]):
     epoch: int = 0
     subcaptions: Mapping[int, SubCaptionPair] = field(default_factory=dict)
     eda: Eda = field(default_factory=Eda)
+
+    def __post_init__(self) -> None:
+        # What the views import and read, they import and read here, and not in each worker of each epoch anew.
+        for view in self.objective.image_views:
+            IMAGE_VIEWS[view](Image.new("RGB", (8, 8)), 0)
+        if "eda" in self.objective.text_views:
+            shipped_synonyms()
 
     def __getitem__(self, item: Item) -> Sample:
         bad: list[tuple[int, str]] = []
