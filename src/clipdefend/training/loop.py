@@ -233,7 +233,7 @@ class Trainer:
                 save_model(self.bare, self.job.folder / "best", note=self.job.note)
 
     def _save(self, loss: float = 0.0) -> None:
-        """Write the resume state, unless the loss or the weights are spoilt."""
+        """Write the resume state, unless the loss or the weights are spoilt; all processes wait until it is there."""
         check_loss(loss, self.progress.global_step)
         model = self.bare.clip.state_dict()
         check_weights(model, self.progress.global_step)
@@ -241,6 +241,7 @@ class Trainer:
         if self.accelerator.scaler is not None:
             tensors["scaler"] = self.accelerator.scaler.state_dict()
         self.record.save(self.progress, tensors)
+        exchange.total([1])
 
     def _restore(self) -> None:
         """Go on from the last state, where there is one."""
