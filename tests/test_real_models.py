@@ -40,7 +40,7 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["RN50", "ViT-B/32"])
+@pytest.mark.parametrize("model", ["RN50", "ViT-S-32-alt"])
 def test_a_few_steps_of_a_real_model(model: str, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = ["--runs", str(data / "runs"), "--workers", "0"]
     eval_data = ["--eval-data", str(data / "eval"), "--templates", "simple", "--topk", "1,2"]

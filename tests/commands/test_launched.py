@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 import clipdefend
 
-ROOT = Path(clipdefend.__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 SETTINGS = ROOT / "examples" / "launch" / "two-cpu-processes.yaml"
 TRAIN = ("--batch-size", 8, "--epochs", 8, "--lr", "1e-3", "--warmup", 2, "--log-every", 1, "--workers", 0)
 STEPS = 32
