@@ -48,7 +48,7 @@ def test_a_few_steps_of_a_real_model(model: str, data: Path, capsys: pytest.Capt
     pairs = str(data / "pairs.csv")
     assert main(["poison", "--data", pairs, "--target", "cat", "--count", "3", *runs]) == 0
     fresh = ["--model", model, "--pretrained", "none"]
-    assert main(["finetune-attack", *fresh, *eval_data, *steps, *runs]) == 0
+    assert main(["finetune-attack", *fresh, *eval_data, *steps, "--eval-every", "0", *runs]) == 0
     assert main(["defend", "--method", "cleanclip", *eval_data, *steps, *runs]) == 0
     assert main(["evaluate", *eval_data, *runs, "--workers", "1"]) == 0
     victim, defended, measured = (Path(line) for line in capsys.readouterr().out.split()[1:])
