@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from clipdefend.checkpoint import build_model
-from clipdefend.model import MAX_LOGIT_SCALE, OPENAI_MEAN, OPENAI_STD, Architecture, ClipModel, cut
+from clipdefend.model import (
+    MAX_LOGIT_SCALE,
+    OPENAI_MEAN,
+    OPENAI_STD,
+    Architecture,
+    ClipModel,
+    cut,
+    evaluating,
+)
 from small_clip import small_architecture
 
 TEXTS = [
@@ -129,6 +139,15 @@ def test_the_scale_is_at_most_100_and_its_logarithm_is_kept_in_range(small_model
         assert scale.item() == pytest.approx(min(math.exp(given), 100), rel=1e-5)
         small_model.clamp_scale()
         assert small_model.clip.logit_scale.item() == pytest.approx(kept)
+
+
+def test_each_module_is_in_its_own_mode_again_after_an_evaluation() -> None:
+    layers = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1), nn.Dropout())
+    layers[1].eval()  # as --batch-norm eval has it in the middle of a training
+    with contextlib.suppress(KeyboardInterrupt), evaluating(layers):
+        assert not any(module.training for module in layers.modules())
+        raise KeyboardInterrupt
+    assert [module.training for module in (layers, *layers)] == [True, True, False, True]
 
 
 def test_the_architecture_knows_its_input_size() -> None:

@@ -20,7 +20,7 @@ from torch import nn
 from clipdefend.canvas import RESAMPLING
 from clipdefend.draws import draw_seed
 from clipdefend.errors import CheckpointError
-from clipdefend.model import Architecture, ClipModel
+from clipdefend.model import Architecture, ClipModel, evaluating
 from clipdefend.registry import nearest
 from clipdefend.runs.files import atomic_write
 from clipdefend.weights import first_line, load_weights
@@ -278,13 +278,12 @@ def _reload_difference(model: ClipModel, folder: Path) -> float:
     size = model.image_size
     images = torch.linspace(0, 1, 8 * 3 * size * size).view(8, 3, size, size)
     tokens = model.tokenize(CHECK_TEXTS)
-    training = model.training
     reloaded = build_model(_read_config(folder / CONFIG_NAME))
     load_weights(reloaded, folder / WEIGHTS_NAME)
     reloaded.to(model.device).eval()
     images, tokens = images.to(model.device), tokens.to(model.device)
-    before = torch.cat([model.eval().encode_image(images), model.encode_text(tokens)])
-    model.train(training)
+    with evaluating(model):
+        before = torch.cat([model.encode_image(images), model.encode_text(tokens)])
     # Tokens anew: the tokenizer, too, is what the folder's configuration says.
     loaded_tokens = reloaded.tokenize(CHECK_TEXTS).to(model.device)
     after = torch.cat([reloaded.encode_image(images), reloaded.encode_text(loaded_tokens)])

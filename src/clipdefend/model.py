@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +38,21 @@ class Architecture:
 
     def to_dict(self) -> dict[str, Any]:
         return {"model_cfg": self.model, "preprocess_cfg": self.preprocess}
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Context in evaluation mode; afterwards each module is in its own mode again.
+
+    ``model.train()`` would not do: with ``--batch-norm eval`` the batch norms of a model in training are not.
+    """
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 class ClipModel(nn.Module):

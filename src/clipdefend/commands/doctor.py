@@ -22,7 +22,7 @@ from clipdefend.console import Console
 from clipdefend.data.pairs import Pairs
 from clipdefend.errors import DataError, RunError
 from clipdefend.evaluation.zero_shot import Benchmark
-from clipdefend.model import ClipModel
+from clipdefend.model import ClipModel, evaluating
 from clipdefend.objectives.base import Objective, build_objective
 from clipdefend.runs import Context, Run
 from clipdefend.training.advice import advice, is_small
@@ -130,9 +130,8 @@ def _model(config: Training, source: Run | None, context: Context) -> tuple[Clip
             model = load_model(name, weights, seed=config.seed)
     else:
         model, _, _ = inputs.first_model(config.model, config.seed, context)
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(model):
         side = model.image_size
-        model.eval()
         image = model.encode_image(torch.zeros(1, 3, side, side))
         text = model.encode_text(model.tokenize(["a photo"]))
     if not (torch.isfinite(image).all() and torch.isfinite(text).all()):
@@ -187,7 +186,8 @@ class Subject:
         evaluations = 1 + (math.ceil(train.epochs / train.eval_every) if train.eval_every else 0)
         evaluation = EvaluationCosts()
         if benchmark is not None:
-            evaluation = evaluation_costs(self.model, benchmark, config.workers)
+            with evaluating(self.model):
+                evaluation = evaluation_costs(self.model, benchmark, config.workers)
         base = self.base if self.device.type == "cpu" else 0
         evaluation_bytes = base + round(costs.weights + OVERHEAD * evaluation.activations)
         disk = Path(self.context.out or self.context.runs).resolve()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clipdefend import processes
 from clipdefend.config import EvaluateConfig, GatesConfig, to_dict
 from clipdefend.errors import ConfigError, GateFailed
 from clipdefend.gates.annotations import github_errors, is_github
@@ -66,7 +66,7 @@ class Gates:
         for gate in self.verdicts:
             if gate.passed:
                 context.console.info(f"gate passed: {gate.sentence}")
-        if self.config.junit is not None and is_first_process():
+        if self.config.junit is not None and processes.current().main:
             _write_junit(Path(self.config.junit), self.verdicts, finished)
         chosen = self.config.annotations
         if chosen == "github" or (chosen == "auto" and is_github()):
@@ -75,11 +75,6 @@ class Gates:
         failed = [gate.sentence for gate in self.verdicts if not gate.passed]
         if failed:
             raise GateFailed(finished.file, failed)
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one, of those that a launcher started, that writes."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def check_file(given: str, flag: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipdefend.commands.gates import check_file, is_first_process
+from clipdefend import processes
+from clipdefend.commands.gates import check_file
 from clipdefend.config import EvaluateConfig, PublishConfig
 from clipdefend.evaluation.encoding import quick_rows
 from clipdefend.evaluation.zero_shot import Benchmark
@@ -26,7 +27,7 @@ def export_images(config: EvaluateConfig, benchmark: Benchmark, context: Context
 
     Of several processes the first one writes, and the others, whose manifest is not kept, return nothing.
     """
-    if not is_first_process():
+    if not processes.current().main:
         return {}
     folder = Path(str(config.publish.export))
     export = Export(
@@ -48,7 +49,7 @@ def export_images(config: EvaluateConfig, benchmark: Benchmark, context: Context
 
 def write_results(file: str, finished: Run, config: EvaluateConfig, source: Run | None) -> None:
     """Write the results as CLIP_benchmark's JSON."""
-    if not is_first_process():
+    if not processes.current().main:
         return
     details = finished.details
     document = clip_benchmark_json(

@@ -19,7 +19,7 @@ from clipdefend.errors import DataError
 from clipdefend.evaluation.encoding import Encoded, Reading, collected, encode, quick_rows
 from clipdefend.evaluation.retrieval import Gallery, caption_attack, check_ks, recalls, without_target
 from clipdefend.metrics import Share
-from clipdefend.model import ClipModel
+from clipdefend.model import ClipModel, evaluating
 from clipdefend.runs import Context
 
 PREFIX = "retrieval_"
@@ -53,6 +53,10 @@ class RetrievalTask:
 
     def __call__(self, model: ClipModel) -> tuple[dict[str, float], dict[str, Any]]:
         """Metrics ``retrieval_i2t@1`` and so on of a model, and what the manifest says of them."""
+        with evaluating(model):
+            return self._measure(model)
+
+    def _measure(self, model: ClipModel) -> tuple[dict[str, float], dict[str, Any]]:
         captions, owners = self.captions, self.owners
         found = self._images(model, sorted(set(owners)))
         places = {int(row): place for place, row in enumerate(found.rows)}
@@ -108,7 +112,6 @@ class RetrievalTask:
             batch_size=self.config.eval.batch_size,
             workers=self.config.workers,
         )
-        model.eval()
         with self.context.console.progress("Images for retrieval", total=len(rows)) as bar:
             found = collected(encode(model, self.pairs, np.array(rows), reading, self.bad, bar.update))
         self.bad.check(len(self.pairs))

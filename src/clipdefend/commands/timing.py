@@ -30,11 +30,10 @@ def evaluation_costs(model: ClipModel, benchmark: Benchmark, workers: int) -> Ev
     """Costs of one evaluation: all images read, and encoded once or twice, and all prompts.
 
     Args:
-        model: left in evaluation mode.
+        model: in evaluation mode.
         benchmark: names the images, the prompts and the trigger.
         workers: processes that read images.
     """
-    model.eval()
     read: list[Tensor] = []
     reading = seconds_of(lambda: read.extend(_readable(benchmark)), torch.device("cpu"))
     if not read:

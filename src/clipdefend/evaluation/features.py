@@ -16,7 +16,7 @@ from clipdefend.data.labelled import LabelledImages
 from clipdefend.errors import DataError
 from clipdefend.evaluation.cache import Cache, model_digest
 from clipdefend.evaluation.encoding import Encoded, Reading, Report, collected, encode
-from clipdefend.model import ClipModel
+from clipdefend.model import ClipModel, evaluating
 
 
 def features(
@@ -43,12 +43,8 @@ def features(
     facts = _facts(model, images, rows, reading) if cache is not None else {}
 
     def made() -> dict[str, torch.Tensor]:
-        training = model.training
-        model.eval()
-        try:
+        with evaluating(model):
             found = collected(encode(model, images, rows, reading, bad, report))
-        finally:
-            model.train(training)
         if found is None:
             raise DataError(f"No image of {images.spec} can be used.")
         tensors = {"rows": torch.from_numpy(found.rows), "clean": found.clean}

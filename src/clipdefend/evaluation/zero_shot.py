@@ -22,7 +22,7 @@ from clipdefend.evaluation.class_texts import class_embeddings
 from clipdefend.evaluation.encoding import Reading, Report, encode, quick_rows
 from clipdefend.evaluation.tally import Tally
 from clipdefend.metrics import Protocol, check_ks
-from clipdefend.model import ClipModel
+from clipdefend.model import ClipModel, evaluating
 
 QUICK = "quick_"
 
@@ -93,12 +93,8 @@ class Benchmark:
         Raises:
             DataError: more unusable images than ``max_bad`` allows.
         """
-        training = model.training
-        model.eval()
-        try:
+        with evaluating(model):
             tally = self._tally(model, np.arange(len(self.images)) if full else self._quick_rows, report)
-        finally:
-            model.train(training)
         metrics = tally.metrics(self.ks)
         if full and self.size < len(self.images):
             subset = tally.metrics(self.ks, self._quick_rows)

@@ -13,7 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from clipdefend.training.loop import Trainer
 from clipdefend.training.plan import Item
-from clipdefend.training.towers import compilation_faults
+from clipdefend.training.towers import compilation_faults, train_mode
 from clipdefend.training.views import Batch, Views, collate
 
 SIZES = (4, 16)
@@ -87,7 +87,7 @@ def _measure(trainer: Trainer) -> Costs:
     top = min(job.config.batch_size, len(job.pairs))
     sizes = sorted({max(2, min(size, top)) for size in SIZES})
     subset = job.objective.has_subset
-    trainer.model.train()
+    train_mode(trainer.model, job.config.batch_norm)
     trainer._step([_batch(trainer, sizes[0], subset=False)])  # the first step takes longer than all others
     plain, extra, saved, reading = [], [], [], 0.0
     for size in sizes:

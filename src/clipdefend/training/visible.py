@@ -17,7 +17,7 @@ from clipdefend.draws import permutation
 from clipdefend.errors import DataError
 from clipdefend.losses import mmcl
 from clipdefend.metrics import topk_hits
-from clipdefend.model import ClipModel
+from clipdefend.model import ClipModel, evaluating
 from clipdefend.training.job import Evaluation
 
 BATCH = 64
@@ -56,13 +56,9 @@ class Visible:
     @torch.no_grad()
     def __call__(self, model: ClipModel, *, full: bool = True) -> dict[str, float]:
         """Measure a model on all of the pairs, always; it is left in the mode that it was in."""
-        training = model.training
-        model.eval()
-        try:
+        with evaluating(model):
             image, text = self._encode(model)
             scale = model.clip.logit_scale.exp().clamp(max=100).float().cpu()  # type: ignore[operator]
-        finally:
-            model.train(training)
         if self._start_vectors is None:  # at the first measurement, on the model's device
             self._start_vectors = self._encode(self.start.to(model.device))
             self.start.cpu()
