@@ -6,12 +6,14 @@ turn, and a figure is the median over the turns of the ratio to the floor of the
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
 import random
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -122,6 +124,25 @@ def resident(pid: int | str = "self") -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """A parser of a benchmark that prints rows; ``description``: its first lines."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+def carry_out(
+    parser: argparse.ArgumentParser,
+    measure: Callable[[argparse.Namespace, Path], Iterable[Mapping[str, Any]]],
+) -> None:
+    """Measure in a folder that is removed afterwards, and show the rows."""
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        show(measure(args, Path(folder)), args.json)
 
 
 def show(rows: Iterable[Mapping[str, Any]], as_json: bool) -> None:

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from common import CLOCKS, NOUNS, median_ratio, photo, show, take_turns
+from common import CLOCKS, NOUNS, arguments, carry_out, median_ratio, photo, take_turns
 from torch import Tensor
 
 from clipdefend.attacks.trigger import Trigger
@@ -103,9 +102,7 @@ def quiet(run: Callable[[], object]) -> Callable[[], None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--model", default="RN50")
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=32)
@@ -114,10 +111,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        show(measure(args, Path(name)), args.json)
+    carry_out(parser, measure)
 
 
 if __name__ == "__main__":

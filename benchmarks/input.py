@@ -18,11 +18,10 @@ import argparse
 import io
 import statistics
 import tarfile
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from common import CLOCKS, invented, median_ratio, photo, show, take_turns
+from common import CLOCKS, arguments, carry_out, invented, median_ratio, photo, take_turns
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -127,9 +126,7 @@ def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--width", type=int, default=500)
     parser.add_argument("--height", type=int, default=375)
@@ -138,10 +135,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        show(measure(args, Path(name)), args.json)
+    carry_out(parser, measure)
 
 
 if __name__ == "__main__":

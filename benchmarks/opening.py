@@ -23,7 +23,6 @@ import statistics
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 from pathlib import Path
 
@@ -142,20 +141,15 @@ def main() -> None:
     if sys.argv[1:2] == ["--child"]:
         child(sys.argv[2], sys.argv[3], *map(int, sys.argv[4:]))
         return
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    from common import arguments, carry_out
+
+    parser = arguments(__doc__)
     parser.add_argument("--rows", default="10000,1000000", help="numbers of rows, with commas")
     parser.add_argument("--format", choices=("csv", "parquet", "tar"), default="csv")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    args = parser.parse_args()
-    from common import show
-
-    with tempfile.TemporaryDirectory() as name:
-        show(measure(args, Path(name)), args.json)
+    carry_out(parser, measure)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ import argparse
 import copy
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import invented, median_ratio, photo, show
+from common import arguments, carry_out, invented, median_ratio, photo
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -180,19 +179,14 @@ def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = arguments(__doc__)
     parser.add_argument("--model", default="RN50")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--method", choices=("ft", "cleanclip"), default="cleanclip")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--steps", type=int, default=3, help="steps of a turn, of which the median counts")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        show(measure(args, Path(name)), args.json)
+    carry_out(parser, measure)
 
 
 if __name__ == "__main__":
