@@ -55,6 +55,12 @@ from clipdefend.augment.subcaptions import SubCaptioner
         ("People walking down a city sidewalk.", "people walking down a city sidewalk"),
         ("two children wearing sweaters shirts and ties", "two children wearing shirts"),
         ("A woman in a hat watching a dog chasing a ball", "a woman watching a dog"),
+        ("several deer gather outdoors with a dog stands on a wall", "several deer stand on a wall"),
+        ("several deer assemble outdoors, play by a lake", "several deer play by a lake"),
+        (
+            "many fish ski outdoors in a field surrounded by trees looks calm",
+            "a field surrounded by trees",
+        ),
     ],
 )
 def test_factual(caption: str, factual: str) -> None:

@@ -113,10 +113,13 @@ def settle_noun_as_verb(tokens: list[Token], word: Token) -> None:
     subject.dep_ = "nsubj"
     if word.dep_ == "nsubj" and above.pos_ == "VERB":
         # "A skier stops and poses": one of the two verbs is enough.
-        word.children.remove(subject)
+        left = [child for child in word.children if child is not subject]
         above.children[above.children.index(word)] = subject
         subject.head = above
+        for child in left:
+            child.head = subject
         word.head, word.dep_, word.children = subject, "dep", []
+        subject.children = sorted((*subject.children, *left, word), key=lambda token: token.i)
         above.tag_ = "VBZ" if word.tag_ == "NNS" and above.tag_ in ("VB", "VBP") else above.tag_
     else:
         word.tag_, word.pos_ = "VBZ" if word.tag_ == "NNS" else "VBP", "VERB"

@@ -1,0 +1,59 @@
+"""Whatever is mended, a caption's words remain one tree."""
+
+from __future__ import annotations
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from clipdefend.augment.hints import give_hints
+from clipdefend.augment.reader import _tools
+from clipdefend.augment.tree import Tree
+
+SUBJECTS = (
+    "several deer",
+    "many fish",
+    "two girls",
+    "a female skier",
+    "an old man wearing a tie",
+    "a red stop",
+)
+VERBS = (
+    "gather",
+    "ski",
+    "assemble",
+    "paddles",
+    "graze",
+    "poses",
+    "circles",
+    "play",
+    "sign",
+    "stands",
+    "looks",
+)
+PLACES = (
+    "outdoors",
+    "near",
+    "by a lake",
+    "with a dog",
+    "in a field surrounded by trees",
+    "three grey windmills",
+)
+LINKS = ("", ",", "and", ", and", "who", "while")
+
+
+@settings(max_examples=150, deadline=None)
+@example(["several deer", "gather", "outdoors", "with a dog", "", "stands", "on a wall"])
+@example(["many fish", "ski", "outdoors", "in a field surrounded by trees", "", "looks", "calm"])
+@example(["several deer", "assemble", "outdoors", ",", "play", "by a lake"])
+@given(
+    st.tuples(*map(st.sampled_from, (SUBJECTS, VERBS, PLACES, PLACES, LINKS, VERBS, PLACES))).map(list),
+)
+def test_every_word_hangs_on_its_head_once(parts: list[str]) -> None:
+    text = " ".join(" ".join(parts).split())
+    nlp, _ = _tools()
+    tree = Tree(nlp(text), text)
+    give_hints(tree)
+    for token in tree.tokens:
+        assert all(child.head is token for child in token.children), token.text
+        if token.head is not token:
+            assert sum(child is token for child in token.head.children) == 1, token.text
