@@ -243,6 +243,15 @@ def test_too_many_bad_images_are_an_error_and_the_mode_stays() -> None:
         benchmark(labelled(LABELS, bad=set(range(6))), max_bad=1.0)(Known(CLEAN))
 
 
+def test_bad_images_are_a_share_of_the_whole_set_whatever_is_measured() -> None:
+    """A training measures all images first and a subset then; the counter knows them all by then."""
+    table = [[9.0, 1.0, 2.0, 3.0]] * 27
+    measure = benchmark(labelled([0] * 1000, bad={1, 3, 5}), quick=100, trigger=None, batch_size=256)
+    assert measure(Known(table), full=True)["n_clean"] == 997
+    assert measure(Known(table))["n_clean"] == 100 - len({1, 3, 5} & set(quick_rows(1000, 100).tolist()))
+    assert measure.bad.count == 3
+
+
 def test_skipped_samples_of_the_source_count_as_bad() -> None:
     skipped = {"skipped": 2, "skip_reasons": ["member 7 has no class"]}
     measure = benchmark(labelled(LABELS, **skipped), max_bad=0.5)
@@ -376,6 +385,42 @@ def test_class_texts_are_kept_by_weights_names_and_templates(
     benchmark(images, **values)(small_model)
     assert len(made) == 5
     assert len(list((tmp_path / "texts").iterdir())) == 4
+
+
+def test_processes_take_kept_class_texts_together_or_make_them_together(
+    tmp_path: Path, small_model: ClipModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What makes them waits for all processes, so that none may have another opinion."""
+    made: list[int] = []
+    told: list[bool] = []
+    others = True
+    compute = zero_shot.class_embeddings
+
+    def counting(model: ClipModel, classes: list[str], templates: list[str]) -> Tensor:
+        made.append(1)
+        return compute(model, classes, templates)
+
+    def share(value: Any) -> list[Any]:
+        if not isinstance(value, bool):
+            return [value]
+        told.append(value)
+        return [value, others]
+
+    monkeypatch.setattr(zero_shot, "class_embeddings", counting)
+    monkeypatch.setattr(zero_shot.exchange, "share", share)
+    values = {"canvas": Canvas(32), "trigger": None, "target": None, "cache": Cache(tmp_path)}
+    measure = benchmark(labelled([0, 1, 2, 3]), **values)
+    first = measure(small_model)
+    assert measure(small_model) == first
+    assert (told, len(made)) == ([False, True], 1)
+    others = False  # another process does not see the file
+    assert measure(small_model) == first
+    assert (told, len(made)) == ([False, True, True], 2)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    monkeypatch.setattr(zero_shot.exchange, "rank", lambda: 1)  # the first process alone writes
+    monkeypatch.setattr(zero_shot.exchange, "world", lambda: 2)
+    benchmark(labelled([0] * 8), **{**values, "templates": ["my {}"]})(small_model)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == kept
 
 
 def test_two_classes_of_one_name_tie_and_neither_is_first() -> None:

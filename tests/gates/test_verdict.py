@@ -86,6 +86,13 @@ def test_a_drop_is_counted_from_the_named_run(before: float, bound: float, passe
     assert gate.name == f"ba@1 drop <= {bound:g}"
 
 
+@pytest.mark.parametrize(("found", "passed"), [(0.58, True), (0.5799, False)])
+def test_a_drop_equal_to_its_bound_is_within_it(found: float, passed: bool) -> None:
+    """In floating point 0.6 - 0.58 is more than 0.02."""
+    (gate,) = judge({"--max-ba-drop": {1: 0.02}}, {"ba@1": found}, ("002-victim", {"ba@1": 0.6}))
+    assert gate.passed is passed
+
+
 def test_a_named_run_without_the_value_passes_no_drop() -> None:
     (gate,) = judge({"--max-ba-drop": {1: 1.0}}, METRICS, ("002-victim", {"ba@1": math.nan}))
     assert not gate.passed

@@ -34,6 +34,7 @@ class Cache:
         facts: Mapping[str, Any],
         make: Callable[[], dict[str, Tensor]],
         keep: Callable[[], bool] = lambda: True,
+        agree: Callable[[bool], bool] = bool,
     ) -> dict[str, Tensor]:
         """Tensors that were made before from the same facts, else made now and kept.
 
@@ -41,6 +42,8 @@ class Cache:
             facts: everything that the tensors depend on, as plain data.
             make: makes them, on any device.
             keep: asked once they are made, whether to keep them.
+            agree: told whether they are there; returns whether to take them. Always asked, so that several
+                processes can decide as one where ``make`` needs them all.
 
         Returns:
             The tensors, on the CPU where they were kept.
@@ -48,7 +51,7 @@ class Cache:
         key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         path = self.folder / f"{key}.safetensors"
         found = _read(path, key)
-        if found is not None:
+        if agree(found is not None) and found is not None:
             return found
         made = {name: tensor.detach().cpu().contiguous() for name, tensor in make().items()}
         if not keep():

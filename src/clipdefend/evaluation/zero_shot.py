@@ -122,7 +122,7 @@ class Benchmark:
         for met, examples in exchange.share([sorted(self.bad.rows), self.bad.examples]):
             self.bad.rows.update(met)
             self.bad.examples += [text for text in examples if text not in self.bad.examples]
-        self.bad.check(len(rows))
+        self.bad.check(len(self.images))  # all that were met so far, of this subset or not
         if not len(tally.rows):
             raise DataError(f"No image of {self.images.spec} can be used.")
         return tally
@@ -139,7 +139,12 @@ class Benchmark:
             "templates": list(templates),
             "device": model.device.type,
         }
-        found = self.cache.get(facts, lambda: {"classes": class_embeddings(model, names, templates)})
+        found = self.cache.get(
+            facts,
+            lambda: {"classes": class_embeddings(model, names, templates)},
+            keep=lambda: exchange.rank() == 0,
+            agree=lambda hit: all(exchange.share(hit)),  # what makes them, all enter or none
+        )
         return found["classes"].to(model.device)
 
 

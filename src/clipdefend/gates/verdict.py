@@ -73,7 +73,8 @@ def _judge_one(
         )
     shown = f"{metric.upper()} is {_described(metrics, metric, found)}"
     if against and reference is not None:
-        value, passed = reference - found, reference - found <= bound
+        value = round(reference - found, 12)  # 0.6 - 0.58 is more than 0.02 in floating point
+        passed = value <= bound
         drop = f"{100 * abs(value):.2f} points {'below' if value >= 0 else 'above'}"
         shown += f", {drop} the {_described(against[1], metric, reference)} of {against[0]}"
         said = f"{'within' if passed else 'more than'} {limit}"
