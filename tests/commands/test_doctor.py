@@ -148,6 +148,16 @@ def test_an_attack_with_its_poison_run(shell: Shell, tmp_path: Path) -> None:
     assert "labelled images" in checks(done)
 
 
+def test_steps_are_those_of_the_training(shell: Shell) -> None:
+    """64 pairs in batches of 16: 1 step of 4 micro-batches; 20 sub-captions are 2 batches of their own."""
+    flags = ("--method", "cleanerclip", "--n-aug", 20, "--epochs", 2, "--json")
+    counted = [
+        json.loads(shell(*DEFENCE, *flags, *more).out)["estimate"]["steps"]
+        for more in (("--accum-freq", 4), ("--fc-schedule", "epoch-end"))
+    ]
+    assert counted == [2, 12]
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from training_jobs import ROWS, Watcher, equal, log_of, make_job, make_trainer, train, weights
 
-from clipdefend.errors import ClipDefendError, DataError
+from clipdefend.errors import ClipDefendError, ConfigError, DataError, RemoteError
 from clipdefend.training import state
 from clipdefend.training.sound import check_loss, check_weights
 from memory_pairs import memory_pairs
@@ -96,9 +96,11 @@ def test_a_log_that_cannot_be_written_stops_the_run(
     same_end(tmp_path, whole)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("workers", "kind"), [(0, DataError), (1, DataError), (0, RemoteError), (0, ClipDefendError)]
+)
 def test_vanished_data_stop_with_a_line_and_the_state_of_the_last_step(
-    tmp_path: Path, whole: Path, workers: int
+    tmp_path: Path, whole: Path, workers: int, kind: type[ClipDefendError]
 ) -> None:
     pairs = memory_pairs(ROWS)
     real = type(pairs).image
@@ -107,7 +109,7 @@ def test_vanished_data_stop_with_a_line_and_the_state_of_the_last_step(
     class Vanishing(type(pairs)):  # type: ignore[misc]
         def image(self, row: int) -> Image.Image:
             if gone[0]:
-                raise DataError(f"Row {row}: the file is not there.")
+                raise kind(f"Row {row}: the file is not there.")
             found: Image.Image = real(self, row)
             return found
 
@@ -117,7 +119,7 @@ def test_vanished_data_stop_with_a_line_and_the_state_of_the_last_step(
     def vanish() -> None:
         gone[0] = True
 
-    with pytest.raises(DataError) as error:  # the workers of the second epoch meet it
+    with pytest.raises(kind) as error:  # the workers of the second epoch meet it
         train(tmp_path, Watcher(3 if workers == 0 else 5, vanish), **settings)
     assert "Row" in str(error.value)
     assert "the file is not there" in str(error.value)
@@ -162,7 +164,7 @@ def test_an_infinite_gradient_does_not_reach_the_state(tmp_path: Path) -> None:
         return result
 
     trainer._step = step  # type: ignore[method-assign]
-    with pytest.raises(ClipDefendError, match=r"weights are not finite after step 3, such as visual\.conv1"):
+    with pytest.raises(ConfigError, match=r"weights are not finite after step 3, such as visual\.conv1"):
         trainer.run()
     again = make_trainer(make_job(tmp_path, **JOB, log_every=100))
     again._restore()
@@ -174,9 +176,7 @@ def test_what_is_sound() -> None:
     check_loss(1.0, 1)
     check_weights({"a": torch.ones(2), "n": torch.tensor(3)}, 1)
     for value in (math.nan, math.inf, -math.inf):
-        with pytest.raises(
-            ClipDefendError, match=r"The loss is .* at step 7\. Start again with a lower --lr"
-        ):
+        with pytest.raises(ConfigError, match=r"The loss is .* at step 7\. Start again with a lower --lr"):
             check_loss(value, 7)
-        with pytest.raises(ClipDefendError, match="not finite after step 7, such as b"):
+        with pytest.raises(ConfigError, match="not finite after step 7, such as b"):
             check_weights({"a": torch.ones(1), "b": torch.tensor([0.0, value])}, 7)

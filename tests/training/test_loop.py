@@ -142,12 +142,13 @@ def test_best_is_the_epoch_with_the_largest_value_and_model_the_last(tmp_path: P
         assert (tmp_path / name / "WARNING.txt").read_text() == "BACKDOORED\n"
 
 
-@pytest.mark.parametrize(("every", "epochs"), [(1, [0, 1, 2, 3]), (2, [0, 2, 3]), (0, [0])])
+@pytest.mark.parametrize(("every", "epochs"), [(1, [0, 1, 2, 3]), (2, [0, 2, 3]), (0, [])])
 def test_evaluations_come_every_few_epochs_and_at_the_end(
     tmp_path: Path, every: int, epochs: list[int]
 ) -> None:
-    train(tmp_path, method="ft", epochs=3, eval_every=every)
+    progress = train(tmp_path, method="ft", epochs=3, eval_every=every).progress
     assert [record["epoch"] for record in log_of(tmp_path) if record["event"] == "epoch"] == epochs
+    assert bool(progress.start) == bool(progress.evaluated) == bool(epochs)
 
 
 def test_without_labelled_images_nothing_is_evaluated(tmp_path: Path) -> None:
@@ -168,12 +169,10 @@ def test_a_locked_tower_stays_as_it_is(tmp_path: Path, tower: str) -> None:
     before, after = initial(), weights(tmp_path)
     same = {key for key in before if torch.equal(before[key], after[key]) and before[key].is_floating_point()}
     moved = {key for key in before if before[key].is_floating_point()} - same
-    statistics = {key for key in before if "running" in key}
     image = {key for key in before if key.startswith("visual.")}
-    assert moved - statistics
-    assert not (moved - statistics) & (
-        image if tower == "image" else {"token_embedding.weight", "ln_final.weight"}
-    )
+    assert moved
+    # Batch-norm statistics of the image tower are among its own.
+    assert not moved & (image if tower == "image" else {"token_embedding.weight", "ln_final.weight"})
 
 
 @pytest.mark.parametrize(("mode", "moves"), [("train", True), ("eval", False)])

@@ -44,7 +44,7 @@ def same_end(folder: Path, other: Path) -> None:
     assert equal(weights(folder, "best"), weights(other, "best"))
 
 
-@pytest.mark.parametrize("at", [1, 3, 5, 6, 9])
+@pytest.mark.parametrize("at", [0, 1, 3, 5, 6, 9])
 def test_a_stop_at_any_step_changes_nothing(tmp_path: Path, whole: dict[str, Path], at: int) -> None:
     with pytest.raises(Interrupted) as stopped:
         train(tmp_path, Watcher(at, interrupt), **SETTINGS["plain"])

@@ -50,7 +50,7 @@ class Source:
 
 
 class Watcher(Console):
-    """A console that nobody sees and that does something after a step of the training."""
+    """A console that nobody sees and that does something after a step of the training, or before the first."""
 
     def __init__(self, at: int | None = None, act: Callable[[], None] | None = None) -> None:
         super().__init__(quiet=True, stream=io.StringIO())
@@ -59,6 +59,8 @@ class Watcher(Console):
     @contextmanager
     def progress(self, label: str, total: int | None = None, done: int = 0) -> Iterator[Any]:
         self.steps = done
+        if self.at == done == 0 and self.act:
+            self.act()
         yield self
 
     def update(self, n: int = 1, **values: object) -> None:

@@ -29,6 +29,7 @@ from clipdefend.training.advice import advice, is_small
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.job import Job
 from clipdefend.training.loop import Trainer
+from clipdefend.training.plan import Plan
 from clipdefend.training.probe import OVERHEAD, Costs, measure
 
 SAMPLE = 64  # rows that are read
@@ -43,7 +44,7 @@ def run(config: Training, context: Context) -> Diagnosis:
     Args:
         config: of ``defend`` or ``finetune-attack``. What it leaves to runs that are not there yet is taken
             from the built-in world.
-        context: of that command; nothing is written but a temporary folder.
+        context: of that command; nothing is written but a temporary folder and the index of the pairs.
     """
     diagnosis, base = Diagnosis(command=config.command), machine.own_memory()
     quiet = replace(context, console=Console(silent=True))
@@ -167,23 +168,23 @@ class Subject:
             began = time.perf_counter()
             costs = measure(trainer)
         size = self.config.train.batch_size
-        found = f"{costs.seconds(size):.3g} s a step of {size}, {1000 * costs.reading:.3g} ms to read a pair"
+        what = "a step" if self.config.train.accum_freq == 1 else "a micro-batch"
+        found = f"{costs.seconds(size):.3g} s {what} of {size}, {1000 * costs.reading:.3g} ms to read a pair"
         return costs, f"{found}; tried for {time.perf_counter() - began:.0f} s"
 
     def estimate(self, diagnosis: Diagnosis, costs: Costs, benchmark: Benchmark | None) -> None:
         """Add time, memory and disk of the whole run, and what to change."""
         config, train = self.config, self.config.train
         size = min(train.batch_size, len(self.pairs))
-        full, rest = divmod(len(self.pairs), train.batch_size)
-        steps = full + (rest >= 2)  # as the plan has it
         reading = costs.reading * size / max(1, config.workers)
         working = costs.seconds(size)
         step = max(working, reading) if config.workers else working + reading
-        aug = 0
-        if isinstance(config, DefendConfig) and self.objective.has_subset:
-            aug = min(config.n_aug, len(self.pairs))
-        extra = math.ceil(aug / train.batch_size) * (costs.extra_seconds(size) + reading)
-        evaluations = 1 + (math.ceil(train.epochs / train.eval_every) if train.eval_every else 0)
+        plan = self._plan()
+        aug = plan.subset
+        # Costs are of micro-batches, of which a step has --accum-freq.
+        main = math.ceil(len(self.pairs) / train.batch_size) * step
+        epoch = main + math.ceil(aug / train.batch_size) * (costs.extra_seconds(size) + reading)
+        evaluations = 1 + math.ceil(train.epochs / train.eval_every) if train.eval_every else 0
         evaluation = EvaluationCosts()
         if benchmark is not None:
             with evaluating(self.model):
@@ -194,10 +195,10 @@ class Subject:
         while not disk.exists():
             disk = disk.parent
         estimate = Estimate(
-            steps=train.epochs * steps,
-            step_seconds=step + extra / steps,
-            samples_per_second=size / (step + extra / steps),
-            training_seconds=train.epochs * (steps * step + extra),
+            steps=train.epochs * plan.steps,
+            step_seconds=epoch / plan.steps,
+            samples_per_second=len(self.pairs) / epoch,
+            training_seconds=train.epochs * epoch,
             evaluation_seconds=evaluations * evaluation.seconds,
             subcaption_seconds=train.epochs * aug * self._parsing() if aug else 0.0,
             data_bound=reading > working or not config.workers,
@@ -246,6 +247,20 @@ class Subject:
         small = is_small(self.model)
         total = estimate.steps
         return found + advice(train, total=total, pretrained=pretrained, small=small, attack=attack)
+
+    def _plan(self) -> Plan:
+        """The steps of an epoch in one process, as the training has them."""
+        config, train = self.config, self.config.train
+        batch = train.batch_size * train.accum_freq
+        if not isinstance(config, DefendConfig) or not self.objective.has_subset:
+            return Plan(rows=len(self.pairs), batch=batch, seed=config.seed)
+        return Plan(
+            rows=len(self.pairs),
+            batch=batch,
+            seed=config.seed,
+            subset=min(config.n_aug, len(self.pairs)),
+            schedule=config.fc_schedule,
+        )
 
     def _trainer(self, folder: Path) -> Trainer:
         train = replace(self.config.train, report_to="none")

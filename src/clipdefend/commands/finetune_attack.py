@@ -58,7 +58,7 @@ def run(config: FinetuneAttackConfig, context: Context) -> Run:
             max_bad=config.max_bad,
             workers=config.workers,
         )
-        fitted = fit(job, context, pretrained=known_clean)
+        fitted = fit(job, context, pretrained=known_clean, attack=True)
         return folder.finish(
             parents=[poison],
             metrics={**fitted.after, **(floor(fitted.before) if known_clean else {})},

@@ -33,13 +33,14 @@ class Fitted:
     device: str
 
 
-def fit(job: Job, context: Context, *, pretrained: bool = True) -> Fitted:
+def fit(job: Job, context: Context, *, pretrained: bool = True, attack: bool = False) -> Fitted:
     """Carry out a training job and clean up behind it.
 
     Args:
         job: without its reference, which is a copy of the model as it begins.
         context: of the command.
         pretrained: whether the model begins with trained weights.
+        attack: whether a backdoor is to be planted.
     """
     train = job.config
     accelerator = make_accelerator(train.device, train.precision, every_weight=job.uses_all)
@@ -47,7 +48,6 @@ def fit(job: Job, context: Context, *, pretrained: bool = True) -> Fitted:
         job.reference = copy.deepcopy(job.model).requires_grad_(False)
     trainer = Trainer(job, accelerator, context.console)
     context.console.info(_global_batch(trainer))
-    attack = job.note is not None
     for line in advice(
         train, total=trainer.total, pretrained=pretrained, small=is_small(job.model), attack=attack
     ):

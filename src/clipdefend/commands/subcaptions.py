@@ -18,7 +18,7 @@ from clipdefend.augment.subcaptions import SubCaption, SubCaptioner
 from clipdefend.config import DefendConfig, SubcaptionConfig
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import permutation, text_random
-from clipdefend.errors import RunError
+from clipdefend.errors import DataError, RunError
 from clipdefend.runs import Context, Run, find_augment, find_run
 from clipdefend.training.views import SubCaptionPair
 
@@ -65,7 +65,11 @@ class Made:
         return min(self.n_aug, len(self.pairs))
 
     def draw(self, epoch: int) -> Chosen:
-        """Rows in the order of the draw that have a sub-caption, until there are enough."""
+        """Rows in the order of the draw that have a sub-caption, until there are enough; too few come round again.
+
+        Raises:
+            DataError: no caption has a sub-caption.
+        """
         start = time.perf_counter()
         order = permutation(len(self.pairs), self.seed, "subset", epoch)
         rows: list[int] = []
@@ -81,8 +85,12 @@ class Made:
                     made[row] = rng.choice(drawn)
             if len(rows) == self.per_epoch:
                 break
+        if not rows:
+            raise DataError(
+                f"No caption of {self.pairs.spec!r} has a sub-caption: choose a --method without."
+            )
         self.seconds += time.perf_counter() - start
-        return np.array(rows, dtype=np.int64), made
+        return np.resize(np.array(rows, dtype=np.int64), self.per_epoch), made
 
 
 @dataclass

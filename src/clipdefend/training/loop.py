@@ -12,7 +12,7 @@ from torch import Tensor
 from clipdefend import errors, exchange
 from clipdefend.checkpoint import save_model
 from clipdefend.console import Console
-from clipdefend.errors import ClipDefendError, DataError, Interrupted
+from clipdefend.errors import ClipDefendError, ConfigError, Interrupted
 from clipdefend.model import ClipModel
 from clipdefend.training.embed import Embedder
 from clipdefend.training.feed import Feed
@@ -85,8 +85,8 @@ class Trainer:
 
         Raises:
             Interrupted: asked to stop; the state is written.
-            DataError: too many rows are bad; the state of the last step is written.
-            ClipDefendError: the loss is not finite.
+            ConfigError: the loss is not finite.
+            ClipDefendError: data that cannot be read, or too many bad rows; the state of the last step is written.
         """
         self._restore()
         done = self.progress.global_step
@@ -96,14 +96,14 @@ class Trainer:
             self.console.progress(self.job.title, self.total, done) as bar,
             compilation_faults(self.job.config.compile),
         ):
-            if done == 0:
+            if done == 0 and self.job.config.eval_every:
                 self._evaluate(0)
             try:
                 for epoch in range(self.progress.epoch, self.job.config.epochs):
                     self._epoch(epoch, stop, bar)
-            except DataError:
-                if self.progress.global_step:
-                    self._save()
+            except ClipDefendError as error:
+                if self.progress.global_step and not isinstance(error, ConfigError):
+                    self._save(self.loss)
                 raise
         if self.accelerator.is_main_process:
             save_model(self.bare, self.job.folder / "model", note=self.job.note)
@@ -162,7 +162,7 @@ class Trainer:
         bad rows, so that all of them do the same.
 
         Raises:
-            Interrupted: one was asked to stop; the state is written.
+            Interrupted: one was asked to stop; the state of the last step is written.
             ClipDefendError: one could not read its batch, or too many rows are bad.
         """
         feed = Feed(job=self.job, plan=self.plan, tokenize=self.bare.tokenizer)
@@ -179,7 +179,8 @@ class Trainer:
             if faults:
                 raise _first_fault(fault)
             if stopping:
-                self._save(self.loss)
+                if self.progress.global_step:  # else there is nothing that a new start would not do again
+                    self._save(self.loss)
                 raise Interrupted(self.job.folder)
             if met:
                 self._count_bad(bad)
@@ -269,5 +270,6 @@ def _first_fault(own: ClipDefendError | None) -> ClipDefendError:
 
 
 def _headline(metrics: dict[str, float]) -> str:
-    shown = [name for name in ("ba@1", "asr@1", "ra@1") if name in metrics]
-    return ", ".join(f"{name.upper()} {100 * metrics[name]:.1f} %" for name in shown)
+    """What matters of an epoch in a line: without labelled images, what is seen on the validation pairs."""
+    names = ("ba@1", "asr@1", "ra@1") if "ba@1" in metrics else ("val_r@1", "val_agreement")
+    return ", ".join(f"{name.upper()} {100 * metrics[name]:.1f} %" for name in names if name in metrics)

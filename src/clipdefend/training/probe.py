@@ -125,7 +125,7 @@ def seconds_of(function: Callable[[], object], device: torch.device) -> float:
 
 
 def _timed(trainer: Trainer, batch: Batch) -> tuple[float, int]:
-    """Seconds of a step, and bytes that it holds for the backward pass."""
+    """Seconds of a step, or with ``--accum-freq`` of a micro-batch, and bytes held for the backward pass."""
     device = trainer.accelerator.device
     own = {p.untyped_storage().data_ptr() for p in trainer.bare.parameters()}
     held: dict[int, int] = {}
@@ -136,7 +136,8 @@ def _timed(trainer: Trainer, batch: Batch) -> tuple[float, int]:
             held[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    seconds = min(seconds_of(lambda: trainer._step([batch]), device) for _ in range(2))
+    parts = [batch] * min(2, trainer.job.config.accum_freq)  # two make each part go forward twice
+    seconds = min(seconds_of(lambda: trainer._step(parts), device) for _ in range(2)) / len(parts)
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         trainer._step([batch])
     return seconds, sum(held.values())

@@ -8,24 +8,24 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from clipdefend.errors import ClipDefendError
+from clipdefend.errors import ConfigError
 
 REMEDY = "Start again with a lower --lr, with --grad-clip-norm 1 or with --precision fp32."
 
 
 def check_loss(loss: float, step: int) -> None:
-    """Raise ClipDefendError for a loss that is not finite.
+    """Raise ConfigError for a loss that is not finite.
 
     Args:
         loss: of a step.
         step: optimiser steps finished.
     """
     if not math.isfinite(loss):
-        raise ClipDefendError(f"The loss is {loss} at step {step}. {REMEDY}")
+        raise ConfigError(f"The loss is {loss} at step {step}. {REMEDY}")
 
 
 def check_weights(state: Mapping[str, Tensor], step: int) -> None:
-    """Raise ClipDefendError for weights that are not finite: a finite loss can have an infinite gradient."""
+    """Raise ConfigError for weights that are not finite: a finite loss can have an infinite gradient."""
     for name, values in state.items():
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):
-            raise ClipDefendError(f"The weights are not finite after step {step}, such as {name}. {REMEDY}")
+            raise ConfigError(f"The weights are not finite after step {step}, such as {name}. {REMEDY}")

@@ -28,6 +28,10 @@ def prepare_towers(model: ClipModel, config: TrainConfig, device: torch.device) 
         model.clip.lock_image_tower()  # type: ignore[operator]
     if config.lock_text:
         model.clip.lock_text_tower()  # type: ignore[operator]
+    for name, parameter in model.clip.named_parameters():
+        # SigLIP's and CoCa's: no loss here reaches them, which several processes do not bear.
+        if name == "logit_bias" or name.startswith("text_decoder."):
+            parameter.requires_grad_(False)
     if config.grad_checkpointing:
         model.clip.set_grad_checkpointing()  # type: ignore[operator]
     if config.compile:
@@ -73,8 +77,9 @@ def compilation_faults(compiled: bool) -> Iterator[None]:
 
 
 def train_mode(model: nn.Module, batch_norm: str) -> None:
-    """Training mode, in which ``batch_norm`` "eval" leaves batch-norm statistics as they were loaded."""
+    """Training mode, in which batch-norm statistics stay as loaded with ``batch_norm`` "eval" or a locked tower."""
     model.train()
     for module in model.modules():
-        if batch_norm == "eval" and isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            locked = not any(parameter.requires_grad for parameter in module.parameters())
+            module.train(batch_norm == "train" and not locked)
