@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clipdefend.augment.hints import give_hints
 from clipdefend.augment.reader import _tools
-from clipdefend.augment.tree import Tree
+from clipdefend.augment.tree import Tree, ancestors
 
 SUBJECTS = (
     "several deer",
@@ -45,15 +47,17 @@ LINKS = ("", ",", "and", ", and", "who", "while")
 @example(["several deer", "gather", "outdoors", "with a dog", "", "stands", "on a wall"])
 @example(["many fish", "ski", "outdoors", "in a field surrounded by trees", "", "looks", "calm"])
 @example(["several deer", "assemble", "outdoors", ",", "play", "by a lake"])
+@example(["a fire hydrant", "", "", "three grey windmills", "", "", ""])
 @given(
     st.tuples(*map(st.sampled_from, (SUBJECTS, VERBS, PLACES, PLACES, LINKS, VERBS, PLACES))).map(list),
 )
-def test_every_word_hangs_on_its_head_once(parts: list[str]) -> None:
+def test_every_word_hangs_on_its_head_once_and_none_on_itself(parts: list[str]) -> None:
     text = " ".join(" ".join(parts).split())
     nlp, _ = _tools()
     tree = Tree(nlp(text), text)
     give_hints(tree)
     for token in tree.tokens:
+        assert all(above is not token for above in islice(ancestors(token), len(tree.tokens))), token.text
         assert all(child.head is token for child in token.children), token.text
         if token.head is not token:
             assert sum(child is token for child in token.head.children) == 1, token.text

@@ -12,6 +12,7 @@ from clipdefend.augment.grammar import words
 from clipdefend.augment.inflect import singular, verb_form
 from clipdefend.augment.known import is_known_noun
 from clipdefend.augment.speech import settle_part_of_speech
+from clipdefend.augment.tree import ancestors
 
 if TYPE_CHECKING:
     from clipdefend.augment.tree import Token, Tree
@@ -72,9 +73,8 @@ def settle_adjectives(tokens: list[Token], start: int, noun: Token) -> None:
 def take_over(run: list[Token], noun: Token) -> None:
     """Let a noun take the place of those of its adjectives that were taken for something else."""
     start = run[0].i
-    top = next(
-        (word for word in (*run, noun) if word.head is word or not start <= word.head.i <= noun.i), noun
-    )
+    together = {word.i for word in (*run, noun)}
+    top = next((word for word in run if together.isdisjoint(above.i for above in ancestors(word))), noun)
     outside = [child for word in run for child in word.children if not start <= child.i <= noun.i]
     own = [child for child in noun.children if not start <= child.i < noun.i]
     if top is not noun:

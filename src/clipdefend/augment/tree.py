@@ -157,6 +157,13 @@ def _left_edge(token: Token) -> int:
     return token.i
 
 
+def ancestors(token: Token) -> Iterator[Token]:
+    """The words that a token hangs below, the nearest first."""
+    while token.head is not token:
+        token = token.head
+        yield token
+
+
 def move(child: Token, head: Token) -> None:
     """Hang a token elsewhere in the tree."""
     if child.head is not child:
