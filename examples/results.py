@@ -2,8 +2,8 @@
 
     python examples/results.py docs/results.csv
 
-The text between ``<!-- NAME -->`` and ``<!-- /NAME -->`` of docs/results.md is replaced; the plots go to
-docs/results/. Figures are percent, mean ± standard deviation over seeds.
+The text between ``<!-- NAME -->`` and ``<!-- /NAME -->`` of docs/results.md is replaced, and a page with all
+tables is begun where there is none; the plots go to docs/results/. Figures are percent, mean ± standard deviation over seeds.
 """
 
 from __future__ import annotations
@@ -224,7 +224,8 @@ def main() -> None:
     source = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/results.csv")
     page, plots = source.with_suffix(".md"), source.with_suffix("")
     rows = read(source)
-    text = page.read_text(encoding="utf-8")
+    empty = "\n\n".join(["# Results", *(f"<!-- {name} -->\n<!-- /{name} -->" for name in TABLES)])
+    text = page.read_text(encoding="utf-8") if page.exists() else f"{empty}\n"
     for name, make in TABLES.items():
         block = f"<!-- {name} -->\n{make(rows)}\n<!-- /{name} -->"
         text = re.sub(rf"<!-- {name} -->.*?<!-- /{name} -->", lambda _, b=block: b, text, flags=re.DOTALL)

@@ -118,8 +118,9 @@ def test_pictures_have_texts_and_links_have_ends(plain: tuple[Path, Report]) -> 
 def test_every_number_has_its_lineage(plain: tuple[Path, Report]) -> None:
     text = " ".join(" ".join(parsed(plain[1]).texts).split())
     assert (
-        "clipdefend defend --config 003-defend-cleanclip/manifest.yaml --from 002-finetune-attack-v" in text
-    )
+        "clipdefend defend --config runs/003-defend-cleanclip/manifest.yaml"
+        " --from runs/002-finetune-attack-v --runs runs"
+    ) in text
     assert "SHA-256 of the manifest" in text
     record = json.loads((plain[1].file.parent / "report.json").read_text())
     assert record["runs"][2]["parents"] == ["002-finetune-attack-v"]

@@ -20,7 +20,7 @@ class Origin:
     Attributes:
         anchor: of its entry in the page.
         place: its folder below the runs' common folder.
-        repeat: the command that makes it again, from that folder.
+        repeat: the command that makes it again, given in the folder above that one.
         parents: (anchor, place) of each that was found.
     """
 
@@ -78,14 +78,23 @@ def _origin(run: Run, collected: Collected) -> Origin:
 
 
 def _repeat(run: Run, collected: Collected) -> str:
-    """The command that makes a run again: its own manifest is the configuration, its first parent the input."""
-    words = ["clipdefend", run.command, "--config", f"{collected.place(run)}/{MANIFEST}"]
+    """The command that makes a run again: its own manifest is the configuration, its first parent the input.
+
+    It is given where the folder of the runs lies: relative paths of data are as they were typed, mostly there.
+    """
+    runs = collected.root.name
+
+    def place(of: Run) -> str:
+        return f"{runs}/{collected.place(of)}"
+
+    words = ["clipdefend", run.command, "--config", f"{place(run)}/{MANIFEST}"]
     sources = COMMANDS[run.command].sources if run.command in COMMANDS else ()
     for parent in collected.parents(run):
         if parent.command in sources:
-            words += ["--from", collected.place(parent)]
+            words += ["--from", place(parent)]
             break
     augment = next((each for each in collected.parents(run) if each.command == "augment"), None)
     if run.command == "defend" and augment is not None:
-        words += ["--augment-from", collected.place(augment)]
+        words += ["--augment-from", place(augment)]
+    words += ["--runs", runs]
     return tidy(" ".join(shlex.quote(word) for word in words), 1000)
