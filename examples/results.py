@@ -3,7 +3,8 @@
     python examples/results.py docs/results.csv
 
 The text between ``<!-- NAME -->`` and ``<!-- /NAME -->`` of docs/results.md is replaced, and a page with all
-tables is begun where there is none; the plots go to docs/results/. Figures are percent, mean ± standard deviation over seeds.
+tables is begun where there is none; the plots go to docs/results/. Figures are percent, mean ± standard
+deviation over seeds.
 """
 
 from __future__ import annotations
