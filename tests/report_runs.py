@@ -80,9 +80,12 @@ class Lab:
             details = {"terms": resolved, "visible": {"held_out": held_out}}
             return run.finish(parents=[victim], metrics=values, details=details)
 
-    def evaluate(self, source: Run, values: Mapping[str, float], **settings: Any) -> Run:
+    def evaluate(
+        self, source: Run | None, values: Mapping[str, float], trigger: Run | None = None, **settings: Any
+    ) -> Run:
+        """An evaluation of a run, or of a bare checkpoint, with its own trigger or that of another poison run."""
         with RunDir.begin(self.folder, self._config("evaluate", **settings), "e") as run:
-            return run.finish(parents=[source], metrics=values)
+            return run.finish(parents=[each for each in (source, trigger) if each], metrics=values)
 
     def _config(self, command: str, **settings: Any) -> Any:
         sets = [f"{key.replace('__', '.')}={value}" for key, value in settings.items() if key != "attack"]

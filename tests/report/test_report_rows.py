@@ -95,6 +95,37 @@ def test_another_evaluation_is_another_table(tmp_path: Path) -> None:
     assert sorted(protocols) == ["all", "exclude-target"]
 
 
+def test_another_trigger_on_a_model_is_another_row(tmp_path: Path) -> None:
+    """Its figures neither replace those of the model's own attack nor pass for a victim of the other one."""
+    lab = Lab(tmp_path)
+    badnet, blended = lab.poison(), lab.poison("blended")
+    defended = [
+        lab.defend(lab.victim(poison, shares(ba1=0.9, asr1=0.95)), "ft", shares(ba1=0.8, asr1=asr))
+        for poison, asr in ((badnet, 0.2), (blended, 0.4))
+    ]
+    lab.evaluate(defended[0], shares(ba1=0.8, asr1=0.3), trigger=badnet)
+    lab.evaluate(defended[0], shares(ba1=0.8, asr1=0.6), trigger=blended)
+    asr = {
+        name[0]: row.figures["asr@1"].value
+        for name, row in by_name(table_of(tmp_path)).items()
+        if "ft" in name
+    }
+    assert asr == {"badnet": 0.3, "blended": 0.4, "blended, model of badnet": 0.6}
+
+
+def test_checkpoints_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    poison = lab.poison()
+    for asr, path in ((0.1, "released/model.pt"), (0.9, "new/model.pt"), (0.5, "old/new/model.pt")):
+        lab.evaluate(None, shares(ba1=0.8, asr1=asr), trigger=poison, checkpoint=path)
+    asr = {name: row.figures["asr@1"].value for (_, name), row in by_name(table_of(tmp_path)).items()}
+    assert asr == {
+        "checkpoint released/model.pt": 0.1,
+        "checkpoint new/model.pt (checkpoint=new/model.pt)": 0.9,
+        "checkpoint new/model.pt (checkpoint=old/new/model.pt)": 0.5,
+    }
+
+
 def test_settings_varied_one_at_a_time_are_sweeps(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from clipdefend.console import one_line
@@ -46,7 +47,8 @@ class Measured:
         run: the evaluation, or the training whose own evaluation it is.
         model: the run that made the weights; None for a bare checkpoint.
         attack, defence: base names.
-        recipe: settings of the lineage, keys begin with "poison.", "attack.", "defence." or "augment.".
+        recipe: settings of the lineage, keys begin with "poison.", "attack.", "defence." or "augment."; those of the
+            attack that the model was trained on, where it is measured under another, with "attack.trained_on.".
         seeds: of the lineage, by the same names.
         values: flat metrics.
         setting: of the evaluation.
@@ -86,10 +88,11 @@ def measured(collected: Collected) -> tuple[list[Measured], list[str]]:
         for one in [_measure(run, collected)]
         if one is not None
     ]
-    by_model: dict[tuple[str, str], Measured] = {}
+    by_model: dict[tuple[str, str | None, str], Measured] = {}
     for one in sorted(found, key=lambda one: one.rank):
         weights = one.model.sha256 if one.model and not _checkpoint(one.run) else one.run.sha256
-        by_model[weights, one.setting.key] = one
+        trigger = next((each.sha256 for each in one.lineage if each.command == "poison"), None)
+        by_model[weights, trigger, one.setting.key] = one
     kept: dict[str, Measured] = {}
     repeated = 0
     for one in sorted(by_model.values(), key=lambda one: one.rank):
@@ -118,14 +121,19 @@ def _measure(run: Run, collected: Collected) -> Measured | None:
     }
     seeds = {LINEAGE[c]: each.config.get("seed") for c, each in lineage.items() if c in LINEAGE}
     model = defend or lineage.get("finetune-attack")
-    defence = defence_name(defend)
+    attack, defence = attack_name(poison), defence_name(defend)
     checkpoint = _checkpoint(run)
+    trained_on = collected.ancestor(model, "poison") if model and not checkpoint else poison
+    if trained_on is not None and poison is not None and trained_on.sha256 != poison.sha256:
+        attack = f"{attack}, model of {attack_name(trained_on)}"
+        recipes |= {f"attack.trained_on.{key}": value for key, value in recipe(trained_on).items()}
     if checkpoint:
-        defence = one_line(f"checkpoint {checkpoint}")
+        defence = one_line(f"checkpoint {'/'.join(PurePath(checkpoint).parts[-2:])}")
+        recipes["checkpoint"] = checkpoint
     return Measured(
         run=run,
         model=model,
-        attack=attack_name(poison),
+        attack=attack,
         defence=defence,
         recipe=recipes,
         seeds=seeds,
@@ -145,7 +153,7 @@ def _lineage(run: Run, collected: Collected) -> dict[str, Run]:
 def _checkpoint(run: Run) -> str | None:
     """The bare checkpoint that an evaluation took in place of a run's weights."""
     given = run.config.get("checkpoint") if run.command == "evaluate" else None
-    return given.rstrip("/").rpartition("/")[2] if isinstance(given, str) else None
+    return given if isinstance(given, str) else None
 
 
 def _setting(run: Run, values: Mapping[str, float]) -> Setting:
