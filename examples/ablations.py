@@ -5,10 +5,10 @@
 Finished runs are used again, so that an interrupted sweep goes on where it stopped. The stages, in their order:
 
 - ``victims``: six attacks on three seeds, two of them on the held-out seed too;
-- ``rates``: every method at several learning rates on the held-out seed; the rate with the highest mean of
-  BA@1 - ASR@1 is the method's own from then on;
+- ``rates``: the papers' methods at several learning rates on the held-out seed; the rate with the highest mean
+  of BA@1 - ASR@1 is the method's own from then on;
 - ``table``: six attacks, every method, three seeds;
-- ``sweeps``: CleanerCLIP's own settings on two attacks, one changed at a time.
+- ``sweeps``: CleanerCLIP's own settings on one attack, one changed at a time.
 
 ``python examples/results.py docs/results.csv`` makes docs/results.md and its plots of the CSV.
 """
@@ -16,13 +16,14 @@ Finished runs are used again, so that an interrupted sweep goes on where it stop
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -30,22 +31,42 @@ from typing import Any
 
 import yaml
 
+from clipdefend.__main__ import main as clipdefend
+
 ATTACKS = ("badnet", "blended", "sig", "wanet", "ssba", "badclip")
 SEEDS = (1, 2, 3)
 HELD_OUT = 9
 CHOSEN_ON = ("badnet", "blended")
-SWEPT_ON = ("badnet", "blended")
+SWEPT_ON = ("badnet",)
 RATES = (5e-4, 1e-3, 2e-3)
-DEFENCE = ("--train-num-samples", 5000, "--epochs", 2, "--warmup", 20, "--n-aug", 1000)
+PAIRS, EPOCHS, N_AUG = 4000, 2, 1000
 STAGES = ("victims", "rates", "table", "sweeps")
 
 Settings = tuple[tuple[str, Any], ...]
-METHODS: dict[str, tuple[str, Settings]] = {
-    "ft": ("ft", ()),
-    "cleanclip": ("cleanclip", ()),
-    "cleanerclip": ("cleanerclip", ()),
-    "par": ("par", ()),
-    "cleanerclip+par": ("cleanerclip", (("terms.par.weight", 1.0),)),
+
+
+@dataclass(frozen=True)
+class Defence:
+    """A row of the table: a method with changes to its terms, the rates to choose from, and its budget.
+
+    ``pairs`` are what it trains on, None for all that the attack was made from.
+    """
+
+    method: str
+    sets: Settings = ()
+    rates: tuple[float, ...] = RATES
+    pairs: int | None = PAIRS
+    epochs: int = EPOCHS
+
+
+DEFENCES = {
+    "ft": Defence("ft"),
+    "cleanclip": Defence("cleanclip"),
+    "cleanerclip": Defence("cleanerclip"),
+    "par": Defence("par"),
+    "cleanerclip+par": Defence("cleanerclip", (("terms.par.weight", 1.0),)),
+    # What the README recommends, by the settings that it recommends: more pairs, and its rate found beforehand.
+    "par-clean": Defence("par-clean", rates=(1.5e-3,), pairs=None, epochs=3),
 }
 SWEEPS: dict[str, dict[str, Settings]] = {
     "lambda2": {f"{value:g}": (("terms.fc.weight", value),) for value in (0.0, 0.5, 1.0, 2.0, 5.0)},
@@ -64,6 +85,14 @@ SWEEPS: dict[str, dict[str, Settings]] = {
     },
     "source": {name: (("subcaptions.source", name),) for name in ("scene-graph", "eda", "spans")},
 }
+# The settings that are no change: they share the run of the table.
+UNCHANGED = {
+    ("terms.fc.weight", 1.0),
+    ("terms.fc.tau_positive", 0.3),
+    ("terms.fc.tau_negative", 0.3),
+    ("n_aug", N_AUG),
+    ("subcaptions.source", "scene-graph"),
+}
 
 
 @dataclass(frozen=True)
@@ -79,10 +108,18 @@ class Cell:
     sets: Settings = ()
 
     @property
+    def changes(self) -> Settings:
+        return tuple(change for change in self.sets if change not in UNCHANGED)
+
+    @property
     def run(self) -> str:
         """Name of its run; cells of several stages may share one."""
-        changes = [f"{key.split('.')[-1]}={value}" for key, value in self.sets]
+        changes = [f"{key.split('.')[-1]}={value}" for key, value in self.changes]
         return "-".join([self.method, *changes, f"{self.rate:g}", self.attack, f"s{self.seed}"])
+
+
+Line = tuple[str, tuple[object, ...]]
+"""A run's name, and the command and arguments that make it."""
 
 
 class Runs:
@@ -94,50 +131,43 @@ class Runs:
     """
 
     def __init__(self, folder: Path, jobs: int) -> None:
-        self.folder, self.jobs = folder, jobs
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes of the pool when they import torch
+        self.pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
 
-    def clipdefend(self, name: str, command: str, *arguments: object) -> Path:
-        """The folder of the run ``name``, which is carried out unless it is finished."""
-        out = self.folder / name
-        if (out / "manifest.yaml").is_file():
-            return out
-        place = ("--resume", out) if (out / "state").is_dir() else ("--out", out)
-        line = [command, *arguments, "--workers", 1, *place, "--runs", self.folder]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with (self.folder / f"{name}.log").open("w", encoding="utf-8") as log:
-            subprocess.run(
-                [sys.executable, "-m", "clipdefend", *map(str, line)],
-                check=True,
-                stdout=log,
-                stderr=log,
-                env=environment,
-            )
-        print(f"done {name}", file=sys.stderr, flush=True)
-        return out
-
-    def victim(self, attack: str, seed: int) -> Path:
-        """The victim of an attack, poisoned and trained with one seed."""
-        poison = self.clipdefend(f"poison-{attack}-s{seed}", "poison", "--attack", attack, "--seed", seed)
-        name = f"victim-{attack}-s{seed}"
-        return self.clipdefend(name, "finetune-attack", "--from", poison, "--seed", seed)
-
-    def defend(self, cell: Cell) -> Path:
-        """The defence of a cell."""
-        victim = self.victim(cell.attack, cell.seed)
-        method, own = METHODS[cell.method]
-        sets = [f"--set={key}={value}" for key, value in (*own, *cell.sets)]
-        given = ("--from", victim, "--method", method, "--seed", cell.seed, "--lr", cell.rate)
-        return self.clipdefend(cell.run, "defend", *given, *DEFENCE, *sets)
+    def carry_out(self, lines: Iterable[Line]) -> None:
+        """Run the commands side by side, each once."""
+        distinct = dict(lines)
+        list(self.pool.map(carry_out, [self.folder] * len(distinct), distinct.items()))
 
     def victims(self, wanted: Iterable[tuple[str, int]]) -> None:
-        with ThreadPoolExecutor(self.jobs) as pool:
-            list(pool.map(lambda pair: self.victim(*pair), wanted))
+        """Poison, then train, for each attack and seed."""
+        pairs = list(wanted)
+        self.carry_out(
+            (f"poison-{attack}-s{seed}", ("poison", "--attack", attack, "--seed", seed))
+            for attack, seed in pairs
+        )
+        self.carry_out(
+            (
+                f"victim-{attack}-s{seed}",
+                ("finetune-attack", "--from", self.folder / f"poison-{attack}-s{seed}", "--seed", seed),
+            )
+            for attack, seed in pairs
+        )
 
-    def carry_out(self, cells: Iterable[Cell]) -> None:
-        """Run cells side by side, those that share a run once."""
-        with ThreadPoolExecutor(self.jobs) as pool:
-            list(pool.map(self.defend, {cell.run: cell for cell in cells}.values()))
+    def defend(self, cells: Iterable[Cell]) -> None:
+        self.carry_out((cell.run, self._defence(cell)) for cell in cells)
+
+    def _defence(self, cell: Cell) -> tuple[object, ...]:
+        given = DEFENCES[cell.method]
+        pairs = () if given.pairs is None else ("--train-num-samples", given.pairs)
+        return (
+            *("defend", "--from", self.folder / f"victim-{cell.attack}-s{cell.seed}", "--seed", cell.seed),
+            *("--method", given.method, "--lr", cell.rate, "--epochs", given.epochs, "--warmup", 20),
+            *("--n-aug", N_AUG, "--val-pairs", 0, *pairs),
+            *(f"--set={key}={value}" for key, value in (*given.sets, *cell.changes)),
+        )
 
     def epochs(self, cell: Cell) -> Iterator[dict[str, Any]]:
         """Figures of every epoch of a cell; epoch 0 is the victim."""
@@ -156,6 +186,25 @@ class Runs:
                 yield {"epoch": record["epoch"], **plain, **cost}
 
 
+def carry_out(folder: Path, line: Line) -> None:
+    """Run a command into ``folder / name`` unless that is finished; raises RuntimeError when it fails."""
+    name, arguments = line
+    out = folder / name
+    if (out / "manifest.yaml").is_file():
+        return
+    place = ("--resume", out) if (out / "state").is_dir() else ("--out", out)
+    args = [str(part) for part in (*arguments, "--workers", 1, *place, "--runs", folder)]
+    with (
+        (folder / f"{name}.log").open("w", encoding="utf-8") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
+        code = clipdefend(args)
+    if code:
+        raise RuntimeError(f"{name} ended with {code}; see {log.name}")
+    print(f"done {name}", file=sys.stderr, flush=True)
+
+
 def victims() -> list[tuple[str, int]]:
     """Attack and seed of every victim, the held-out ones first."""
     held_out = [(attack, HELD_OUT) for attack in CHOSEN_ON]
@@ -163,12 +212,13 @@ def victims() -> list[tuple[str, int]]:
 
 
 def rate_cells() -> list[Cell]:
-    """Every method at every learning rate on the held-out seed."""
+    """Every method that has a choice at each of its learning rates on the held-out seed."""
     return [
         Cell("rates", f"{rate:g}", attack, method, HELD_OUT, rate)
         for attack in CHOSEN_ON
-        for method in METHODS
-        for rate in RATES
+        for method, defence in DEFENCES.items()
+        for rate in defence.rates
+        if len(defence.rates) > 1
     ]
 
 
@@ -180,7 +230,10 @@ def choose_rates(runs: Runs) -> dict[str, float]:
         last = [list(runs.epochs(cell))[-1] for cell in cells]
         return mean(figures["ba@1"] - figures["asr@1"] for figures in last)
 
-    return {method: max(RATES, key=lambda rate: worth(method, rate)) for method in METHODS}
+    def best(method: str, rates: tuple[float, ...]) -> float:
+        return max(rates, key=lambda rate: worth(method, rate)) if len(rates) > 1 else rates[0]
+
+    return {method: best(method, defence.rates) for method, defence in DEFENCES.items()}
 
 
 def table_cells(rates: dict[str, float]) -> list[Cell]:
@@ -189,7 +242,7 @@ def table_cells(rates: dict[str, float]) -> list[Cell]:
         Cell("table", "", attack, method, seed, rates[method])
         for seed in SEEDS
         for attack in ATTACKS
-        for method in METHODS
+        for method in DEFENCES
     ]
 
 
@@ -240,18 +293,18 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last stage to carry out")
     args = parser.parse_args()
-    runs = Runs(args.runs, args.jobs)
+    runs = Runs(args.runs.resolve(), args.jobs)
     wanted = STAGES[: STAGES.index(args.until) + 1]
     runs.victims(victims())
     cells: list[Cell] = []
     if "rates" in wanted:
-        runs.carry_out(rate_cells())
+        runs.defend(rate_cells())
         cells += rate_cells()
         rates = choose_rates(runs)
         print(json.dumps(rates), file=sys.stderr)
         for stage, more in (("table", table_cells(rates)), ("sweeps", sweep_cells(rates["cleanerclip"]))):
             if stage in wanted:
-                runs.carry_out(more)
+                runs.defend(more)
                 cells += more
             write(runs, cells, args.out)
 

@@ -21,10 +21,17 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 Row = dict[str, Any]
-METHODS = ("none", "ft", "cleanclip", "cleanerclip", "par", "cleanerclip+par")
-COLOURS = dict(
-    zip(METHODS, ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7"), strict=True)
-)  # Okabe and Ito's, which the colour-blind can tell apart
+COLOURS = {
+    "none": "#000000",
+    "ft": "#E69F00",
+    "cleanclip": "#56B4E9",
+    "cleanerclip": "#009E73",
+    "par": "#D55E00",
+    "cleanerclip+par": "#CC79A7",
+    "par-clean": "#0072B2",
+}
+"""Okabe and Ito's, which the colour-blind can tell apart; the methods in the order of the tables."""
+METHODS = tuple(COLOURS)
 KS = (1, 3, 5, 10)
 
 

@@ -50,8 +50,9 @@ class PoisonConfig(RunConfig):
     canvas: Literal["crop", "squash"] = option(
         "crop", "--canvas", "Geometry under the trigger: resize and centre crop, or the older papers' squash."
     )
+    # At least the window of the preview's SSIM.
     image_size: int = option(
-        224, "--image-size", "Pixels of the canvas, the model's input size.", range=Range(low=8, high=4096)
+        224, "--image-size", "Pixels of the canvas, the model's input size.", range=Range(low=11, high=4096)
     )
     interpolation: Literal["bicubic", "bilinear", "nearest"] = option(
         "bicubic", "--interpolation", "How images are resized to the canvas, the model's own way."
@@ -161,7 +162,9 @@ class DefendConfig(RunConfig):
     sources: ClassVar[tuple[str, ...]] = ("finetune-attack",)
     group: ClassVar[str] = "Defence"
 
-    method: str = option("cleanerclip", "--method", "ft, ssl, cleanclip, cleanerclip or par.", metavar="NAME")
+    method: str = option(
+        "cleanerclip", "--method", "ft, ssl, cleanclip, cleanerclip, par or par-clean.", metavar="NAME"
+    )
     n_aug: int = option(
         1000,
         "--n-aug",

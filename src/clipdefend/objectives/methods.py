@@ -50,4 +50,10 @@ METHODS: dict[str, Method] = {
         source="Perturb and Recover 2024 (arXiv:2412.00727)",
         terms={"mmcl": {"image_view": "perturbed", "fixed_scale": True}, "par": {}},
     ),
+    # Ours: without PAR's noise, which costs accuracy (docs/results.md).
+    "par-clean": Method(
+        description="PAR on the images as they are: MMCL - distance from the frozen victim",
+        source="clipdefend, docs/results.md; after Perturb and Recover 2024 (arXiv:2412.00727)",
+        terms={"mmcl": {}, "par": {"image_view": "clean"}},
+    ),
 }
