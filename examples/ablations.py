@@ -8,7 +8,8 @@ Finished runs are used again, so that an interrupted sweep goes on where it stop
 - ``rates``: the papers' methods at several learning rates on the held-out seed; the rate with the highest mean
   of BA@1 - ASR@1 is the method's own from then on;
 - ``table``: six attacks, every method, three seeds;
-- ``sweeps``: CleanerCLIP's own settings on one attack, one changed at a time.
+- ``sweeps``: CleanerCLIP's own settings on one attack, one changed at a time;
+- ``long``: two rows of the table that see all pairs for longer.
 
 ``python examples/results.py docs/results.csv`` makes docs/results.md and its plots of the CSV.
 """
@@ -40,7 +41,7 @@ CHOSEN_ON = ("badnet", "blended")
 SWEPT_ON = ("badnet",)
 RATES = (5e-4, 1e-3, 2e-3)
 PAIRS, EPOCHS, N_AUG = 4000, 2, 1000
-STAGES = ("victims", "rates", "table", "sweeps")
+STAGES = ("victims", "rates", "table", "sweeps", "long")
 
 Settings = tuple[tuple[str, Any], ...]
 
@@ -65,9 +66,12 @@ DEFENCES = {
     "cleanerclip": Defence("cleanerclip"),
     "par": Defence("par"),
     "cleanerclip+par": Defence("cleanerclip", (("terms.par.weight", 1.0),)),
-    # What the README recommends, by the settings that it recommends: more pairs, and its rate found beforehand.
+    # What the README recommends, as it recommends it, and plain fine-tuning by the same settings.
     "par-clean": Defence("par-clean", rates=(1.5e-3,), pairs=None, epochs=3),
+    "ft, long": Defence("ft", rates=(1.5e-3,), pairs=None, epochs=3),
 }
+LONG = ("par-clean", "ft, long")
+SHORT = tuple(method for method in DEFENCES if method not in LONG)
 SWEEPS: dict[str, dict[str, Settings]] = {
     "lambda2": {f"{value:g}": (("terms.fc.weight", value),) for value in (0.0, 0.5, 1.0, 2.0, 5.0)},
     "temperatures": {
@@ -115,7 +119,9 @@ class Cell:
     def run(self) -> str:
         """Name of its run; cells of several stages may share one."""
         changes = [f"{key.split('.')[-1]}={value}" for key, value in self.changes]
-        return "-".join([self.method, *changes, f"{self.rate:g}", self.attack, f"s{self.seed}"])
+        return "-".join(
+            [self.method.replace(", ", "-"), *changes, f"{self.rate:g}", self.attack, f"s{self.seed}"]
+        )
 
 
 Line = tuple[str, tuple[object, ...]]
@@ -236,13 +242,13 @@ def choose_rates(runs: Runs) -> dict[str, float]:
     return {method: best(method, defence.rates) for method, defence in DEFENCES.items()}
 
 
-def table_cells(rates: dict[str, float]) -> list[Cell]:
-    """The main table; all methods of a seed before the next seed."""
+def table_cells(rates: dict[str, float], methods: Iterable[str]) -> list[Cell]:
+    """Rows of the main table, a seed of all of them before the next seed."""
     return [
         Cell("table", "", attack, method, seed, rates[method])
         for seed in SEEDS
         for attack in ATTACKS
-        for method in DEFENCES
+        for method in methods
     ]
 
 
@@ -302,7 +308,11 @@ def main() -> None:
         cells += rate_cells()
         rates = choose_rates(runs)
         print(json.dumps(rates), file=sys.stderr)
-        for stage, more in (("table", table_cells(rates)), ("sweeps", sweep_cells(rates["cleanerclip"]))):
+        for stage, more in (
+            ("table", table_cells(rates, SHORT)),
+            ("sweeps", sweep_cells(rates["cleanerclip"])),
+            ("long", [cell for method in LONG for cell in table_cells(rates, (method,))]),
+        ):
             if stage in wanted:
                 runs.defend(more)
                 cells += more

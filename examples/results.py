@@ -29,6 +29,7 @@ COLOURS = {
     "par": "#D55E00",
     "cleanerclip+par": "#CC79A7",
     "par-clean": "#0072B2",
+    "ft, long": "#F0E442",
 }
 """Okabe and Ito's, which the colour-blind can tell apart; the methods in the order of the tables."""
 METHODS = tuple(COLOURS)
