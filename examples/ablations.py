@@ -22,6 +22,7 @@ import csv
 import json
 import multiprocessing
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -199,6 +200,8 @@ def carry_out(folder: Path, line: Line) -> None:
     if (out / "manifest.yaml").is_file():
         return
     place = ("--resume", out) if (out / "state").is_dir() else ("--out", out)
+    if place[0] == "--out":
+        shutil.rmtree(out, ignore_errors=True)  # begun, and ended before there was anything to go on with
     args = [str(part) for part in (*arguments, "--workers", 1, *place, "--runs", folder)]
     with (
         (folder / f"{name}.log").open("w", encoding="utf-8") as log,
