@@ -1,4 +1,4 @@
-"""Poison runs made again from their manifest, triggers used again, rows kept clear of, precomputed images."""
+"""Poison runs made again from their manifest, and rows kept clear of."""
 
 from __future__ import annotations
 
@@ -6,67 +6,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
-import torch
 from PIL import Image
+from poison_runs import files, rows_of
 
-from clipdefend.attacks.trigger import Trigger
-from clipdefend.commands import poison
 from clipdefend.commands.rebuild import excluded
-from clipdefend.commands.triggers import surrogate_config
-from clipdefend.config import PoisonConfig, load_config
 from clipdefend.data.pairs import open_pairs
 from clipdefend.errors import ConfigError, DataError
-from clipdefend.runs import Context, Run, sha256_file
-from memory_pairs import noise
-
-WORDS = ("cat", "dog", "banana", "tree")
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    """40 small images with captions, a quarter of them of bananas."""
-    (tmp_path / "images").mkdir()
-    lines = ["image,caption"]
-    for row in range(40):
-        noise(row, 40, 40).save(tmp_path / "images" / f"{row}.png")
-        lines.append(f"images/{row}.png,a {WORDS[row % 4]} number {row}")
-    path = tmp_path / "pairs.csv"
-    path.write_text("\n".join(lines))
-    return path
-
-
-@pytest.fixture
-def make(tmp_path: Path, table: Path) -> Any:
-    """Runs ``poison`` on the table, as with flags and ``--set``."""
-
-    def run(*sets: str, **flags: Any) -> Run:
-        values = {
-            "data": str(table),
-            "image_size": "32",
-            "count": "10",
-            "workers": "0",
-            "device": "cpu",
-            **flags,
-        }
-        config = load_config(PoisonConfig, flags=values, sets=sets)
-        return poison.run(config, Context(runs=tmp_path / "runs"))
-
-    return run
-
-
-def files(run: Run) -> dict[str, str]:
-    """Everything that a run holds but its manifest and its loss curve."""
-    left_out = ("manifest.yaml", "metrics.jsonl")
-    paths = [path for path in run.path.rglob("*") if path.is_file() and path.name not in left_out]
-    return {str(path.relative_to(run.path)): sha256_file(path) for path in paths}
-
-
-def rows_of(run: Run) -> set[int]:
-    columns = pq.read_table(run.path / "pairs.parquet", columns=["id", "role"]).to_pydict()
-    return {row for row, role in zip(columns["id"], columns["role"], strict=True) if role}
+from clipdefend.runs import Context
 
 
 @pytest.mark.parametrize(
@@ -122,6 +69,36 @@ def test_moved_data_is_named_by_its_flag(make: Any, tmp_path: Path, table: Path)
         make(data=None, from_manifest=first.name)
     again = make(data=str(tmp_path / "elsewhere" / "pairs.csv"), from_manifest=first.name)
     assert files(again) == files(first)
+
+
+def test_moved_images_are_named_by_their_flag(make: Any, tmp_path: Path, table: Path) -> None:
+    table.write_text(table.read_text().replace("images/", ""))
+    first = make(**{"columns.image_root": str(tmp_path / "images")})
+    shutil.move(tmp_path / "images", tmp_path / "moved")
+    again = make(data=None, from_manifest=first.name, **{"columns.image_root": str(tmp_path / "moved")})
+    assert files(again) == files(first)
+    assert files(make(data=None, from_manifest=again.name)) == files(first)
+
+
+def test_other_wishes_than_the_run_had_are_refused(make: Any) -> None:
+    first = make(seed="5")
+    with pytest.raises(
+        ConfigError, match=r"repeats run 001-\S+ as it was: leave out --seed, --attack, --count, or"
+    ):
+        make("attack.alpha=0.5", data=None, from_manifest=first.name, attack="blended", count="11", seed="6")
+    assert files(make(data=None, from_manifest=first.name, seed="5")) == files(first)
+
+
+def test_prompts_that_have_changed_are_named(make: Any, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a photo of a {}\n")
+    first = make(templates=str(prompts))
+    prompts.write_text("a drawing of a {}\n")
+    row = min(rows_of(first))
+    with pytest.raises(
+        DataError, match=rf"10 of its 10 .*row {row} has 'a drawing of a banana', not 'a photo of"
+    ):
+        make(data=None, from_manifest=first.name)
 
 
 def test_rows_that_are_missing_moved_or_changed_are_named(make: Any, table: Path) -> None:
@@ -192,97 +169,3 @@ def test_excluded_rows_are_found_by_image_in_other_pairs(make: Any, table: Path,
     context = Context(runs=first.path.parent)
     assert not len(excluded(context, first.name, open_pairs(str(foreign), cache=tmp_path / "cache")))
     assert "None of the 10 images" in context.console.warnings[0]
-
-
-LEARN = (
-    "attack.bits=4",
-    "attack.width=2",
-    "attack.decoder_width=2",
-    "attack.images=16",
-    "attack.epochs=1",
-    "attack.batch=8",
-)
-
-
-def test_a_learned_trigger_is_kept_measured_and_used_again(make: Any) -> None:
-    first = make(*LEARN, attack="ssba")
-    assert set(first.details["learning"]["held_out"]) == {
-        "images",
-        "bit_accuracy",
-        "secret_accuracy",
-        "psnr",
-        "ssim",
-    }
-    assert (first.path / "metrics.jsonl").read_text().count('"event": "learn"') == 2
-    other = make(attack="ssba", trigger_from=first.name, seed="9")
-    assert files(other)["trigger.safetensors"] == files(first)["trigger.safetensors"]
-    assert other.details["trigger"] == first.details["trigger"]
-    assert other.parents()[0].path == first.path
-    assert rows_of(other) != rows_of(first)
-    assert other.details["learning"] == first.details["learning"]
-    again = make(data=None, from_manifest=other.name)
-    assert files(again) == files(other)
-
-
-def test_a_trigger_of_another_attack_or_canvas_is_refused(make: Any) -> None:
-    first = make(attack="blended")
-    with pytest.raises(ConfigError, match="is blended for 32 pixels: give --attack blended --image-size 32"):
-        make(attack="ssba", trigger_from=first.name)
-    with pytest.raises(ConfigError, match="is blended for 32 pixels"):
-        make(attack="blended", trigger_from=first.name, image_size="48")
-
-
-def test_a_patch_is_optimised_on_the_named_surrogate(make: Any, small_json: Path) -> None:
-    sets = ("attack.images=16", "attack.epochs=1", "attack.batch=8", "attack.pixels=64")
-    names = small_json.parent / "names.txt"
-    names.write_text("cat\ndog\nbanana\ntree\n")
-    flags = {"attack": "badclip", "surrogate.name": str(small_json), "surrogate.pretrained": "none"}
-    flags |= {"class_names": str(names), "templates": "simple"}
-    first = make(*sets, **flags)
-    again = make(*sets, **flags)
-    assert files(first) == files(again)
-    assert first.details["learning"]["held_out"]["images"] > 0
-    trigger = Trigger.load(first.path, first.details["trigger"])
-    assert trigger.tensors["patch"].shape == (3, 9, 9)
-    with pytest.raises(ConfigError, match="sees 32 pixels and the canvas has 48"):
-        make(*sets, image_size="48", **flags)
-
-
-def test_thirds_need_classes_and_other_captions_than_the_images_own(make: Any, small_json: Path) -> None:
-    flags = {"surrogate.name": str(small_json), "surrogate.pretrained": "none", "selection": "thirds"}
-    names = small_json.parent / "names.txt"
-    names.write_text("cat\ndog\nbanana\ntree\n")
-    chosen = make(class_names=str(names), templates="simple", **flags)
-    assert len(rows_of(chosen)) == 10
-    assert rows_of(chosen) != rows_of(make())
-    assert rows_of(chosen) == rows_of(make(data=None, from_manifest=chosen.name))
-    with pytest.raises(ConfigError, match="exclude each other"):
-        make(class_names=str(names), label_consistent=True, **flags)
-    with pytest.raises(ConfigError, match="name them with --class-names"):
-        make(target="cat number", templates="simple", **flags)
-
-
-def test_the_surrogate_is_the_model_that_will_be_attacked() -> None:
-    quick = surrogate_config(load_config(PoisonConfig))
-    assert (quick.name, quick.pretrained) == ("tiny", "builtin")
-    paper = surrogate_config(load_config(PoisonConfig, flags={"data": "pairs.csv"}))
-    assert (paper.name, paper.pretrained) == ("RN50", None)
-
-
-def test_precomputed_images_are_used_in_training_and_evaluation(make: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "encoded"
-    for part, value in (("train", 3), ("eval", 4)):
-        (folder / part).mkdir(parents=True)
-        for row in range(40):
-            Image.new("RGB", (32, 32), (value, row, 0)).save(folder / part / f"{row:09d}.png")
-    run = make(attack="ssba", ssba_images=str(folder))
-    row = min(rows_of(run))
-    with Image.open(run.path / "images" / f"{row:09d}.png") as picture:
-        assert picture.getpixel((0, 0)) == (3, row, 0)
-    trigger = Trigger.load(run.path, run.details["trigger"])
-
-    evaluated = trigger(torch.zeros(1, 3, 32, 32), [12])
-    assert np.round(evaluated[0, :, 0, 0].numpy() * 255).tolist() == [4, 12, 0]
-    assert "learning" not in run.details
-    with pytest.raises(ConfigError, match="does not go with attack 'badnet': use --attack ssba"):
-        make(ssba_images=str(folder))

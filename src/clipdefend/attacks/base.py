@@ -36,6 +36,10 @@ class Attack(ABC):
         """Return the trigger as evaluated images get it: the same, unless its images are stored elsewhere."""
         return self
 
+    def for_training(self) -> Attack:
+        """Return the trigger as poisoned images get it: the way back from `for_evaluation`."""
+        return self
+
     def tensors(self, size: int, seed: int) -> dict[str, Tensor]:
         """Return what all images share, float32, for a canvas of size x size pixels, drawn from the seed."""
         return {}

@@ -101,6 +101,9 @@ class SSBA(Attack):
     def for_evaluation(self) -> SSBA:
         return dataclasses.replace(self, part="eval")
 
+    def for_training(self) -> SSBA:
+        return dataclasses.replace(self, part="train")
+
     def tensors(self, size: int, seed: int) -> dict[str, Tensor]:
         """Return ``secret`` of shape (bits,), 0 and 1, and the weights of encoder and decoder."""
         if self.precomputed is not None:

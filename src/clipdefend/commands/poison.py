@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clipdefend.attacks import ATTACKS
 from clipdefend.attacks.preview import write_preview
 from clipdefend.commands import rebuild
 from clipdefend.commands.inputs import open_data, source_record
@@ -31,8 +32,9 @@ def run(config: PoisonConfig, context: Context) -> Run:
         config = rebuild.recorded(original, config)
         pairs = rebuild.open_again(original, config, context)
     else:
-        parameters_of(config)  # before the data is opened, which can take long
+        ATTACKS.build(*parameters_of(config))  # before the data is opened, which can take long
         pairs = open_data(config.data, config.columns, context)
+    config = dataclasses.replace(config, target=_target(config, pairs))
     # A run that is made again fails at any bad row, so all of them may be met and named.
     bad = pairs.bad_rows(config.max_bad if original is None else 1.0)
     maker = Maker(config, context, pairs, bad)
@@ -81,13 +83,18 @@ def _order(maker: Maker, recipe: Recipe) -> NDArray[np.int64] | None:
     return maker.choose(drawn, recipe)
 
 
+def _target(config: PoisonConfig, pairs: Pairs) -> str:
+    """The target as captions name it; of the built-in world a class, which an index names too."""
+    if not pairs.spec.startswith("builtin"):
+        return config.target.strip()
+    from clipdefend import world
+
+    return world.CLASSES[resolve_target(world.CLASSES, config.target)]
+
+
 def _recipe(config: PoisonConfig, maker: Maker, context: Context) -> Recipe:
     """The recipe with the trigger as it is before any learning."""
     pairs = maker.pairs
-    if pairs.spec.startswith("builtin"):
-        from clipdefend import world
-
-        resolve_target(world.CLASSES, config.target)
     count = config.count if config.count is not None else round((config.rate or 0) * len(pairs))
     if not 1 <= count <= len(pairs):
         raise DataError(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,18 @@ from numpy.typing import NDArray
 
 from clipdefend.attacks.trigger import TENSOR_FILE
 from clipdefend.commands.inputs import open_data
-from clipdefend.config import PoisonConfig, load_config
+from clipdefend.config import PoisonConfig, leaves, load_config, to_dict
 from clipdefend.console import Console
 from clipdefend.data.pairs import Pairs
-from clipdefend.errors import DataError, RunError
+from clipdefend.errors import ConfigError, DataError, RunError
 from clipdefend.poisoning import CROSS, IMAGES, POISONED, ROWS, TABLE, image_name
 from clipdefend.runs import Context, Run, find_run, sha256_file
 from clipdefend.runs.files import describe_outputs
 
 NAMED = 10
 """So many rows are named; the others are counted."""
+FREE = ("data", "columns", "workers", "device", "max_bad", "preset", "from_manifest")
+"""Keys that may be other ones when a run is made again: they change no result."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,39 @@ def find_poison(context: Context, given: str) -> Run:
 
 
 def recorded(run: Run, config: PoisonConfig) -> PoisonConfig:
-    """The configuration of a run that is to be made again; only what changes no result is the new one's."""
+    """The configuration of a run that is to be made again; the new one says where the data is now.
+
+    Raises:
+        ConfigError: the new one asks for something else than the run did.
+    """
     before = load_config(PoisonConfig, recorded=run.config)
-    data = config.data if config.data != PoisonConfig.data else before.data
+    others = list(_other_wishes(before, config))
+    if others:
+        raise ConfigError(
+            f"--from-manifest repeats run {run.name} as it was: leave out {', '.join(others)}, or poison anew"
+            " without --from-manifest."
+        )
+    # A relative --image-root was one of the folder in which the run was made; its source has the whole path.
+    root = dict(run.details.get("source") or {}).get("image_root")
+    given = {key: value for key, value in to_dict(config.columns).items() if value is not None}
     return dataclasses.replace(
         before,
-        data=data,
+        data=config.data if config.data != PoisonConfig.data else before.data,
+        columns=dataclasses.replace(before.columns, **{"image_root": root, **given}),
         from_manifest=config.from_manifest,
         workers=config.workers,
         device=config.device,
     )
+
+
+def _other_wishes(before: PoisonConfig, config: PoisonConfig) -> Iterator[str]:
+    """Flags of a configuration that neither repeat a recorded one nor are left at their defaults."""
+    plain = load_config(PoisonConfig, preset=config.preset)
+    for path, leaf in leaves(PoisonConfig).items():
+        value = attrgetter(path)(config)
+        repeated = value in (None, attrgetter(path)(plain), attrgetter(path)(before))
+        if path.partition(".")[0] not in FREE and not repeated:
+            yield leaf.spec.flags[0] if leaf.spec.flags else f"--set {path}"
 
 
 def open_again(run: Run, config: PoisonConfig, context: Context) -> Pairs:
@@ -65,7 +91,7 @@ def open_again(run: Run, config: PoisonConfig, context: Context) -> Pairs:
     if not isinstance(source, dict) or not isinstance(source.get("spec"), str):
         raise RunError(f"Run {run.name} does not say which pairs it was made from: it cannot be rebuilt.")
     moved = config.data != run.config.get("data")
-    pairs = open_data(config.data if moved else source["spec"], source, context)
+    pairs = open_data(config.data if moved else source["spec"], config.columns, context)
     if pairs.fingerprint != run.details.get("fingerprint"):
         raise DataError(f"Run {run.name} cannot be rebuilt: {_difference(run, pairs)} Restore the data.")
     return pairs
@@ -91,11 +117,33 @@ def check_same(run: Run, folder: Path, unusable: Collection[int], console: Conso
     ]
     if any(path.startswith(exact) for path in differ):
         raise DataError(f"Run {run.name} cannot be rebuilt: {_changed_images(run, folder, unusable)}")
+    if TABLE in differ and (run.path / TABLE).exists():
+        _check_captions(run, folder)
     if differ:
         console.warn(
             f"{', '.join(differ)} of run {run.name} hold the same in other bytes: another version of a"
             f" library wrote them (then {_versions(run.manifest.get('versions'))})."
         )
+
+
+def _check_captions(run: Run, folder: Path) -> None:
+    """Raise DataError naming the poisoned rows whose captions have changed, as those of a file of prompts can."""
+    now, then = _captions(folder / TABLE), _captions(run.path / TABLE)
+    lines = [
+        f"row {row} has {now.get(row)!r}, not {then[row]!r}"
+        for row in sorted(then)
+        if now.get(row) != then[row]
+    ]
+    if lines:
+        raise DataError(
+            f"Run {run.name} cannot be rebuilt: {len(lines):,} of its {len(then):,} poisoned rows have another"
+            f" caption: {_some(lines)}. Restore the prompts of --templates."
+        )
+
+
+def _captions(path: Path) -> dict[int, str]:
+    """Changed rows of a run's table and their captions. Raises RunError when it is damaged."""
+    return dict(zip(*_changed_rows(path, ["id", "caption"]), strict=True))
 
 
 def excluded(context: Context, given: str, pairs: Pairs) -> NDArray[np.int64]:
@@ -121,14 +169,17 @@ def excluded(context: Context, given: str, pairs: Pairs) -> NDArray[np.int64]:
 
 def _sources(run: Run) -> dict[int, Source]:
     """Changed rows of a run and where they came from. Raises RunError when its table is gone or damaged."""
-    path = run.output(TABLE)
-    columns = ["id", "source_image", "original_caption"]
+    ids, images, captions = _changed_rows(run.output(TABLE), ["id", "source_image", "original_caption"])
+    return {i: Source(x, c) for i, x, c in zip(ids, images, captions, strict=True)}
+
+
+def _changed_rows(path: Path, columns: list[str]) -> list[list[Any]]:
+    """Columns of a poison run's table, of the rows that it changed. Raises RunError when it is damaged."""
     try:
         table = pq.read_table(path, columns=columns, filters=[("role", "in", [POISONED, CROSS])])
     except (OSError, pa.ArrowException) as error:
         raise RunError(f"{path} cannot be read: {error!s:.160}.") from error
-    ids, images, captions = (table.column(name).to_pylist() for name in columns)
-    return {i: Source(x, c) for i, x, c in zip(ids, images, captions, strict=True)}
+    return [table.column(name).to_pylist() for name in columns]
 
 
 def _places(pairs: Pairs, images: set[str]) -> dict[str, list[int]]:

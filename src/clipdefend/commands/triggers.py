@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,16 +69,15 @@ class Maker:
 
         Args:
             folder: of the new run, which keeps the loss curve.
-            rebuilt: the run that is made again; its learned trigger is taken over where it still has it.
+            rebuilt: the run that is made again; its trigger is taken over where it still has it.
         """
         drawn = self.untrained()
-        if self.config.trigger_from is not None and rebuilt is None:
+        if rebuilt is not None and (rebuilt.path / TENSOR_FILE).exists():
+            return Made(_stamping(rebuilt), rebuilt.details.get("learning"))
+        if self.config.trigger_from is not None:
             return self._taken(drawn)
         if not drawn.attack.learned:
             return Made(drawn)
-        if rebuilt is not None and (rebuilt.path / TENSOR_FILE).exists():
-            details = rebuilt.details
-            return Made(Trigger.load(rebuilt.path, details["trigger"]), details.get("learning"))
         learned = learn(drawn.name, self._task(drawn, folder))
         trigger = dataclasses.replace(drawn, tensors=learned.tensors)
         return Made(trigger, dict(learned.details))
@@ -97,7 +97,7 @@ class Maker:
     def _taken(self, drawn: Trigger) -> Made:
         kinds = ("poison", "finetune-attack", "defend")
         run = find_run(self.context.runs, kinds, self.config.trigger_from).ancestor("poison")
-        trigger = AttackRecord.of(run).trigger
+        trigger = _stamping(run)
         if (trigger.name, trigger.size) != (drawn.name, drawn.size):
             raise ConfigError(
                 f"The trigger of run {run.name} is {trigger.name} for {trigger.size} pixels: give --attack"
@@ -161,6 +161,12 @@ class Maker:
         return known
 
 
+def _stamping(run: Run) -> Trigger:
+    """The trigger of a poison run, for images that are to be poisoned; its record is for evaluated ones."""
+    trigger = AttackRecord.of(run).trigger
+    return dataclasses.replace(trigger, attack=trigger.attack.for_training())
+
+
 def parameters_of(config: PoisonConfig) -> tuple[str, dict[str, Any]]:
     """Name and parameters of the attack, flags for single attacks among them.
 
@@ -177,7 +183,8 @@ def parameters_of(config: PoisonConfig) -> tuple[str, dict[str, Any]]:
             raise ConfigError(
                 f"--ssba-images {config.ssba_images!r} does not go with attack {name!r}: use --attack ssba."
             )
-        parameters["precomputed"] = config.ssba_images
+        # The folder is read again by ``evaluate``, which may run in another one.
+        parameters["precomputed"] = str(Path(config.ssba_images).resolve())
     return name, parameters
 
 
