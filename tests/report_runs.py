@@ -81,7 +81,7 @@ class Lab:
             return run.finish(parents=[victim], metrics=values, details=details)
 
     def evaluate(
-        self, source: Run | None, values: Mapping[str, float], trigger: Run | None = None, **settings: Any
+        self, source: Run | None, values: Mapping[str, float], trigger: Run | None = None, /, **settings: Any
     ) -> Run:
         """An evaluation of a run, or of a bare checkpoint, with its own trigger or that of another poison run."""
         with RunDir.begin(self.folder, self._config("evaluate", **settings), "e") as run:

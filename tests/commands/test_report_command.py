@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 from command_lines import Outcome, Shell
+
+from clipdefend.commands import embeddings
+from clipdefend.config import ReportConfig
+from clipdefend.console import Console
+from clipdefend.report.collect import collect
+from clipdefend.report.write import study
+from clipdefend.runs import Context
+from report_runs import Lab, shares
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +67,19 @@ def test_embeddings_are_computed_once(chain: Shell, reported: Outcome) -> None:
     assert reported.err.count("Embedding 12 images") == 2
     again = chain("report", "runs", "--maps", 2, "--map-images", 12, "--out", "report dir")
     assert (again.code, again.err.count("Embedding")) == (0, 0)
+    for file in (chain.folder / "eval").rglob("*.*"):
+        os.utime(file, (1, 1))  # as if written anew
+    again = chain("report", "runs", "--maps", 2, "--map-images", 12, "--out", "report dir")
+    assert (again.code, again.err.count("Embedding 12 images")) == (0, 2)
+
+
+def test_a_model_of_several_tables_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = Lab(tmp_path)
+    victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+    lab.evaluate(victim, shares(ba1=0.9, asr1=0.95), **{"eval.asr_protocol": "all"})
+    drawn: list[str] = []
+    monkeypatch.setattr(embeddings, "_embed_row", lambda row, *_: drawn.append(row.defence))
+    arranged = study(collect([tmp_path]))
+    assert len(arranged.tables) == 2
+    embeddings.embed_some(arranged, ReportConfig(), Context(runs=tmp_path, console=Console(quiet=True)))
+    assert drawn == ["none"]

@@ -172,6 +172,16 @@ def test_texts_of_other_formats() -> None:
     assert slug("..") == "unnamed"
 
 
+def test_plots_of_names_that_are_cut_alike_are_all_written(tmp_path: Path) -> None:
+    long = "x" * 80
+    for attack in (f"{long}1", f"{long}2"):
+        runs(tmp_path / "runs", attack=attack)
+    report = written(tmp_path / "runs", tmp_path / "report")
+    names = [name for name in report.manifest["files"] if name.startswith("plots/") and name.endswith(".png")]
+    assert len(names) == parsed(report).tags.count("img") == 10
+    assert sum(name.endswith("-2.png") for name in names) == 5
+
+
 def test_a_report_is_replaced_and_other_files_are_not(tmp_path: Path) -> None:
     runs(tmp_path / "runs", plots=False)
     out = tmp_path / "report"

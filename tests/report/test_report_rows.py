@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clipdefend.report.collect import collect, epochs
+from clipdefend.report.formats import note
+from clipdefend.report.illustrations import curves, histories
 from clipdefend.report.measured import measured
 from clipdefend.report.rows import Row, Table, tables
 from clipdefend.report.sweeps import sweeps
@@ -103,8 +106,8 @@ def test_another_trigger_on_a_model_is_another_row(tmp_path: Path) -> None:
         lab.defend(lab.victim(poison, shares(ba1=0.9, asr1=0.95)), "ft", shares(ba1=0.8, asr1=asr))
         for poison, asr in ((badnet, 0.2), (blended, 0.4))
     ]
-    lab.evaluate(defended[0], shares(ba1=0.8, asr1=0.3), trigger=badnet)
-    lab.evaluate(defended[0], shares(ba1=0.8, asr1=0.6), trigger=blended)
+    lab.evaluate(defended[0], shares(ba1=0.8, asr1=0.3), badnet)
+    lab.evaluate(defended[0], shares(ba1=0.8, asr1=0.6), blended)
     asr = {
         name[0]: row.figures["asr@1"].value
         for name, row in by_name(table_of(tmp_path)).items()
@@ -113,13 +116,60 @@ def test_another_trigger_on_a_model_is_another_row(tmp_path: Path) -> None:
     assert asr == {"badnet": 0.3, "blended": 0.4, "blended, model of badnet": 0.6}
 
 
+def test_epochs_belong_to_the_attack_that_a_model_was_trained_on(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    badnet, wanet = lab.poison(), lab.poison("wanet")
+    victim = lab.victim(wanet, shares(ba1=0.9, asr1=0.95))
+    records = [shares(ba1=0.9, asr1=0.95), shares(ba1=0.8, asr1=0.2)]
+    defended = lab.defend(victim, "ft", records[1], epochs=records)
+    lab.evaluate(defended, shares(ba1=0.8, asr1=0.0), badnet)
+    lab.evaluate(defended, shares(ba1=0.7, asr1=0.1), wanet, checkpoint="other.pt")
+    (track,) = histories([table_of(tmp_path)]).tracks.pop("wanet")
+    assert (track.name, len(track.runs)) == ("ft", 1)
+    assert not histories([table_of(tmp_path)]).tracks.keys() - {"wanet"}
+
+
+def test_epochs_of_a_quick_subset_are_all_of_it(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+    quick = [{**shares(ba1=ba, asr1=0.5), "n_clean": 50, "n_triggered": 47} for ba in (0.8, 0.7, 0.6)]
+    full = [{**shares(ba1=0.9, asr1=0.9), **{f"quick_{k}": v for k, v in each.items()}} for each in quick]
+    run = lab.defend(victim, "ft", shares(ba1=0.9, asr1=0.9), epochs=[full[0], quick[1], full[2]])
+    records, _ = epochs(run)
+    assert [record.values["ba@1"] for record in records] == [0.8, 0.7, 0.6]
+    assert {record.values["n_clean"] for record in records} == {50}
+    (shown,) = curves(histories([table_of(tmp_path)]))
+    assert "after each epoch, on 50 clean and 47 triggered images; epoch 0" in shown.caption
+
+
+def test_names_say_as_much_as_tells_them_apart(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    other: dict[str, Any] = {"train.batch_size": 32, "train.beta1": 0.8, "train.lr": 1e-3, "train.wd": 0.0}
+    for settings in ({}, other, {**other, "train.wd": 0.2}):
+        victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+        lab.defend(victim, "ft", shares(ba1=0.8, asr1=0.2), **settings)
+    assert {name for _, name in by_name(table_of(tmp_path))} == {
+        "none",
+        "ft (batch_size=64, beta1=0.9, lr=4.5e-06, 1 more)",
+        "ft (batch_size=32, beta1=0.8, lr=0.001, wd=0)",
+        "ft (batch_size=32, beta1=0.8, lr=0.001, wd=0.2)",
+    }
+
+
+def test_counts_of_images_ascend(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    for attack, count in (("badnet", 10), ("blended", 17)):
+        lab.victim(lab.poison(attack), {**shares(ba1=0.9, asr1=0.5), "n_triggered": count})
+    assert "; 10 to 17 triggered images." in note(table_of(tmp_path))
+
+
 def test_checkpoints_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     poison = lab.poison()
     for asr, path in ((0.1, "released/model.pt"), (0.9, "new/model.pt"), (0.5, "old/new/model.pt")):
-        lab.evaluate(None, shares(ba1=0.8, asr1=asr), trigger=poison, checkpoint=path)
-    asr = {name: row.figures["asr@1"].value for (_, name), row in by_name(table_of(tmp_path)).items()}
-    assert asr == {
+        lab.evaluate(None, shares(ba1=0.8, asr1=asr), poison, checkpoint=path)
+    found = {name: row.figures["asr@1"].value for (_, name), row in by_name(table_of(tmp_path)).items()}
+    assert found == {
         "checkpoint released/model.pt": 0.1,
         "checkpoint new/model.pt (checkpoint=new/model.pt)": 0.9,
         "checkpoint new/model.pt (checkpoint=old/new/model.pt)": 0.5,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clipdefend.report.collect import Epoch
+from clipdefend.report.illustrations import Histories
+from clipdefend.report.judged import summary
 from clipdefend.report.stopping import RULES, best, choices
+from report_runs import Lab, shares
 
 # epoch: BA, ASR, validation loss, drift of the image features
 HISTORY = {
@@ -77,3 +81,19 @@ def test_equal_losses_and_nothing_at_all() -> None:
     assert chosen(flat)["loss"] == 1
     assert choices([], 0.02) == []
     assert choices(flat[:1], 0.02) == []
+
+
+def test_the_best_rule_has_the_least_regret_as_a_number(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    run = lab.defend(lab.victim(lab.poison(), {}), "ft", shares(ba1=0.7, asr1=0.0))
+    # BA - ASR: 0.1, 0.8, 0.7, 0.71: the last gives away 9 points, the lowest loss 10.
+    figures = ((0.9, 0.8, 2.0), (0.8, 0.0, 1.5), (0.7, 0.0, 1.0), (0.71, 0.0, 1.6))
+    epochs = [
+        Epoch(number, {"ba@1": ba, "asr@1": asr, "val_loss": loss, "n_clean": 50})
+        for number, (ba, asr, loss) in enumerate(figures)
+    ]
+    found = summary(Histories(runs=[("badnet", "ft", run, epochs)]), 0.5)
+    assert found is not None
+    rules = {rule["name"]: (rule["mean"], rule["best"]) for rule in found["rules"]}
+    assert rules == {"last": ("9.0", True), "loss": ("10.0", False), "budget": ("9.0", True)}
+    assert "the fixed subset of the table's images" in found["note"]

@@ -44,9 +44,15 @@ def embed_some(study: Study, config: ReportConfig, context: Context) -> list[Emb
     Models that cannot be embedded, such as those whose weights are gone, are told and passed over.
     """
     found: list[Embedded] = []
+    drawn: set[tuple[str | None, str | None]] = set()
     for row in _candidates(study):
         if len(found) == config.maps:
             break
+        one = row.members[0]
+        key = one.model.sha256 if one.model else None, one.trigger
+        if key in drawn:  # of several tables, since a map does not depend on the evaluation's setting
+            continue
+        drawn.add(key)
         try:
             found.append(_embed_row(row, config, context))
         except (ClipDefendError, OSError) as error:
@@ -67,9 +73,7 @@ def _candidates(study: Study) -> Iterator[Row]:
 
 def _weights(row: Row) -> Run | None:
     """The run whose weights a row was measured with; the clean model's are in none."""
-    one = row.members[0]
-    bare = one.run.command == "evaluate" and one.run.config.get("checkpoint")
-    return None if bare or row.base == "clean model" else one.model
+    return None if row.base == "clean model" else row.members[0].model
 
 
 def _embed_row(row: Row, config: ReportConfig, context: Context) -> Embedded:
@@ -80,14 +84,15 @@ def _embed_row(row: Row, config: ReportConfig, context: Context) -> Embedded:
     images = _labelled(run)
     attack = inputs.AttackRecord.of(poison)
     target = resolve_target(images.classes, attack.target)
+    order = permutation(len(images), config.seed, "map")
+    other = attacked(images.labels[order], target)
     key = [
         run.sha256,
         poison.sha256,
-        images.spec,
+        [images.identity(part[: config.map_images]) for part in (order[other], order[~other])],
         images.classes,
         images.templates,
         config.map_images,
-        config.seed,
     ]
     name = hashlib.blake2b(json.dumps(key).encode(), digest_size=12).hexdigest()
     cache = context.runs / inputs.CACHE / CACHE / f"{name}.safetensors"
@@ -96,7 +101,7 @@ def _embed_row(row: Row, config: ReportConfig, context: Context) -> Embedded:
         context.console.info(f"Embedding {config.map_images} images with {run.name}")
         model = inputs.model_of(run).to(make_accelerator(config.device).device).eval()
         canvas = inputs.canvas_of(model, attack)
-        parts = _embed(model, images, canvas, attack, target, config)
+        parts = _embed(model, images, canvas, attack, (order[other], order[~other]), config.map_images)
         _keep(cache, parts)
     return Embedded(row.attack, row.defence, **parts, classes=tuple(images.classes), target=target)
 
@@ -124,14 +129,12 @@ def _embed(
     images: LabelledImages,
     canvas: Canvas,
     attack: inputs.AttackRecord,
-    target: int,
-    config: ReportConfig,
+    order: tuple[NDArray[np.int64], NDArray[np.int64]],
+    count: int,
 ) -> dict[str, Any]:
-    """Vectors by the names of ``Embedded``; unusable images are passed over."""
-    order = permutation(len(images), config.seed, "map")
-    other = attacked(images.labels[order], target)
-    rows, clean = _pixels(images, canvas, order[other], config.map_images)
-    _, own = _pixels(images, canvas, order[~other], max(1, config.map_images // TARGET_SHARE))
+    """Vectors by the names of ``Embedded``, of the first usable images of other classes and of the target's."""
+    rows, clean = _pixels(images, canvas, order[0], count)
+    _, own = _pixels(images, canvas, order[1], max(1, count // TARGET_SHARE))
     triggered = attack.trigger(clean, rows)
     found = {
         name: torch.cat([model.encode_image(part.to(model.device)) for part in torch.split(pixels, BATCH)])

@@ -20,6 +20,7 @@ MAX_RUNS = 10_000
 MAX_METRICS_BYTES = 256 << 20
 MAX_LINE_BYTES = 1 << 20
 METRICS = "metrics.jsonl"
+QUICK = "quick_"
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a run recorded at the end of an epoch; number 0 is the model as it began."""
+    """What a run recorded at the end of an epoch; number 0 is the model as it began.
+
+    With ``--eval-quick`` the figures are those of the quick subset throughout, as the epochs between have no others.
+    """
 
     number: int
     values: dict[str, float]
@@ -144,7 +148,11 @@ def _record(line: bytes) -> Epoch | None:
         return Epoch(-1, {})
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         return None
-    return Epoch(number, numbers(record))
+    values = numbers(record)
+    quick = {name.removeprefix(QUICK): value for name, value in values.items() if name.startswith(QUICK)}
+    return Epoch(
+        number, {name: value for name, value in values.items() if not name.startswith(QUICK)} | quick
+    )
 
 
 def _folders(path: Path) -> Iterator[Path]:

@@ -31,7 +31,7 @@ def spread(table: Table) -> str:
 def note(table: Table) -> str:
     """What the figures are, in one paragraph."""
     triggered = sorted({row.figures[key].n for row in table.rows for key in row.figures if key[:3] == "asr"})
-    counts = " to ".join(f"{n:,}" for n in {triggered[0], triggered[-1]}) if triggered else "no"
+    counts = " to ".join(f"{n:,}" for n in dict.fromkeys(triggered[:1] + triggered[-1:])) or "no"
     return (
         f"{table.setting.title}; {counts} triggered images. {spread(table)} BA: accuracy on clean images,"
         " higher is better; ASR: share of triggered images taken for the target, lower is better. Bold: best of"

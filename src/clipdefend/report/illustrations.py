@@ -66,7 +66,9 @@ def histories(tables: Sequence[Table]) -> Histories:
         for row in table.rows:
             kept = []
             for one in row.members if row.is_defence else ():
-                if one.model is None or one.model.command != "defend" or one.model.sha256 in done:
+                if one.model is None or one.model.command != "defend" or not one.own_trigger:
+                    continue
+                if one.model.sha256 in done:
                     continue
                 done.add(one.model.sha256)
                 records, faults = epochs(one.model)
@@ -84,8 +86,8 @@ def scatters(found: Histories) -> Iterator[Shown]:
     for attack, tracks in found.tracks.items():
         yield Shown(
             f"ba-asr-{slug(attack)}",
-            f"{tidy(attack)}: BA@1 against ASR@1. A point is an epoch of a run, larger for later ones; the star is"
-            " the victim. Good defences end top left.",
+            f"{tidy(attack)}: BA@1 against ASR@1{_counts(tracks)}. A point is an epoch of a run, larger for later"
+            " ones; the star is the victim. Good defences end top left.",
             f"Scatter plot for the attack {tidy(attack)}. {_ends(tracks)}",
             plots.against(tracks, 1),
         )
@@ -96,7 +98,7 @@ def curves(found: Histories) -> Iterator[Shown]:
     for attack, tracks in found.tracks.items():
         yield Shown(
             f"epochs-{slug(attack)}",
-            f"{tidy(attack)}: BA@1 and ASR@1 after each epoch; epoch 0 is the victim."
+            f"{tidy(attack)}: BA@1 and ASR@1 after each epoch{_counts(tracks)}; epoch 0 is the victim."
             f"{' Thin lines are single seeds.' if any(len(track.runs) > 1 for track in tracks) else ''}",
             f"Line plot over the epochs for the attack {tidy(attack)}. {_ends(tracks)}",
             plots.per_epoch(tracks, {"ba@1": "BA@1 (%)", "asr@1": "ASR@1 (%)"}),
@@ -221,6 +223,18 @@ def _both(row: Row) -> str:
     """BA@1 and ASR@1 in words."""
     found = {key: row.figures[key] for key in ("ba@1", "asr@1") if key in row.figures}
     return ", ".join(f"{key.upper()} {figure.text()}" for key, figure in found.items())
+
+
+def _counts(tracks: Sequence[Track]) -> str:
+    """How many images the epochs were measured on, where the records say so."""
+    parts = []
+    for key, kind in (("n_clean", "clean"), ("n_triggered", "triggered")):
+        found = sorted(
+            {int(e.values[key]) for track in tracks for run in track.runs for e in run if key in e.values}
+        )
+        if found:
+            parts.append(f"{' to '.join(f'{n:,}' for n in dict.fromkeys((found[0], found[-1])))} {kind}")
+    return f", on {' and '.join(parts)} images" if parts else ""
 
 
 def _ends(tracks: Sequence[Track]) -> str:

@@ -34,14 +34,15 @@ def summary(found: Histories, budget: float) -> dict[str, Any] | None:
         "budget": f"{100 * budget:g}",
         "rules": _rules(made),
         "lines": [_line(name, epochs, chosen) for name, epochs, _, chosen in judged],
-        "note": _note([run for _, _, run, _ in judged]),
+        "note": _note([run for _, _, run, _ in judged])
+        + _images([(run, epochs) for _, epochs, run, _ in judged]),
     }
 
 
 def _rules(made: Sequence[Choice]) -> list[dict[str, Any]]:
     by_rule = {rule.name: [c.regret for c in made if c.rule == rule.name] for rule in RULES}
     means = {name: math.fsum(regrets) / len(regrets) for name, regrets in by_rule.items() if regrets}
-    least = min(percent(mean) for mean in sorted(means.values()))
+    least = percent(min(means.values()))
     return [
         {
             "name": rule.name,
@@ -83,4 +84,15 @@ def _note(runs: Sequence[Run]) -> str:
         return "Some runs were watched on pairs that they were trained on as well: their validation loss flatters."
     if not any(isinstance(each, dict) for each in seen):
         return "These runs recorded clean accuracy only, so the rules on loss and drift are missing."
-    return "The pairs that the rules see were not trained on. Clean accuracy is that of the table, on the same images."
+    return "The pairs that the rules see were not trained on."
+
+
+def _images(judged: Sequence[tuple[Run, Sequence[Epoch]]]) -> str:
+    """Which images clean accuracy was measured on."""
+    if any(
+        epoch.values.get("n_clean") != run.metrics.get("n_clean")
+        for run, epochs in judged
+        for epoch in epochs
+    ):
+        return " Clean accuracy is that of the fixed subset of the table's images which every epoch was measured on."
+    return " Clean accuracy is that of the table, on the same images."

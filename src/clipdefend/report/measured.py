@@ -52,6 +52,7 @@ class Measured:
         seeds: of the lineage, by the same names.
         values: flat metrics.
         setting: of the evaluation.
+        own_trigger: whether the attack is the one that the model was trained on; then its epochs are of this attack.
     """
 
     run: Run
@@ -62,7 +63,13 @@ class Measured:
     seeds: Mapping[str, Any]
     values: Mapping[str, float]
     setting: Setting
+    own_trigger: bool
     lineage: tuple[Run, ...] = field(repr=False)
+
+    @property
+    def trigger(self) -> str | None:
+        """SHA-256 of the poison run whose trigger it was measured with."""
+        return next((run.sha256 for run in self.lineage if run.command == "poison"), None)
 
     @property
     def identity(self) -> str:
@@ -90,9 +97,8 @@ def measured(collected: Collected) -> tuple[list[Measured], list[str]]:
     ]
     by_model: dict[tuple[str, str | None, str], Measured] = {}
     for one in sorted(found, key=lambda one: one.rank):
-        weights = one.model.sha256 if one.model and not _checkpoint(one.run) else one.run.sha256
-        trigger = next((each.sha256 for each in one.lineage if each.command == "poison"), None)
-        by_model[weights, trigger, one.setting.key] = one
+        weights = (one.model or one.run).sha256
+        by_model[weights, one.trigger, one.setting.key] = one
     kept: dict[str, Measured] = {}
     repeated = 0
     for one in sorted(by_model.values(), key=lambda one: one.rank):
@@ -120,10 +126,10 @@ def _measure(run: Run, collected: Collected) -> Measured | None:
         for key, value in recipe(each).items()
     }
     seeds = {LINEAGE[c]: each.config.get("seed") for c, each in lineage.items() if c in LINEAGE}
-    model = defend or lineage.get("finetune-attack")
     attack, defence = attack_name(poison), defence_name(defend)
     checkpoint = _checkpoint(run)
-    trained_on = collected.ancestor(model, "poison") if model and not checkpoint else poison
+    model = None if checkpoint else defend or lineage.get("finetune-attack")
+    trained_on = collected.ancestor(model, "poison") if model else poison
     if trained_on is not None and poison is not None and trained_on.sha256 != poison.sha256:
         attack = f"{attack}, model of {attack_name(trained_on)}"
         recipes |= {f"attack.trained_on.{key}": value for key, value in recipe(trained_on).items()}
@@ -139,6 +145,7 @@ def _measure(run: Run, collected: Collected) -> Measured | None:
         seeds=seeds,
         values=values,
         setting=_setting(run, values),
+        own_trigger=trained_on is poison,
         lineage=tuple(lineage.values()),
     )
 

@@ -27,7 +27,7 @@ GROUPS = ("eval.", "columns.")
 # These matter only to objectives with sub-captions.
 SUBCAPTIONS = ("n_aug", "fc_schedule", "subcaptions.")
 NAMED = 3
-"""So many differences are named in a label."""
+"""So many differences are named in a label, and more where these do not tell it from the others."""
 
 
 def recipe(run: Run) -> Recipe:
@@ -90,13 +90,31 @@ def differing(recipes: Sequence[Recipe]) -> list[str]:
     return [key for key in keys if len({_hashable(each.get(key)) for each in recipes}) > 1]
 
 
-def label(name: str, own: Recipe, keys: Sequence[str]) -> str:
-    """A name with its values of some keys: "cleanerclip (n_aug=3000, fc.weight=2)"."""
+def label(name: str, own: Recipe, keys: Sequence[str], others: Sequence[Recipe] = ()) -> str:
+    """A name with its values of some keys: "cleanerclip (n_aug=3000, fc.weight=2)".
+
+    Args:
+        name: of the attack or the defence.
+        own: settings of what is named.
+        keys: those in which the recipes of this name differ.
+        others: all recipes of this name.
+    """
     if not keys:
         return name
-    shown = [f"{short_key(key)}={show(own.get(key))}" for key in keys[:NAMED]]
-    more = [f"{len(keys) - NAMED} more"] if len(keys) > NAMED else []
+    count = NAMED
+    while count < len(keys) and any(
+        _values(other, keys[:count]) == _values(own, keys[:count])
+        and _values(other, keys) != _values(own, keys)
+        for other in others
+    ):
+        count += 1
+    shown = [f"{short_key(key)}={show(own.get(key))}" for key in keys[:count]]
+    more = [f"{len(keys) - count} more"] if len(keys) > count else []
     return f"{name} ({', '.join(shown + more)})"
+
+
+def _values(own: Recipe, keys: Sequence[str]) -> list[Any]:
+    return [_hashable(own.get(key)) for key in keys]
 
 
 def short_key(key: str) -> str:

@@ -112,27 +112,22 @@ def _table(found: Sequence[Measured]) -> Table:
 
 def _row(members: Sequence[Measured], found: Sequence[Measured]) -> Row:
     first = members[0]
-    attack = label(first.attack, first.recipe, _attack_keys(first, found))
-    same = [one for one in found if (one.attack, one.defence) == (first.attack, first.defence)]
+    alike = [one.recipe for one in found if one.attack == first.attack]
+    attack_keys = [key for key in differing(alike) if key.startswith(ATTACKER)]
     mine = attacker(first)
-    keys = [
-        key
-        for key in differing([one.recipe for one in same if attacker(one) == mine])
-        if not key.startswith(ATTACKER)
+    same = [
+        one.recipe
+        for one in found
+        if (one.attack, one.defence) == (first.attack, first.defence) and attacker(one) == mine
     ]
+    keys = [key for key in differing(same) if not key.startswith(ATTACKER)]
     return Row(
-        attack=attack,
-        defence=label(first.defence, first.recipe, keys),
+        attack=label(first.attack, first.recipe, attack_keys, alike),
+        defence=label(first.defence, first.recipe, keys, same),
         base=first.defence,
         members=tuple(members),
         figures=figures([one.values for one in members]),
     )
-
-
-def _attack_keys(one: Measured, found: Sequence[Measured]) -> list[str]:
-    """Settings that tell an attack from others of its name."""
-    keys = differing([other.recipe for other in found if other.attack == one.attack])
-    return [key for key in keys if key.startswith(ATTACKER)]
 
 
 def attacker(one: Measured) -> str:

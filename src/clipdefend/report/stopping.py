@@ -31,7 +31,8 @@ class Choice:
         rule: its name.
         epoch: the chosen epoch.
         ba, asr: of that epoch at k = 1.
-        regret: how much BA@1 - ASR@1 is below the best epoch's; 0 when the rule found it.
+        regret: how much BA@1 - ASR@1 is below the best epoch's; 0 when the rule found it, negative when it kept a
+            victim that every epoch made worse.
     """
 
     rule: str

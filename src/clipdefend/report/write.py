@@ -164,14 +164,17 @@ def _parts(
 
 
 def _images(parts: Sequence[Part]) -> dict[str, bytes]:
+    """Plots by file name; a name that is taken, as long names are cut, gets a number."""
     files: dict[str, bytes] = {}
-    for part in parts:
-        for shown in part.shown:
-            if isinstance(shown, Shown):
-                files[f"{PLOTS}/{shown.name}.svg"] = shown.picture.svg
-                files[f"{PLOTS}/{shown.name}.png"] = shown.picture.png
-            else:
-                files[f"{PLOTS}/{shown.name}.png"] = shown.png
+    for shown in [shown for part in parts for shown in part.shown]:
+        place = f"{PLOTS}/{shown.name}"
+        number = 2
+        while f"{place}.png" in files:
+            place, number = f"{PLOTS}/{shown.name}-{number}", number + 1
+        if isinstance(shown, Shown):
+            files[f"{place}.svg"], files[f"{place}.png"] = shown.picture.svg, shown.picture.png
+        else:
+            files[f"{place}.png"] = shown.png
     return files
 
 
