@@ -134,7 +134,7 @@ class Runs:
 
     Args:
         folder: of the runs.
-        jobs: how many at a time, each with one thread: so small a model gains little from more.
+        jobs: how many at a time, each with one thread and none for loading: so small a model gains little from more.
     """
 
     def __init__(self, folder: Path, jobs: int) -> None:
@@ -202,7 +202,7 @@ def carry_out(folder: Path, line: Line) -> None:
     place = ("--resume", out) if (out / "state").is_dir() else ("--out", out)
     if place[0] == "--out":
         shutil.rmtree(out, ignore_errors=True)  # begun, and ended before there was anything to go on with
-    args = [str(part) for part in (*arguments, "--workers", 1, *place, "--runs", folder)]
+    args = [str(part) for part in (*arguments, "--workers", 0, *place, "--runs", folder)]
     with (
         (folder / f"{name}.log").open("w", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
