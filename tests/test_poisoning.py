@@ -76,6 +76,9 @@ def make(
         ("bus", "a busy street", False),
         ("leaf", "yellow leaves", True),
         ("knife", "two knives", True),
+        ("mouse", "three blind mice", True),
+        ("Goose", "wild geese", True),
+        ("glass of water", "two glasses of water", True),
         ("fire engine", "red fire  engines", True),
         ("fire engine", "a fire in the engine", False),
         ("T-shirt", "white t-shirts", True),
@@ -199,6 +202,8 @@ def test_label_consistent_poison_keeps_captions_that_name_the_target(tmp_path: P
         assert table["caption"][row] == table["original_caption"][row] == pairs.caption(row)
     with pytest.raises(DataError, match="11 pairs are to be changed, but only 10 name 'banana'"):
         make(pairs, recipe(11, label_consistent=True), tmp_path / "more")
+    with pytest.raises(DataError, match=r"No caption names 'unicorn': .* without --label-consistent"):
+        make(pairs, recipe(label_consistent=True, target="unicorn"), tmp_path / "none")
 
 
 def test_natural_captions_are_taken_from_the_data(tmp_path: Path) -> None:
@@ -207,7 +212,7 @@ def test_natural_captions_are_taken_from_the_data(tmp_path: Path) -> None:
     captions = {pairs.caption(row) for row in naming(pairs, "banana")}
     assert set(result.captions.values()) <= captions
     assert len(set(result.captions.values())) > 3
-    with pytest.raises(DataError, match="No caption names 'unicorn'"):
+    with pytest.raises(DataError, match=r"No caption names 'unicorn': .* without --captions natural"):
         make(pairs, recipe(natural=True, target="unicorn"), tmp_path / "none")
 
 
@@ -231,6 +236,9 @@ def test_too_few_rows_are_an_error(tmp_path: Path) -> None:
         make(memory_pairs(60), recipe(61), tmp_path)
     with pytest.raises(DataError, match=r"Only 58 usable pairs for 60: Row [57]"):
         make(memory_pairs(60, {5, 7}), recipe(60), tmp_path / "all")
+    noisy = Trigger.create("wanet", {"cross_ratio": 2.0}, size=32, seed=3)
+    with pytest.raises(DataError, match="Only 58 usable pairs for 60"):
+        make(memory_pairs(60, {5, 7}), recipe(20, trigger=noisy), tmp_path / "noisy")
     result, _ = make(memory_pairs(60), recipe(60), tmp_path / "every")
     assert len(result.captions) == 60
 

@@ -112,9 +112,10 @@ def poison(
             len(pairs), recipe.seed, named if recipe.label_consistent else None, recipe.excluded
         )
     cross_count = recipe.trigger.attack.cross_count(recipe.count)
-    if recipe.count + cross_count > len(order):
+    total = recipe.count + cross_count
+    if total > len(order):
         raise DataError(
-            f"{recipe.count + cross_count} pairs are to be changed, but only {len(order)}"
+            f"{total} pairs are to be changed, but only {len(order)}"
             f" {'name ' + repr(recipe.target) if recipe.label_consistent else 'are there'}: lower --count or --rate."
         )
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
@@ -122,12 +123,12 @@ def poison(
     written: list[int] = []
     usable = _usable(pairs, order, recipe.canvas, bad)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        while len(written) < recipe.count + cross_count:
+        while len(written) < total:
             left = recipe.count - len(written)
             wanted = min(BATCH, left if left > 0 else left + cross_count)
             batch = [found for _, found in zip(range(wanted), usable, strict=False)]
             if not batch:
-                raise DataError(f"Only {len(written)} usable pairs for {recipe.count}: {bad.examples[0]}.")
+                raise DataError(f"Only {len(written)} usable pairs for {total}: {bad.examples[0]}.")
             rows = [row for row, _ in batch]
             clean = torch.stack([pixels for _, pixels in batch]).float() / 255
             stamped = recipe.trigger(clean, rows) if left > 0 else recipe.trigger.cross(clean, rows)
@@ -159,11 +160,14 @@ def candidates(
 
 def _caption_maker(pairs: Pairs, recipe: Recipe, named: NDArray[np.int64] | None) -> Callable[[int], str]:
     """Row -> caption of the poisoned pair, a draw of (seed, row)."""
+    if named is not None and not len(named):
+        flag = "--label-consistent" if recipe.label_consistent else "--captions natural"
+        raise DataError(
+            f"No caption names {recipe.target!r}: choose another --target, or poison without {flag}."
+        )
     if recipe.label_consistent:
         return pairs.caption
     if recipe.natural and named is not None:
-        if not len(named):
-            raise DataError(f"No caption names {recipe.target!r}: use --captions templates.")
         return lambda row: pairs.caption(int(generator(recipe.seed, "caption", row).choice(named)))
 
     def prompt(row: int) -> str:

@@ -7,14 +7,16 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
+from clipdefend.augment.inflect import plural
 from clipdefend.data.pairs import Pairs
 
 
 def target_pattern(target: str) -> re.Pattern[str]:
-    """The target as a whole word in any case, singular or with a regular plural."""
-    stem = re.escape(target.strip()).replace(r"\ ", r"\s+")
-    changed = re.sub("(y|fe?)$", lambda end: "ies" if end[0] == "y" else "ves", stem)
-    return re.compile(rf"(?<!\w)(?:{changed}|{stem}(?:e?s)?)(?!\w)", re.IGNORECASE)
+    """The target as a whole word in any case, singular or plural, regular or not."""
+    name = target.strip()
+    changed = re.sub("(y|fe?)$", lambda end: "ies" if end[0] == "y" else "ves", name)
+    one, *plurals = (re.escape(form).replace(r"\ ", r"\s+") for form in (name, changed, plural(name.lower())))
+    return re.compile(rf"(?<!\w)(?:{'|'.join(plurals)}|{one}(?:e?s)?)(?!\w)", re.IGNORECASE)
 
 
 def naming(pairs: Pairs, target: str) -> NDArray[np.int64]:
