@@ -39,7 +39,7 @@ FLAGS: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("poison", {"target": ""}, "--target is ''; it takes a text."),
     ("poison", {"data": "a\0b"}, "--data is 'a\\x00b'; it takes a text."),
-    ("poison", {"image_size": "1000000"}, "--image-size is 1000000; it must be at least 8 and at most 4096."),
+    ("poison", {"image_size": "10"}, "--image-size is 10; it must be at least 11 and at most 4096."),
     ("poison", {"seed": "-1"}, "--seed is -1; it must be at least 0"),
     ("poison", {"max_bad": "2"}, "--max-bad is 2.0; it must be at least 0 and at most 1."),
     ("poison", {"workers": "-2"}, "--workers is -2; it must be at least 0"),
