@@ -40,8 +40,9 @@ def thirds(similarity: Tensor, target: int, count: int, seed: int) -> list[int]:
     order = np.lexsort((gap.numpy(), rank.numpy()))
     near = [int(place) for place in order if rank[place] > 0][: count // 3]
     by_distance = torch.argsort(own, stable=True).tolist()
-    far = [place for place in by_distance if place not in set(near)][: count // 3]
-    taken = set(near) | set(far)
+    taken = set(near)
+    far = [place for place in by_distance if place not in taken][: count // 3]
+    taken |= set(far)
     rest = [int(place) for place in permutation(len(own), seed, "selection") if int(place) not in taken]
     return [*near, *far, *rest[: count - len(taken)]]
 
