@@ -127,13 +127,15 @@ def test_kills_at_random_moments_change_nothing(place: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(
+    ("number", "workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 2), (signal.SIGTERM, 0)]
+)
 def test_an_interrupted_training_says_how_to_go_on(place: Path, number: signal.Signals, workers: int) -> None:
     name = f"{number.name}-{workers}"
     folder = place / name
     running = start(place, *line(workers), "--out", name)
     wait_for(running, folder, 3)
-    running.signal(number)  # as a terminal does, which signals the workers too
+    running.signal(number)  # as terminals and launchers do, which signal the workers too
     assert running.end() == 130, running.text
     last = running.text.splitlines()[-1]
     assert last == f"interrupted: go on with 'clipdefend finetune-attack --resume {name}'."

@@ -83,6 +83,8 @@ def test_interruptions_of_the_launcher_go_on_to_the_same_end(place: Shell) -> No
     """SIGTERM reaches the launcher alone; a terminal's SIGINT the processes too, which get it twice then."""
     folder = place.folder / "stopped"
     lines: list[tuple[object, ...]] = [(*FINETUNE, *EVAL, "--out", "stopped")]
+    # Of the launcher's SIGTERM the workers hear, too.
+    lines[0] += ("--workers", 1)
     lines += [("finetune-attack", "--resume", "stopped")] * 2
     for line, number, steps in zip(lines, (signal.SIGTERM, signal.SIGINT), (3, 12), strict=False):
         process = launch(place, *line)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
 from clipdefend.data.bad import BadRows
+from clipdefend.data.workers import batches_of, leave_to_parent
 from clipdefend.draws import permutation
 from clipdefend.errors import DataError
 from clipdefend.model import ClipModel
@@ -86,8 +87,9 @@ def encode(
         batch_size=reading.batch_size,
         num_workers=reading.workers,
         collate_fn=_usable,
+        worker_init_fn=leave_to_parent,
     )
-    for batch_rows, pixels, failed in loader:
+    for batch_rows, pixels, failed in batches_of(loader):
         bad.update(failed)
         if pixels is None:
             continue

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_picture
 from clipdefend.data.labelled import LabelledImages
+from clipdefend.data.workers import batches_of, leave_to_parent
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.interchange.shards import ShardWriter
 from clipdefend.metrics import Protocol, attacked
@@ -113,8 +114,10 @@ class Export(Dataset[tuple[bytes, bytes | None, str]]):
                 for name in names
             }
             # Shared memory is no place for pictures: a batch of one, which the collation leaves as it is.
-            loader = DataLoader(self, batch_size=None, num_workers=self.workers)
-            for row, (clean, triggered, _) in zip(self._rows, loader, strict=True):
+            loader = DataLoader(
+                self, batch_size=None, num_workers=self.workers, worker_init_fn=leave_to_parent
+            )
+            for row, (clean, triggered, _) in zip(self._rows, batches_of(loader), strict=True):
                 if report:
                     report(1)
                 if not clean:

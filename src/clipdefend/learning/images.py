@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from clipdefend.canvas import Canvas, to_tensor
 from clipdefend.data.pairs import Pairs
+from clipdefend.data.workers import batches_of, leave_to_parent
 from clipdefend.draws import draw_seed, generator, permutation
 from clipdefend.errors import DataError
 from clipdefend.learning.task import Augment, Task
@@ -64,9 +64,9 @@ def read(task: Task, batches: Iterable[Sequence[Item]]) -> Iterator[tuple[list[I
         batch_sampler=batches,  # type: ignore[arg-type]  # only iterated, so any iterable will do
         num_workers=task.workers,
         collate_fn=list,
-        worker_init_fn=_leave_to_parent,
+        worker_init_fn=leave_to_parent,
     )
-    for samples in loader:
+    for samples in batches_of(loader):
         task.bad.update((item.row, reason) for item, pixels, reason in samples if pixels is None)
         task.bad.check(len(task.pairs))
         good = [(item, pixels) for item, pixels, _ in samples if pixels is not None]
@@ -115,7 +115,3 @@ def _augmentation(seed: int, share: float, epoch: int, row: int) -> int | None:
     if not share or generator(seed, "learn-augment", epoch, row).random() >= share:
         return None
     return draw_seed(seed, "learn-view", epoch, row)
-
-
-def _leave_to_parent(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from clipdefend.errors import ClipDefendError
-from clipdefend.training.interrupt import leave_to_parent
+from clipdefend.data.workers import batches_of, leave_to_parent
 from clipdefend.training.job import Job
 from clipdefend.training.plan import Item, Plan
 from clipdefend.training.views import Batch, SubCaptionPair, Views, collate
@@ -38,7 +37,7 @@ class Feed:
 
         Raises:
             DataError: rows that cannot be used, one after the other.
-            ClipDefendError: a worker was killed.
+            WorkerLost: a worker was killed.
         """
         job = self.job
         chosen: NDArray[np.int64] = np.empty(0, dtype=np.int64)
@@ -63,14 +62,7 @@ class Feed:
             worker_init_fn=leave_to_parent,
             prefetch_factor=4 if job.workers else None,
         )
-        try:
-            yield from steps.grouped(iter(loader))
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise ClipDefendError(
-                "A process that reads images was killed, as happens for want of memory: try fewer --workers."
-            ) from error
+        yield from steps.grouped(batches_of(loader))
 
 
 class _MicroBatches:

@@ -37,9 +37,3 @@ class StopRequests:
         if self.requested and number == signal.SIGINT and processes.current().world == 1:
             raise KeyboardInterrupt
         self.requested = True
-
-
-def leave_to_parent(worker: int) -> None:
-    """Let the main process alone answer SIGINT: for a loader's workers, which the terminal signals too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

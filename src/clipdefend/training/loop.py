@@ -12,6 +12,7 @@ from torch import Tensor
 from clipdefend import errors, exchange
 from clipdefend.checkpoint import save_model
 from clipdefend.console import Console
+from clipdefend.data.workers import WorkerLost, worker_faults
 from clipdefend.errors import ClipDefendError, ConfigError, Interrupted
 from clipdefend.model import ClipModel
 from clipdefend.training.embed import Embedder
@@ -95,6 +96,7 @@ class Trainer:
             StopRequests() as stop,
             self.console.progress(self.job.title, self.total, done) as bar,
             compilation_faults(self.job.config.compile),
+            worker_faults(),  # which torch may raise in the middle of a step, too
         ):
             if done == 0 and self.job.config.eval_every:
                 self._evaluate(0)
@@ -102,12 +104,17 @@ class Trainer:
                 for epoch in range(self.progress.epoch, self.job.config.epochs):
                     self._epoch(epoch, stop, bar)
             except ClipDefendError as error:
-                if self.progress.global_step and not isinstance(error, ConfigError):
+                if self.progress.global_step and not isinstance(error, self._unsaved):
                     self._save(self.loss)
                 raise
         if self.accelerator.is_main_process:
             save_model(self.bare, self.job.folder / "model", note=self.job.note)
         return self.progress
+
+    @property
+    def _unsaved(self) -> tuple[type[ClipDefendError], ...]:
+        """Faults that no state is written for: spoilt numbers, and what the other processes know nothing of."""
+        return (ConfigError, WorkerLost) if exchange.several() else (ConfigError,)
 
     @property
     def bare(self) -> ClipModel:
