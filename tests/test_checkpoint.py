@@ -398,6 +398,22 @@ def test_files_that_are_no_checkpoint(tmp_path: Path, small_json: Path, kind: st
     assert f"weights.{suffix}" in one_line(error)
 
 
+def test_an_archive_that_unpacks_to_more_is_not_unpacked(
+    tmp_path: Path, small_json: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, packed = tmp_path / "plain.pt", tmp_path / "packed.pt"
+    torch.save({"a": torch.zeros(1_000_000)}, plain)
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+        for member in source.infolist():
+            target.writestr(member.filename, source.read(member))
+    assert torch.equal(read_state(plain)["a"], torch.zeros(1_000_000))
+    assert packed.stat().st_size < 10_000
+    monkeypatch.setattr(torch, "load", None)  # not even asked
+    with pytest.raises(CheckpointError, match=r"an archive that unpacks to 4,0\d\d,\d\d\d bytes") as error:
+        read_state(packed)
+    one_line(error)
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_flipped_bytes_never_raise_anything_else(tmp_path: Path, legacy: bool) -> None:
     """Damaged pickles make the unpickler raise many kinds of error; each is the user's to hear of in one line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def _read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
         if path.suffix == ".safetensors":
             state: Any = load_file(path)
         else:
+            _check_archive(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged and hostile files make the unpickler raise nearly everything
         raise CheckpointError(
@@ -55,6 +57,16 @@ def _read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
         raise CheckpointError(f"Checkpoint {path} holds a tensor without plain numbers, {odd[0]}.")
     theirs = bool(NO_WEIGHTS & tensors.keys()) or _is_cleanclip(whole)
     return {k: v for k, v in tensors.items() if k not in NO_WEIGHTS}, theirs
+
+
+def _check_archive(path: Path) -> None:
+    """Raise ValueError for an archive that unpacks to more than its size: torch compresses nothing, a trap does."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > path.stat().st_size:
+        raise ValueError(f"an archive that unpacks to {unpacked:,} bytes, more than it has")
 
 
 def _is_cleanclip(whole: dict[str, Any]) -> bool:
