@@ -287,6 +287,15 @@ def test_devices_that_are_not_there(device: str) -> None:
         make_accelerator(device)
 
 
+@pytest.mark.parametrize("plugin", ["FSDP", "DEEPSPEED"])
+def test_a_launcher_that_would_split_the_weights(plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{plugin}", "true")
+    with pytest.raises(
+        ConfigError, match=r"(?i)asks for " + plugin + r", .* set its distributed_type to MULTI_GPU"
+    ):
+        make_accelerator("cpu")
+
+
 def test_half_precision_needs_a_gpu_and_precisions_can_follow_each_other() -> None:
     with pytest.raises(ConfigError, match="fp16 needs a GPU"):
         make_accelerator("cpu", "fp16")

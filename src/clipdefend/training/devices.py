@@ -9,6 +9,12 @@ from typing import Any
 from clipdefend.errors import ConfigError
 
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+FOREIGN = {
+    "ACCELERATE_USE_FSDP": "FSDP",
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron",
+}
+"""Plugins that a launcher's settings can ask for: they split the weights, which are read and saved whole here."""
 TIMEOUT = timedelta(minutes=30)
 """How long a process waits for the others in a step: longer than a slow disk, shorter than a night."""
 
@@ -27,12 +33,18 @@ def make_accelerator(
         options: of ``accelerate.Accelerator``.
 
     Raises:
-        ConfigError: a device that this machine lacks, one GPU for several processes, or fp16 without a GPU.
+        ConfigError: a device that this machine lacks, one GPU for several processes, fp16 without a GPU, or a
+            launcher that would split the weights.
     """
     import torch
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
+    for variable, plugin in FOREIGN.items():
+        if os.environ.get(variable, "").lower() in ("1", "true"):
+            raise ConfigError(
+                f"The launcher asks for {plugin}, which is not supported: set its distributed_type to MULTI_GPU."
+            )
     launched = os.environ.get("WORLD_SIZE", "1") != "1"
     if launched and device not in ("auto", "cpu", "cuda"):
         raise ConfigError(
