@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 from training_jobs import Watcher, equal, interrupt, log_of, make_job, make_trainer, train, weights
 
+from clipdefend.checkpoint import build_model
 from clipdefend.errors import ConfigError, Interrupted
-from clipdefend.training import towers
+from clipdefend.training import probe, towers
+from small_clip import small_architecture
 
 JOB: dict[str, Any] = {"method": "cleanclip", "epochs": 1, "compile": True}
 
@@ -30,6 +32,8 @@ def test_compiled_towers_train_resume_and_leave_no_trace(
     monkeypatch.setattr(towers, "BACKEND", "aot_eager")
     train(tmp_path / "plain", **{**JOB, "compile": False})
     train(tmp_path / "whole", **JOB)
+    train(tmp_path / "both", **JOB, grad_checkpointing=True)
+    assert losses(tmp_path / "both") == pytest.approx(losses(tmp_path / "plain"), rel=1e-4)
     with pytest.raises(Interrupted):
         train(tmp_path / "cut", Watcher(2, interrupt), **JOB)
     state = torch.load(tmp_path / "cut" / "state" / "state.pt", weights_only=True)
@@ -39,6 +43,28 @@ def test_compiled_towers_train_resume_and_leave_no_trace(
     assert losses(tmp_path / "whole") == pytest.approx(losses(tmp_path / "plain"), rel=1e-4)
     keys = load_file(tmp_path / "whole" / "model" / "open_clip_model.safetensors").keys()
     assert keys == weights(tmp_path / "plain").keys()
+
+
+@pytest.mark.parametrize("patch_size", [None, 16], ids=["ResNet", "transformer"])
+@pytest.mark.parametrize("accum", [1, 2])
+def test_checkpointing_changes_no_bit_and_holds_less(
+    tmp_path: Path, patch_size: int | None, accum: int
+) -> None:
+    layers = 1 if patch_size else [1, 1, 1, 1]
+    vision = {"layers": layers, "width": 64 if patch_size else 8, "patch_size": patch_size}
+    held = {}
+    for name, switch in (("plain", False), ("again", True)):
+        model = build_model(small_architecture(vision=vision), seed=1)
+        trainer = train(
+            tmp_path / name, model=model, epochs=1, accum_freq=accum, batch_size=4, grad_checkpointing=switch
+        )
+        batch = probe._batch(trainer, 8, subset=False)
+        held[name] = probe._timed(trainer, batch)[1]
+    assert log_of(tmp_path / "plain") == log_of(tmp_path / "again")
+    assert equal(
+        weights(tmp_path / "plain"), weights(tmp_path / "again")
+    )  # statistics of batch norms among them
+    assert held["again"] < 0.7 * held["plain"]
 
 
 @pytest.mark.slow

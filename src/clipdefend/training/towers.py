@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from clipdefend.config import TrainConfig
 from clipdefend.errors import ConfigError
@@ -34,11 +36,52 @@ def prepare_towers(model: ClipModel, config: TrainConfig, device: torch.device) 
             parameter.requires_grad_(False)
     if config.grad_checkpointing:
         model.clip.set_grad_checkpointing()  # type: ignore[operator]
+        _checkpoint_blocks(model.clip)
     if config.compile:
         _check_compiler(device)
         for tower in _towers(model.clip):
             # In place: the module stays itself, so that neither its keys nor what holds it change.
             tower.compile(backend=BACKEND)
+
+
+def _checkpoint_blocks(clip: nn.Module) -> None:
+    """Checkpoint the blocks of ResNets, for which open_clip's own switch does nothing."""
+    from open_clip.modified_resnet import Bottleneck
+
+    for block in clip.modules():
+        if isinstance(block, Bottleneck):
+            block.forward = partial(_forward_again, block, block.forward)  # type: ignore[method-assign]
+
+
+@torch.compiler.disable  # which cannot trace the contexts
+def _forward_again(block: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A block's output; the backward pass makes what is inside anew, and moves no statistics once more."""
+    if not torch.is_grad_enabled():
+        return forward(x)
+    contexts = partial(_once_and_again, block)
+    again: Tensor = checkpoint(forward, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+    return again
+
+
+def _once_and_again(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _borrowed_statistics(block)
+
+
+@contextmanager
+def _borrowed_statistics(block: nn.Module) -> Iterator[None]:
+    """Context in which batch norms move copies of their statistics: what is saved for gradients is as before."""
+    owned = [
+        (norm, dict(norm._buffers))
+        for norm in block.modules()
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm)
+    ]
+    for norm, buffers in owned:
+        norm._buffers.update({name: None if x is None else x.clone() for name, x in buffers.items()})
+    try:
+        yield
+    finally:
+        for norm, buffers in owned:
+            norm._buffers.update(buffers)
 
 
 def _towers(clip: nn.Module) -> Iterator[nn.Module]:
