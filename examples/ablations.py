@@ -40,7 +40,7 @@ SEEDS = (1, 2, 3)
 HELD_OUT = 9
 CHOSEN_ON = ("badnet", "blended")
 SWEPT_ON = ("badnet",)
-RATES = (5e-4, 1e-3, 2e-3)
+RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 PAIRS, EPOCHS, N_AUG = 4000, 2, 1000
 STAGES = ("victims", "rates", "table", "sweeps", "long")
 
