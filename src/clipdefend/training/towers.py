@@ -36,7 +36,7 @@ def prepare_towers(model: ClipModel, config: TrainConfig, device: torch.device) 
             parameter.requires_grad_(False)
     if config.grad_checkpointing:
         model.clip.set_grad_checkpointing()  # type: ignore[operator]
-        _checkpoint_blocks(model.clip)
+        _checkpoint_blocks(model.clip, config.compile)
     if config.compile:
         _check_compiler(device)
         for tower in _towers(model.clip):
@@ -44,16 +44,17 @@ def prepare_towers(model: ClipModel, config: TrainConfig, device: torch.device) 
             tower.compile(backend=BACKEND)
 
 
-def _checkpoint_blocks(clip: nn.Module) -> None:
+def _checkpoint_blocks(clip: nn.Module, compiled: bool) -> None:
     """Checkpoint the blocks of ResNets, for which open_clip's own switch does nothing."""
     from open_clip.modified_resnet import Bottleneck
 
+    # The compiler cannot trace the contexts.
+    again = torch.compiler.disable(_forward_again) if compiled else _forward_again
     for block in clip.modules():
         if isinstance(block, Bottleneck):
-            block.forward = partial(_forward_again, block, block.forward)  # type: ignore[method-assign]
+            block.forward = partial(again, block, block.forward)
 
 
-@torch.compiler.disable  # which cannot trace the contexts
 def _forward_again(block: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """A block's output; the backward pass makes what is inside anew, and moves no statistics once more."""
     if not torch.is_grad_enabled():
