@@ -115,6 +115,12 @@ def median_ratio(over: Sequence[float], under: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(over, under, strict=True))
 
 
+def median_turn(over: Sequence[float], under: Sequence[float]) -> int:
+    """The turn that has the median of ``over`` by ``under``, of an even number of turns the larger of the two."""
+    ratios = [a / b for a, b in zip(over, under, strict=True)]
+    return ratios.index(statistics.median_high(ratios))
+
+
 def resident(pid: int | str = "self") -> float:
     """Memory of a process in MB; pages shared with others count in part (Linux; elsewhere the own peak)."""
     rollup = Path(f"/proc/{pid}/smaps_rollup")
