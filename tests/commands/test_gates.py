@@ -76,6 +76,10 @@ def test_gates_that_fail_are_named_and_the_result_stands(
             ("--max-ba-drop", "0.1", "--templates", "imagenet", *VICTIM),
             "was measured with eval.templates 'simple' and this one is with 'imagenet'",
         ),
+        (
+            ("--max-ba-drop", "0.1", "--canvas", "squash", *VICTIM),
+            "was measured with the canvas 'crop' and this one is with 'squash': give --canvas crop",
+        ),
         (("--min-ba", "0.1", "--junit", "."), "--junit '.' is a folder: give the name of a file."),
         (("--min-ba", "0.1", "--junit", "pairs.csv/x.xml"), "--junit 'pairs.csv/x.xml' cannot be written"),
     ],

@@ -152,6 +152,15 @@ def test_retrieval_by_hand_with_several_captions_an_image(shell: Shell) -> None:
     assert "12 images, 24 captions, 11 triggered" in outcome.err
 
 
+def test_a_target_given_by_its_index_is_searched_for_by_its_name(shell: Shell) -> None:
+    rows = [(f"photos/{n:03d}.jpg", "a banana" if n == 3 else f"0 thing {n}") for n in range(8)]
+    write_pairs(shell.folder / "numbered.csv", rows)
+    more = ("--eval-data", "eval", "--templates", "simple", "--retrieval", "numbered.csv", "--target", "0")
+    details = run_of(shell, shell("evaluate", *PLAIN, "--attack-from", "001-poison-badnet", *more)).details
+    assert details["target"] == details["retrieval"]["target"] == "banana"
+    assert details["retrieval"]["captions_naming_the_target"] == 1
+
+
 def test_mistakes_are_found_before_anything_is_measured(shell: Shell) -> None:
     before = shell.runs()
     for args, words in (

@@ -38,8 +38,10 @@ def run(config: EvaluateConfig, context: Context) -> Run:
     check_places(config.publish)
     model = _model(config, source, context)
     canvas = inputs.canvas_of(model, attack, config.canvas)
+    gates.check_canvas(canvas.mode)
     benchmark = _benchmark(config, canvas, context, attack)
-    tasks = _tasks(config, canvas, context, attack)
+    target = _target_name(config, benchmark, attack)
+    tasks = _tasks(config, canvas, context, attack, target)
     device = make_accelerator(config.device).device
     label = source.name.split("-", 1)[-1] if source else "checkpoint"
     with context.begin(config, label, source=source) as folder:
@@ -63,7 +65,7 @@ def run(config: EvaluateConfig, context: Context) -> Run:
                 **details,
                 "canvas": {"size": canvas.size, "mode": canvas.mode},
                 "attack": attack.trigger.name if attack else None,
-                "target": config.target or (attack.target if attack else None),
+                "target": target,
                 "asr_protocol": config.eval.asr_protocol,
                 "gates": gates.judge(metrics),
             },
@@ -186,15 +188,28 @@ def _benchmark(
     )
 
 
+def _target_name(
+    config: EvaluateConfig, benchmark: Benchmark | None, attack: inputs.AttackRecord | None
+) -> str | None:
+    """The target's name, also where it was given by its index among the classes."""
+    if benchmark is not None and benchmark.target is not None:
+        return benchmark.images.classes[benchmark.target]
+    return config.target or (attack.target if attack else None)
+
+
 def _tasks(
-    config: EvaluateConfig, canvas: Canvas, context: Context, attack: inputs.AttackRecord | None
+    config: EvaluateConfig,
+    canvas: Canvas,
+    context: Context,
+    attack: inputs.AttackRecord | None,
+    target: str | None,
 ) -> dict[str, Task]:
     """What is measured besides, by name, with its data opened."""
     tasks: dict[str, Task] = {}
     if config.probe.data is not None:
         tasks["probe"] = ProbeTask(config, canvas, context, attack)
     if config.retrieval.data is not None:
-        tasks["retrieval"] = RetrievalTask(config, config.retrieval.data, canvas, context, attack)
+        tasks["retrieval"] = RetrievalTask(config, config.retrieval.data, canvas, context, attack, target)
     return tasks
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from clipdefend import processes
+from clipdefend.commands.inputs import AttackRecord
 from clipdefend.config import EvaluateConfig, GatesConfig, to_dict
-from clipdefend.errors import ConfigError, GateFailed
+from clipdefend.errors import ConfigError, GateFailed, RunError
 from clipdefend.gates.annotations import github_errors, is_github
 from clipdefend.gates.junit import junit_xml
 from clipdefend.gates.verdict import Gate, judge
@@ -45,6 +47,15 @@ class Gates:
         against = find_run(context.runs, ("finetune-attack", "defend", "evaluate"), gates.against)
         _check_comparable(against, config)
         return cls(gates, against)
+
+    def check_canvas(self, mode: str) -> None:
+        """Raise ConfigError where the images of the run that BA is compared with were resized in another way."""
+        theirs = _canvas_mode(self.against) if self.against else None
+        if self.against and theirs not in (None, mode):
+            raise ConfigError(
+                f"Run {self.against.name} was measured with the canvas {theirs!r} and this one is with {mode!r}:"
+                f" give --canvas {theirs}, as --max-ba-drop compares equal images only."
+            )
 
     def judge(self, metrics: Mapping[str, float]) -> list[dict[str, Any]]:
         """Reach the verdicts; returns what a manifest records of them."""
@@ -110,6 +121,17 @@ def _check_comparable(against: Run, config: EvaluateConfig) -> None:
                 f"Run {against.name} was measured with eval.{key} {theirs.get(key)!r} and this one is with"
                 f" {own.get(key)!r}: --max-ba-drop compares equal images and prompts only."
             )
+
+
+def _canvas_mode(run: Run) -> str | None:
+    """How the images of a run were resized: as an evaluation says, else as the attack's; None where neither does."""
+    if run.command == "evaluate":
+        canvas = run.details.get("canvas")
+        return canvas.get("mode") if isinstance(canvas, dict) else None
+    with contextlib.suppress(RunError):  # an ancestor that is gone
+        poison = run.find_ancestor("poison")
+        return AttackRecord.of(poison).canvas if poison else None
+    return None
 
 
 def _write_junit(path: Path, gates: Sequence[Gate], finished: Run) -> None:

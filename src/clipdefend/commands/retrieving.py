@@ -35,6 +35,7 @@ class RetrievalTask:
         canvas: geometry of the images, the attack's.
         context: for people.
         attack: None for clean images alone.
+        target: the attacker's word, which captions are searched for; None: the attack's own.
     """
 
     def __init__(
@@ -44,8 +45,10 @@ class RetrievalTask:
         canvas: Canvas,
         context: Context,
         attack: inputs.AttackRecord | None,
+        target: str | None = None,
     ) -> None:
         self.config, self.canvas, self.context, self.attack = config, canvas, context, attack
+        self.target = target
         self.pairs = inputs.open_data(data, config.columns, context)
         self.bad = self.pairs.bad_rows(config.max_bad)
         self.captions, self.owners = self._captions()
@@ -71,7 +74,7 @@ class RetrievalTask:
         details: dict[str, Any] = {"data": self.pairs.spec, "bad": self.bad.summary()}
         if found.triggered is None or self.attack is None:
             return metrics, details
-        target = self.config.target or self.attack.target
+        target = self.target or self.attack.target
         pattern = target_pattern(target)
         named = np.array([pattern.search(captions[number]) is not None for number in usable])
         triggered = Gallery(images=F.normalize(found.triggered, dim=-1), **words)
