@@ -68,6 +68,13 @@ def test_one_class_cannot_be_probed() -> None:
         logistic_probe(samples(5, classes=1), samples(5, classes=1), 3)
 
 
+def test_features_that_are_no_numbers_cannot_be_probed() -> None:
+    broken = samples(20)
+    broken.features[3, 1] = float("nan")
+    with pytest.raises(DataError, match="NaN or infinity"):
+        logistic_probe(broken, samples(10), 3)
+
+
 def test_the_papers_layer_step_by_step() -> None:
     """AdamW written out: decay of the weight only, bias correction, cosine without warm-up."""
     train = samples(40)

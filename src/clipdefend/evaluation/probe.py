@@ -111,7 +111,7 @@ def fit_logistic(samples: Samples, strength: float, classes: int) -> tuple[Class
         The classifier, and whether the fit has converged.
 
     Raises:
-        DataError: samples of a single class.
+        DataError: samples of a single class, or features that are no numbers.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -119,6 +119,10 @@ def fit_logistic(samples: Samples, strength: float, classes: int) -> tuple[Class
     present = np.unique(samples.labels)
     if len(present) < 2:
         raise DataError("A probe needs training images of two classes at least.")
+    if not bool(samples.features.isfinite().all()):
+        raise DataError(
+            "The model's image features hold NaN or infinity, so that no probe can be fitted to them."
+        )
     model = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
