@@ -63,11 +63,15 @@ class Plan:
 
     @property
     def subset_batches(self) -> int:
-        """Sub-caption batches of an epoch; the last may be smaller."""
+        """Sub-caption batches of an epoch; the last may be smaller.
+
+        In a step of its own it has two rows a process, as a main batch has: batch norms refuse a single one.
+        """
         if self.schedule == "in-batch":
             return 0
         full, rest = divmod(self.subset, self.batch)
-        return full + (rest >= self.world)
+        least = 2 if self.schedule == "epoch-end" else 1
+        return full + (rest // self.world >= least)
 
     @property
     def steps(self) -> int:
