@@ -48,8 +48,9 @@ def _checkpoint_blocks(clip: nn.Module, compiled: bool) -> None:
     """Checkpoint the blocks of ResNets, for which open_clip's own switch does nothing."""
     from open_clip.modified_resnet import Bottleneck
 
-    # The compiler cannot trace the contexts.
-    again = torch.compiler.disable(_forward_again) if compiled else _forward_again
+    again = _forward_again
+    if compiled:  # it cannot trace the contexts
+        again = torch.compiler.disable(again)  # type: ignore[no-untyped-call]
     for block in clip.modules():
         if isinstance(block, Bottleneck):
             block.forward = partial(again, block, block.forward)
