@@ -63,10 +63,7 @@ def run(config: EvaluateConfig, context: Context) -> Run:
             warnings=context.console.warnings,
             details={
                 **details,
-                "canvas": {"size": canvas.size, "mode": canvas.mode},
-                "attack": attack.trigger.name if attack else None,
-                "target": target,
-                "asr_protocol": config.eval.asr_protocol,
+                **_attacked(config, canvas, attack, target),
                 "gates": gates.judge(metrics),
             },
             device=str(device),
@@ -219,6 +216,18 @@ def _describe(benchmark: Benchmark) -> dict[str, Any]:
         "classes": len(benchmark.images.classes),
         "templates": len(benchmark.templates),
         "bad": benchmark.bad.summary(),
+    }
+
+
+def _attacked(
+    config: EvaluateConfig, canvas: Canvas, attack: inputs.AttackRecord | None, target: str | None
+) -> dict[str, Any]:
+    """What the images went through, for the manifest."""
+    return {
+        "canvas": {"size": canvas.size, "mode": canvas.mode},
+        "attack": attack.trigger.name if attack else None,
+        "target": target,
+        "asr_protocol": config.eval.asr_protocol,
     }
 
 
