@@ -166,3 +166,9 @@ def test_an_export_is_whole_or_absent_and_overwrites_nothing(tmp_path: Path) -> 
     export().write(out)  # an empty folder is taken
     with pytest.raises(ConfigError, match="is in use: give --export a new one"):
         export().write(out)
+
+
+def test_the_current_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"'\.' is the current one: give --export a new one"):
+        export().write(Path())

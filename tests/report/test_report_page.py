@@ -165,7 +165,7 @@ def test_names_never_become_markup(tmp_path: Path) -> None:
 def test_texts_of_other_formats() -> None:
     assert tidy("a\x1b[31m\nb\u202ec") == "a\\x1b[31m b\\u202ec"
     assert tidy("x" * 200) == "x" * 119 + "…"
-    assert markdown("a|b_c <i>") == r"a\|b\_c &lt;i&gt;"
+    assert markdown("# a|b_c <i>") == r"\# a\|b\_c &lt;i&gt;"
     assert latex("50% $x_1$ \\a") == r"50\% \$x\_1\$ \textbackslash{}a"
     assert [csv_cell(text) for text in ("=1+1", "@x", "ft")] == ["'=1+1", "'@x", "ft"]
     assert slug("../../etc/Pass wd") == "etc-pass-wd"

@@ -157,6 +157,20 @@ def test_batches_do_not_depend_on_the_workers(workers: int) -> None:
     assert all(equal(a, b) for a, b in zip(alone, spread, strict=True))
 
 
+def test_a_batch_is_pinned_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for the pinning itself, which needs a GPU's driver."""
+    batch = collate([views(memory_pairs(12))[item] for item in items([0, 1], [4])])
+    pinned: list[int] = []
+
+    def pin(tensor: Tensor) -> Tensor:
+        pinned.append(id(tensor))
+        return tensor.clone()
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    assert equal(batch.pin_memory(), batch)
+    assert sorted(pinned) == sorted(map(id, (*batch.images.values(), *batch.tokens.values())))
+
+
 def test_a_bad_row_is_replaced_by_the_next_usable_one() -> None:
     pairs = memory_pairs(12, bad={3, 4, 11})
     pairs.texts[5] = "   "

@@ -138,6 +138,8 @@ class Export(Dataset[tuple[bytes, bytes | None, str]]):
 
 def check_free(folder: Path) -> None:
     """Raise ConfigError where an export would overwrite something or cannot be made."""
+    if folder.absolute() == Path.cwd():  # it is put in place of the folder, which a shell may stand in
+        raise ConfigError(f"Folder {str(folder)!r} is the current one: give --export a new one.")
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigError(f"Folder {str(folder)!r} is in use: give --export a new one.")

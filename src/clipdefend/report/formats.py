@@ -111,7 +111,8 @@ def _latex(table: Table) -> str:
         lines.append(r"\midrule")
         for position, row in enumerate(table.of(attack)):
             cells = [_plain_latex(_cell(row, key, "\x01{}\x02".format)) for key in keys_of(table)]
-            name = latex(row.attack) if position == 0 else ""
+            # A bracket behind a rule would be the rule's option.
+            name = latex(row.attack).replace("[", "{[}") if position == 0 else ""
             lines.append(" & ".join([name, latex(row.defence), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 

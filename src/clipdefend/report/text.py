@@ -26,8 +26,8 @@ def tidy(text: str, longest: int = LONGEST) -> str:
 
 
 def markdown(text: str, longest: int = LONGEST) -> str:
-    """Text for a cell of a Markdown table."""
-    escaped = re.sub(r"([\\`*_\[\]|~])", r"\\\1", tidy(text, longest))
+    """Text for a cell of a Markdown table, or for a line."""
+    escaped = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", tidy(text, longest))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 

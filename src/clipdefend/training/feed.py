@@ -26,11 +26,13 @@ class Feed:
         job: names the pairs, their views and the workers.
         plan: of this process.
         tokenize: list of strings -> tokens (n, context length).
+        pinned: put batches into page-locked memory, from which a GPU copies while it computes.
     """
 
     job: Job
     plan: Plan
     tokenize: Callable[[list[str]], Tensor]
+    pinned: bool = False
 
     def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
         """This process's micro-batches of each step of an epoch, from step ``start`` on.
@@ -61,6 +63,7 @@ class Feed:
             num_workers=job.workers,
             worker_init_fn=leave_to_parent,
             prefetch_factor=4 if job.workers else None,
+            pin_memory=self.pinned,
         )
         yield from steps.grouped(batches_of(loader))
 

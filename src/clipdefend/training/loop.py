@@ -172,7 +172,12 @@ class Trainer:
             Interrupted: one was asked to stop; the state of the last step is written.
             ClipDefendError: one could not read its batch, or too many rows are bad.
         """
-        feed = Feed(job=self.job, plan=self.plan, tokenize=self.bare.tokenizer)
+        feed = Feed(
+            job=self.job,
+            plan=self.plan,
+            tokenize=self.bare.tokenizer,
+            pinned=self.accelerator.device.type == "cuda",
+        )
         steps = feed.epoch(epoch, self.progress.step)
         while self.progress.step < self.plan.steps:
             batches: list[Batch] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Protocol
 
@@ -53,6 +53,14 @@ class Batch:
     tokens: dict[str, Tensor]
     bad: list[tuple[int, str]]
     size: int
+
+    def pin_memory(self) -> Batch:
+        """The same in page-locked memory; torch's loader calls it by this name."""
+        return replace(
+            self,
+            images={view: pixels.pin_memory() for view, pixels in self.images.items()},
+            tokens={view: ids.pin_memory() for view, ids in self.tokens.items()},
+        )
 
 
 @dataclass
