@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from clipdefend.augment.compounds import settle_compounds
 from clipdefend.augment.grammar import words
 from clipdefend.augment.inflect import singular, verb_form
 from clipdefend.augment.known import is_known_noun
@@ -28,6 +29,7 @@ _LOOSE = frozenset(("appos", "dep", "npadvmod", "nummod"))
 def give_hints(tree: Tree) -> None:
     """Mend the tree in place."""
     tokens = tree.tokens
+    settle_compounds(tokens)
     start = -1
     for token in tokens:
         if token.text in _ADJECTIVES:

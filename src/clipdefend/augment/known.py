@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from clipdefend.augment.grammar import words
+from clipdefend.augment.grammar import pairs, words
 from clipdefend.augment.inflect import singular
 from clipdefend.augment.lexicon import load_lexicon
 
@@ -17,8 +17,29 @@ def _known_nouns() -> frozenset[str]:
 
 
 @functools.lru_cache(maxsize=1)
+def known_pairs() -> dict[str, frozenset[str]]:
+    """First word -> second words of the shipped lexicon's nouns of two words ("fire hydrant")."""
+    found: dict[str, set[str]] = {}
+    for term in load_lexicon().nouns:
+        first, _, second = term.term.partition(" ")
+        if second and " " not in second:
+            found.setdefault(first, set()).add(second)
+    return {first: frozenset(seconds) for first, seconds in found.items()}
+
+
+@functools.lru_cache(maxsize=1)
 def known_verbs() -> frozenset[str]:
-    return words("settled verbs").union(t.term for t in load_lexicon().relations if " " not in t.term)
+    """Verbs of the shipped lexicon, also those that stand there with a preposition ("stare at")."""
+    prepositions = words("prepositions") | {
+        phrase.split()[0]
+        for phrase in (
+            *pairs("preposition groups"),
+            *words("multiword prepositions"),
+            *words("fixed relations"),
+        )
+    }
+    verbs = {term.term.split()[0] for term in load_lexicon().relations}
+    return words("settled verbs") | (verbs - prepositions)
 
 
 def is_known_noun(text: str) -> bool:

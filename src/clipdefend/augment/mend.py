@@ -136,6 +136,7 @@ def free_participle(token: Token) -> None:
     token.head = token
     move(token, noun)
     token.tag_, token.pos_, token.dep_ = "VBG", "VERB", "acl"
+    find_doer(token)
 
 
 def mend_clause(tree: Tree, verb: Token) -> None:

@@ -51,7 +51,7 @@ def read_relation(subject: Token, thing: Token, number: Number) -> Relation | No
         return _preposition(tail)
     if not tail and _cannot_have(above, thing):
         return None
-    return _verbal(above, tail, number, bool(prepositions))
+    return _verbal(above, thing, tail, number, bool(prepositions))
 
 
 def _cannot_have(verb: Token, thing: Token) -> bool:
@@ -66,9 +66,12 @@ def _preposition(tail: list[str]) -> Relation | None:
     return Relation(text, "preposition", "", text) if text else None
 
 
-def _verbal(verb: Token, tail: list[str], number: Number, oblique: bool) -> Relation | None:
+def _verbal(verb: Token, thing: Token, tail: list[str], number: Number, oblique: bool) -> Relation | None:
     chain: list[str] = []
-    particles = [child.text for child in verb.children if _is_particle(child) and child.text not in tail[:1]]
+    particles = [c.text for c in verb.children if _is_particle(c) and c.text not in tail[:1]]
+    if tail:
+        # "surrounded around a person with a beard on": what stands behind all of it belongs elsewhere.
+        particles = [c.text for c in verb.children if _is_particle(c) and c.text != tail[0] and c.i < thing.i]
     while verb.dep_ == "xcomp" and verb.head.pos_ == "VERB" and len(chain) < 4:
         # "trying to catch": the first verb carries the form; but "people are seen eating" is about eating.
         if verb.tag_ == "VBG" and _is_passive(verb.head):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from clipdefend.augment.grammar import words
@@ -18,8 +19,8 @@ _LEAD = re.compile(
     r"\s*(?:(?:there (?:is|are)|this is|here is|it is|these are) )?"
     r"(?:(?:an?|the|some|two|three|several|many|one) )?"
     r"(?:(?:black and white|black & white|close up|[a-z-]+) )?"
-    r"(?:close[ -]?ups?|photos?|photographs?|pictures?|images?|pics?|shots?|snapshots?|views?)"
-    r"(?: (?:photos?|photographs?|pictures?|images?|shots?|views?))?"
+    r"(?:close[ -]?ups?|photos?|photographs?|pictures?|images?|pics?|shots?|snapshots?|views?|portraits?)"
+    r"(?: (?:photos?|photographs?|pictures?|images?|shots?|views?|portraits?))?"
     r" (?:of|showing|shows|depicting|featuring) (?=\w)",
     re.IGNORECASE,
 )
@@ -36,6 +37,7 @@ MOST = 8  # triples kept of a caption
 _MODIFIERS = frozenset(("amod", "compound", "nmod"))
 _JOINED, _FIXED = words("joined adjectives"), words("fixed compounds")
 _ARTICLES = frozenset(("a", "an", "the"))
+_SURE = words("sure adjectives")
 _LOOSE_TAGS = frozenset(("NN", "JJ", "RB", "RP", "VBN", "VBG"))
 
 
@@ -119,10 +121,14 @@ def read_phrase(tree: Tree, root: Token) -> Phrase | None:
         elif dep == "poss":
             possessor = True
         elif dep in _MODIFIERS:
-            if child.tag_[:2] in ("NN", "FW") or dep == "compound":
+            if dep == "amod" and child.text in _SURE:
+                _read_adjective(tree, child, root, adjectives, parts, determiners)
+            elif _is_other_thing(child):
+                determiners, adjectives = _after_and(child)
+            elif child.tag_[:2] in ("NN", "FW") or dep == "compound":
                 described = described or any(below.dep_ == "amod" for below in child.children)
                 if child.tag_ != "NNS" or root.tag_ != "NNS" or singular(child.text) == child.text:
-                    parts.extend(_compound(tree, child))  # but not "sweaters shirts", which lacks a comma
+                    parts.extend(_compound(tree, child, adjectives))  # but not "sweaters shirts": no comma
             elif described and not tree.hyphenated:
                 return None  # "a little boy french fries": two phrases taken for one
             else:
@@ -145,12 +151,28 @@ def _is_word(text: str) -> bool:
     return (text.isascii() and text.isalpha()) or _WORD.fullmatch(text) is not None
 
 
+def _is_other_thing(part: Token) -> bool:
+    """ "A laptop and three cellphones": what looks like a compound is a thing of its own."""
+    return part.dep_ == "nmod" and any(c.dep_ == "conj" and c.tag_ in ("CD", "JJ") for c in part.children)
+
+
+def _after_and(part: Token) -> tuple[list[str], list[str]]:
+    """Determiners and adjectives that such a thing leaves to the noun behind it."""
+    own = [child for child in part.children if child.dep_ == "conj"]
+    return [c.text for c in own if c.tag_ == "CD"], [c.text for c in own if c.tag_ == "JJ"]
+
+
 def _read_adjective(
     tree: Tree, token: Token, root: Token, adjectives: list[str], parts: list[str], determiners: list[str]
 ) -> None:
-    """Sort an adjective, and those joined to it by "and", where it belongs."""
-    for word in (token, *(c for c in token.children if c.dep_ == "conj" and c.i < root.i)):
-        text = _glue(tree, word)
+    """Sort an adjective, and those joined to it, where it belongs; "black and white" is one."""
+    chain = _joined_adjectives(token, root)
+    texts = [_adjective_text(tree, word) for word in chain]
+    together = _coordinated(chain, texts)
+    if together:
+        adjectives.append(together)
+        return
+    for word, text in zip(chain, texts, strict=True):
         if text in _NOT_ADJECTIVES:
             determiners.append(text)
         elif text in _JOINED:
@@ -161,10 +183,41 @@ def _read_adjective(
                 adjectives.append(f"{before} {text}")
         elif f"{text} {root.text}" in _FIXED or f"{text} {singular(root.text)}" in _FIXED:
             parts.append(text)  # a hot dog is no dog
-        elif _is_word(text) and text != "upside":  # half of "upside down"
+        elif _is_word(text) and text != "upside":  # comes with its other half, "down"
             if parts and word.i and tree.tokens[word.i - 1].text == parts[-1]:
                 text = f"{parts.pop()} {text}"  # "baby blue cabinets"
             adjectives.append(text)
+
+
+def _joined_adjectives(token: Token, root: Token) -> list[Token]:
+    """An adjective and those that hang on it, in their order: "red, white and blue"."""
+    chain = [token]
+    for word in chain:
+        chain += [child for child in word.children if child.dep_ == "conj" and child.i < root.i]
+    return sorted(chain, key=lambda word: word.i)
+
+
+def _coordinated(chain: list[Token], texts: list[str]) -> str | None:
+    """Adjectives around an "and" as one; None where there is none, or a word that is no adjective of its own."""
+    if not any(child.text == "and" for word in chain for child in word.children):
+        return None
+    if not all(_is_word(text) and text not in _NOT_ADJECTIVES and text not in _JOINED for text in texts):
+        return None
+    links = [" " if word.i == last.i + 1 else " and " for last, word in pairwise(chain)]
+    return texts[0] + "".join(link + text for link, text in zip(links, texts[1:], strict=True))
+
+
+def _adjective_text(tree: Tree, word: Token) -> str:
+    """An adjective with the words before it that make it one: "snow covered", "upside down"."""
+    text = _glue(tree, word)
+    before = tree.tokens[word.i - 1] if word.i else word
+    if text == "down" and before.text == "upside":
+        return "upside down"
+    measure = before.dep_ == "npadvmod" and before.head is word and text not in _JOINED
+    if measure and before.tag_[:2] == "NN" and not tree.hyphenated:
+        count = [child.text for child in before.children if child.dep_ == "nummod"]
+        return " ".join((*count, before.text, text))
+    return text
 
 
 def _agreeing(tree: Tree, root: Token, determiners: list[str]) -> list[str]:
@@ -193,9 +246,16 @@ def _lost_article(tree: Tree, root: Token) -> list[str]:
     return []
 
 
-def _compound(tree: Tree, token: Token) -> list[str]:
-    before = [word for child in token.children if child.i < token.i and child.dep_ in _MODIFIERS
-              for word in _compound(tree, child)]  # fmt: skip
+def _compound(tree: Tree, token: Token, adjectives: list[str]) -> list[str]:
+    """Words of a compound; colours and sizes that hang on its first part ("a white wood fence") are the noun's."""
+    before: list[str] = []
+    for child in token.children:
+        if child.i >= token.i or child.dep_ not in _MODIFIERS:
+            continue
+        if child.dep_ == "amod" and child.text in _SURE and not child.children:
+            adjectives.append(child.text)
+        else:
+            before += _compound(tree, child, adjectives)
     return [*before, _glue(tree, token)]
 
 

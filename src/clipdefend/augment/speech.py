@@ -106,7 +106,7 @@ def settle_noun_as_verb(tokens: list[Token], word: Token) -> None:
     if word.dep_ == "dobj":
         # "A man wearing a tie poses": the tie is worn, the man poses.
         word.children.remove(subject)
-        above.children.append(subject)
+        above.children = sorted((*above.children, subject), key=lambda token: token.i)
         subject.dep_, subject.head = "dobj", above
         word.tag_, word.pos_, word.dep_ = "VBZ", "VERB", "conj"
         return
@@ -122,6 +122,7 @@ def settle_noun_as_verb(tokens: list[Token], word: Token) -> None:
         subject.children = sorted((*subject.children, *left, word), key=lambda token: token.i)
         above.tag_ = "VBZ" if word.tag_ == "NNS" and above.tag_ in ("VB", "VBP") else above.tag_
     else:
+        subject.tag_ = "NN" if word.tag_ == "NNS" else "NNS"
         word.tag_, word.pos_ = "VBZ" if word.tag_ == "NNS" else "VBP", "VERB"
 
 
