@@ -36,6 +36,15 @@ def test_relation_keeps_the_verb_form(
     assert {replacer.relation(relation, random.Random(seed)) for seed in range(30)} == {expected}
 
 
+def test_between_and_among_need_several_things(tmp_path: Path) -> None:
+    (tmp_path / "relations.txt").write_text("between\namong\nbehind", encoding="utf-8")
+    replacer = Replacer(load_lexicon(tmp_path))
+    old = Relation("on", "preposition", "", "on")
+    draws = {several: {replacer.relation(old, random.Random(s), several=several) for s in range(60)}
+             for several in (True, False)}  # fmt: skip
+    assert draws == {True: {"between", "among", "behind"}, False: {"behind"}}
+
+
 @pytest.mark.parametrize(
     ("noun", "number", "terms", "expected"),
     [

@@ -12,6 +12,7 @@ from clipdefend.augment.lexicon import Lexicon
 from clipdefend.augment.parsed import Number, Relation
 
 _SMALL_WORDS = frozenset(("a", "an", "the", "of", "in", "on", "at", "to", "by", "with", "for", "and"))
+_OF_SEVERAL = words("of several")
 _TRIES = 40
 REMEMBERED = 1 << 14  # words whose synonyms are kept at hand
 
@@ -52,8 +53,8 @@ class Replacer:
         """An adjective related to none of ``old`` and ``others``; None when there is none."""
         return self._pick(self._adjectives, (old, *others), rng)
 
-    def relation(self, old: Relation, rng: random.Random) -> str | None:
-        """A relation in the same grammatical form.
+    def relation(self, old: Relation, rng: random.Random, *, several: bool = True) -> str | None:
+        """A relation in the same grammatical form; none that needs a plural object unless there are ``several``.
 
         A preposition gives way to another one or, as often, to a verb in -ing; a participle keeps its
         preposition ("covered with", "painted with"); other verbs take a verb, with a preposition of its own
@@ -66,7 +67,12 @@ class Replacer:
                 pools.reverse()
             found = None
             for pool in pools:
-                found = found or self._pick(pool, (old.text,), rng, lambda term: _group(term) == group)
+                found = found or self._pick(
+                    pool,
+                    (old.text,),
+                    rng,
+                    lambda term: _group(term) == group or (not several and term in _OF_SEVERAL),
+                )
             return verb_form(found, "ing") if found and not is_preposition(found) else found
         if old.form == "participle":
             found = self._pick(self._plain_verbs, (old.verb,), rng)

@@ -193,7 +193,8 @@ class SubCaptioner:
     def _relation(self, scene: Scene, rng: random.Random) -> tuple[Scene, list[str], list[str]] | None:
         if scene.relation is None:
             return None
-        found = self._replacer.relation(scene.relation, rng)
+        several = scene.phrases[1].number == "plural"
+        found = self._replacer.relation(scene.relation, rng, several=several)
         if found is None:
             return None
         return Scene(scene.phrases, scene.relation._replace(text=found)), [scene.relation.text], [found]
