@@ -211,6 +211,11 @@ def written(kind: str) -> Iterator[tuple[str, str]]:
     return (pair for pair in chain.from_iterable(zip_longest(*topics)) if pair is not None)
 
 
+def joined(term: str) -> str:
+    """A term without blanks and hyphens: "tail gate" and "tailgate" are one word."""
+    return re.sub("[ -]", "", term)
+
+
 def read_words(path: Path, section: str | None = None) -> frozenset[str]:
     """Words of a list, or of one section of it."""
     text = re.sub("(?m)^#.*$", "", path.read_text("utf-8"))
@@ -226,10 +231,11 @@ def rows(wordnet: Any, kind: str, mass: frozenset[str]) -> list[tuple[str, str, 
         if len(found) < WRITTEN:
             found.setdefault(term, ("written", band))
     unfit = read_words(WORDS / "dropped.txt")
-    spelt = {term for term, _ in written(kind)}
-    picked = [(term, band) for term, band in pick(wordnet, kind, unfit, mass) if term not in spelt]
-    for term, band in picked[: SIZE - len(found)]:
-        found[term] = ("wordnet", band)
+    spelt = {joined(term) for term, _ in written(kind)}
+    for term, band in pick(wordnet, kind, unfit, mass):
+        if len(found) < SIZE and joined(term) not in spelt:
+            spelt.add(joined(term))
+            found[term] = ("wordnet", band)
     order = sorted(found, key=lambda term: (BANDS.index(found[term][1]), found[term][0], term))
     return [(term, *found[term]) for term in order]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from clipdefend.augment.grammar import irregular_verbs
-from clipdefend.augment.inflect import article, verb_form
+from clipdefend.augment.inflect import article, singular, verb_form
 from clipdefend.augment.lexicon import Term, load_lexicon
 from clipdefend.augment.replace import is_preposition
 from clipdefend.errors import DataError
@@ -29,6 +29,24 @@ def test_shipped_lists(kind: str) -> None:
     assert min(bands.values()) > 450
     order = ["common", "medium", "rare"]
     assert [order.index(term.band) for term in terms] == sorted(order.index(term.band) for term in terms)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_word_in_two_spellings_or_inflections(kind: str) -> None:
+    names = {term.term for term in getattr(load_lexicon(), kind)}
+    assert len({re.sub("[ -]", "", name) for name in names}) == len(names)
+    assert not names & {"grey", "cosy", "syphon", "vizor", "instil"}
+    if kind == "adjectives":
+        assert not names & {"bigger", "older", "lower"}
+    if kind == "nouns":
+        assert not [name for name in names if singular(name) != name and singular(name) in names]
+    if kind == "relations":
+        assert not [name for name in names if verb_form(name, "ing") in names]
+
+
+def test_no_offensive_words_and_no_names() -> None:
+    names = {term.term for kind in KINDS for term in getattr(load_lexicon(), kind)}
+    assert not names & {"retard", "suck", "obscene", "chinked", "sputnik", "velcro", "hoover", "mike"}
 
 
 def test_shipped_relations_hold_verbs_and_prepositions() -> None:
