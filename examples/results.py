@@ -91,6 +91,8 @@ def main_table(rows: list[Row], metric: str) -> str:
     lines = []
     for method in METHODS:
         cells = [[row[metric] for row in groups[method, attack]] for attack in attacks]
+        if not any(cells):
+            continue
         seeds = grouped((row for attack in attacks for row in groups[method, attack]), "seed").values()
         means = [mean(row[metric] for row in seed) for seed in seeds if len(seed) == len(attacks)]
         lines.append([method, *map(spread, cells), spread(means)])
@@ -110,12 +112,31 @@ def every_k(rows: list[Row]) -> str:
     return table(["mean", *(name.upper() for name in names)], lines)
 
 
+def difference(rows: list[Row]) -> str:
+    """CleanerCLIP less CleanCLIP of the same victim, in points: mean ± standard error over attacks and seeds."""
+    stage = last(row for row in rows if row["stage"] == "table")
+    ends = {(row["method"], row["attack"], row["seed"]): row for row in stage}
+    pairs = [
+        (row, ends["cleanclip", attack, seed])
+        for (method, attack, seed), row in ends.items()
+        if method == "cleanerclip" and ("cleanclip", attack, seed) in ends
+    ]
+    lines = []
+    for metric in ("ba", "asr"):
+        cells = []
+        for k in KS:
+            values = [100 * (one[f"{metric}@{k}"] - other[f"{metric}@{k}"]) for one, other in pairs]
+            cells.append(f"{mean(values):+.2f} ± {stdev(values) / len(values) ** 0.5:.2f}")
+        lines.append([metric.upper(), *cells])
+    return table([f"cleanerclip - cleanclip, {len(pairs)} victims", *(f"k = {k}" for k in KS)], lines)
+
+
 def rates(rows: list[Row]) -> str:
     """BA@1 / ASR@1 of every method at every learning rate on the held-out seed, mean over attacks."""
     groups = grouped(last(row for row in rows if row["stage"] == "rates"), "method", "lr")
     values = sorted({rate for _, rate in groups})
     lines = []
-    for method in METHODS[1:]:
+    for method in dict.fromkeys(method for method, _ in groups):
         found = [groups[method, rate] for rate in values]
         worths = [mean(row["ba@1"] - row["asr@1"] for row in part) for part in found]
         cells = []
@@ -165,6 +186,7 @@ TABLES: dict[str, Callable[[list[Row]], str]] = {
     "asr": lambda rows: main_table(rows, "asr@1"),
     "ba": lambda rows: main_table(rows, "ba@1"),
     "every-k": every_k,
+    "difference": difference,
     "cost": cost,
     **{name: sweep(name) for name in ("lambda2", "temperatures", "n-aug", "parts", "source")},
 }
@@ -175,11 +197,12 @@ def plot_epochs(rows: list[Row], path: Path) -> None:
     groups = grouped((row for row in rows if row["stage"] == "table"), "method", "epoch")
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for axis, metric in zip(axes, ("ba@1", "asr@1"), strict=True):
-        for method in METHODS[1:]:
+        for method in dict.fromkeys(method for method, _ in groups):
             epochs = sorted(epoch for name, epoch in groups if name == method)
             values = [100 * mean(row[metric] for row in groups[method, epoch]) for epoch in epochs]
             axis.plot(epochs, values, marker="o", label=method, color=COLOURS[method])
-        axis.set(xlabel="epoch of the defence (0: victim)", ylabel=f"{metric.upper()}, %", xticks=epochs)
+        axis.set(xlabel="epoch of the defence (0: victim)", ylabel=f"{metric.upper()}, %")
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axes[1].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)
     plt.close(figure)
@@ -191,7 +214,8 @@ def plot_plane(rows: list[Row], path: Path) -> None:
     groups = grouped(victims(stage) + last(stage), "method")
     figure, axis = plt.subplots(figsize=(5.4, 4), layout="constrained")
     for method in METHODS:
-        part = groups[(method,)]
+        if not (part := groups[(method,)]):
+            continue
         marker, size = ("*", 90) if method == "none" else ("o", 22)
         places = [[100 * row[name] for row in part] for name in ("asr@1", "ba@1")]
         axis.scatter(*places, label=method, color=COLOURS[method], marker=marker, s=size, alpha=0.8)
