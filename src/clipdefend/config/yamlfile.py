@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import yaml
 
 MAX_DEPTH = 32
+TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 
 
 class YamlError(Exception):
@@ -41,6 +42,10 @@ def parse_yaml(data: bytes | str) -> Any:
     except UnicodeDecodeError:
         raise YamlError("is not UTF-8 text") from None
     except yaml.MarkedYAMLError as error:
+        if "nesting depth" in (
+            error.problem or ""
+        ):  # libyaml's own limit, which it may meet while it reads ahead
+            raise YamlError(TOO_DEEP) from None
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise YamlError(f"is no valid YAML: {line}{error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
@@ -65,7 +70,7 @@ def _scan(text: str) -> None:
             raise YamlError("uses a YAML alias, which is not allowed here")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise YamlError(f"is nested deeper than {MAX_DEPTH} levels")
+            raise YamlError(TOO_DEEP)
 
 
 @lru_cache
