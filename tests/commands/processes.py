@@ -20,6 +20,7 @@ _CONTEXT.set_forkserver_preload([*_IMPORTED, *(f"clipdefend.{name}" for name in 
 
 def _carry_out(args: list[str], folder: str, log: str) -> None:
     os.setsid()  # a group of its own, for signals as a terminal sends them
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have jobs in the background ignore it
     os.chdir(folder)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 1)
