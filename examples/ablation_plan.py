@@ -37,11 +37,10 @@ DEFENCES = {
     "cleanerclip": Defence("cleanerclip"),
     "par": Defence("par"),
     "cleanerclip+par": Defence("cleanerclip", (("terms.par.weight", 1.0),)),
-    # What the README recommends, as it recommends it, and plain fine-tuning by the same settings.
+    # What the README recommends, as it recommends it.
     "par-clean": Defence("par-clean", rates=(1.5e-3,), pairs=None, epochs=3),
-    "ft, long": Defence("ft", rates=(1.5e-3,), pairs=None, epochs=3),
 }
-LONG = ("par-clean", "ft, long")
+LONG = ("par-clean",)
 SHORT = tuple(method for method in DEFENCES if method not in LONG)
 SWEEPS: dict[str, dict[str, Settings]] = {
     "lambda2": {f"{value:g}": (("terms.fc.weight", value),) for value in (0.0, 0.5, 1.0, 2.0, 5.0)},
@@ -90,9 +89,7 @@ class Cell:
     def run(self) -> str:
         """Name of its run; cells of several stages may share one."""
         changes = [f"{key.split('.')[-1]}={value}" for key, value in self.changes]
-        return "-".join(
-            [self.method.replace(", ", "-"), *changes, f"{self.rate:g}", self.attack, f"s{self.seed}"]
-        )
+        return "-".join([self.method, *changes, f"{self.rate:g}", self.attack, f"s{self.seed}"])
 
 
 def victims() -> list[tuple[str, int]]:

@@ -9,7 +9,7 @@ Finished runs are used again, so that an interrupted sweep goes on where it stop
   of BA@1 - ASR@1 is the method's own from then on;
 - ``table``: six attacks, every method, three seeds;
 - ``sweeps``: CleanerCLIP's own settings on one attack, one changed at a time;
-- ``long``: two rows of the table that see all pairs for longer.
+- ``long``: the row of the table that sees all pairs for longer.
 
 ``python examples/results.py docs/results.csv`` makes docs/results.md and its plots of the CSV.
 """
@@ -30,7 +30,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import yaml
 from ablation_plan import DEFENCES, LONG, N_AUG, SHORT, Cell, rate_cells, sweep_cells, table_cells, victims
 
 from clipdefend.__main__ import main as clipdefend
@@ -91,10 +90,6 @@ class Runs:
     def epochs(self, cell: Cell) -> Iterator[dict[str, Any]]:
         """Figures of every epoch of a cell; epoch 0 is the victim."""
         folder = self.folder / cell.run
-        details = yaml.safe_load((folder / "manifest.yaml").read_text(encoding="utf-8"))["details"]
-        cost = {
-            name: details[name] for name in ("training_seconds", "subcaption_seconds", "subcaption_steps")
-        }
         for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
             if record["event"] == "epoch":
@@ -102,7 +97,7 @@ class Runs:
                 plain = {
                     key: round(value, 5) for key, value in figures.items() if key.split("@")[1].isdigit()
                 }
-                yield {"epoch": record["epoch"], **plain, **cost}
+                yield {"epoch": record["epoch"], **plain}
 
 
 def carry_out(folder: Path, line: Line) -> None:
@@ -188,7 +183,7 @@ def main() -> None:
         for stage, more in (
             ("table", table_cells(rates, SHORT)),
             ("sweeps", sweep_cells(rates["cleanerclip"])),
-            ("long", [cell for method in LONG for cell in table_cells(rates, (method,))]),
+            ("long", table_cells(rates, LONG)),
         ):
             if stage in wanted:
                 runs.defend(more)

@@ -29,7 +29,6 @@ COLOURS = {
     "par": "#D55E00",
     "cleanerclip+par": "#CC79A7",
     "par-clean": "#0072B2",
-    "ft, long": "#F0E442",
 }
 """Okabe and Ito's, which the colour-blind can tell apart; the methods in the order of the tables."""
 METHODS = tuple(COLOURS)
@@ -147,18 +146,6 @@ def rates(rows: list[Row]) -> str:
     return table(["BA@1 / ASR@1", *(f"{rate:g}" for rate in values)], lines)
 
 
-def cost(rows: list[Row]) -> str:
-    """Seconds of training and of making sub-captions, mean over the table's runs."""
-    groups = grouped(last(row for row in rows if row["stage"] == "table"), "method")
-    names = ("training_seconds", "subcaption_seconds", "subcaption_steps")
-    lines = [
-        [method, *(f"{mean(row[name] for row in groups[(method,)]):.1f}" for name in names)]
-        for method in METHODS
-        if (method,) in groups
-    ]
-    return table(["method", "training, s", "sub-captions, s", "sub-caption steps"], lines)
-
-
 def sweep(name: str) -> Callable[[list[Row]], str]:
     """A table of one sweep: settings down, BA@1 and ASR@1 of each attack across."""
 
@@ -187,7 +174,6 @@ TABLES: dict[str, Callable[[list[Row]], str]] = {
     "ba": lambda rows: main_table(rows, "ba@1"),
     "every-k": every_k,
     "difference": difference,
-    "cost": cost,
     **{name: sweep(name) for name in ("lambda2", "temperatures", "n-aug", "parts", "source")},
 }
 
