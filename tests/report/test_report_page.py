@@ -12,6 +12,9 @@ import pytest
 
 from clipdefend.errors import RunError
 from clipdefend.report.collect import collect
+from clipdefend.report.formats import to_latex
+from clipdefend.report.measured import Setting
+from clipdefend.report.rows import Row, Table
 from clipdefend.report.text import csv_cell, latex, markdown, slug, tidy
 from clipdefend.report.write import Report, study, write_report
 from clipdefend.runs import RunDir
@@ -139,6 +142,13 @@ def test_the_tables_beside_the_page(plain: tuple[Path, Report]) -> None:
     )
     assert "| badnet | none | 1 | 90.0 [85.1, 93.4] | 95.0 [" in (folder / "table.md").read_text()
     assert r"\textbf{80.0 [73.9, 85.0]}" in (folder / "table.tex").read_text()
+
+
+def test_a_name_in_brackets_is_no_option_of_the_rule_above_it() -> None:
+    setting = Setting(data="builtin", protocol="all", n_clean=1, key="")
+    row = Row(attack="[2pt] x", defence="none", base="none", members=(), figures={})
+    lines = to_latex([Table(setting=setting, ks=(1,), rows=(row,))]).splitlines()
+    assert lines[lines.index(r"\midrule") + 1] == r"{[}2pt] x & none & - & - \\"
 
 
 def test_stopping_rules_are_judged(plain: tuple[Path, Report]) -> None:
