@@ -327,6 +327,10 @@ def test_the_clean_models_figures_are_the_floor(chain: Shell, tmp_path: Path) ->
     assert {k: measured.manifest["metrics"][f"floor_{k}"] for k in TOP} == {
         k: metrics[f"floor_{k}"] for k in TOP
     }
+    other = chain("evaluate", "--from", attack.folder, *EVAL, "--topk", 2, "--workers", 0, *runs)
+    assert other.manifest["metrics"]["floor_ba@1"] == metrics["floor_ba@1"]  # k = 2 was not measured then
+    assert {"floor_ba@2", "floor_ba@3"}.isdisjoint(other.manifest["metrics"])
+    assert next(line for line in other.err.splitlines() if line.startswith("BA@2")).split()[1] == "-"
     given = chain(
         "evaluate", "--from", attack.folder, "--clean-checkpoint", start, *EVAL, "--workers", 0, *runs
     )

@@ -50,7 +50,8 @@ def run(config: EvaluateConfig, context: Context) -> Run:
         details: dict[str, Any] = {}
         if benchmark is not None:
             metrics |= _measure(benchmark, model, context, "Evaluate")
-            metrics |= _floor(config, context, source, benchmark, device)
+            known = _floor(config, context, source, benchmark, device)
+            metrics |= {key: value for key, value in known.items() if key.removeprefix("floor_") in metrics}
             details |= _describe(benchmark)
             if config.publish.export is not None:
                 details["exported"] = export_images(config, benchmark, context)
@@ -252,6 +253,6 @@ def _floor(
 
 
 def _setting(record: Mapping[str, Any]) -> list[Any]:
-    """What two evaluations must have in common for their figures to be compared."""
-    keys = ("data", "root", "split", "class_names", "templates", "asr_protocol", "topk")
+    """What two evaluations must have in common for their figures to be compared; each k stands for itself."""
+    keys = ("data", "root", "split", "class_names", "templates", "asr_protocol")
     return [record.get(key) for key in keys]
