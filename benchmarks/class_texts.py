@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipdefend.checkpoint import load_model
 from clipdefend.data.classes import imagenet_classes, imagenet_templates
 from clipdefend.evaluation.class_texts import class_embeddings
-from clipdefend.model import ClipModel
+from clipdefend.models.clip import ClipModel
+from clipdefend.models.load import load_model
 
 
 @torch.no_grad()

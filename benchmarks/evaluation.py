@@ -22,10 +22,10 @@ from torch import Tensor
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
-from clipdefend.checkpoint import load_model
-from clipdefend.data.labelled import open_labelled
+from clipdefend.data.labelled.labelled_images import open_labelled
 from clipdefend.evaluation.zero_shot import Benchmark
-from clipdefend.model import ClipModel
+from clipdefend.models.clip import ClipModel
+from clipdefend.models.load import load_model
 
 FLOOR = "encoding twice from memory"
 CLASSES = 10

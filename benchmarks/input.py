@@ -29,9 +29,9 @@ from torchvision.transforms import AutoAugment
 from torchvision.transforms.functional import pil_to_tensor
 
 from clipdefend.canvas import Canvas
-from clipdefend.checkpoint import load_model
 from clipdefend.data.pairs import Pairs, open_pairs
-from clipdefend.objectives.base import build_objective
+from clipdefend.models.load import load_model
+from clipdefend.objectives.objective import build_objective
 from clipdefend.training.plan import Item
 from clipdefend.training.views import Views, collate
 

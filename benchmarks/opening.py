@@ -37,9 +37,9 @@ def child(spec: str, cache: str, batch: int, workers: int, steps: int) -> None:
     from torch.utils.data import DataLoader
 
     from clipdefend.canvas import Canvas
-    from clipdefend.checkpoint import load_model
     from clipdefend.data.pairs import open_pairs
-    from clipdefend.objectives.base import build_objective
+    from clipdefend.models.load import load_model
+    from clipdefend.objectives.objective import build_objective
     from clipdefend.training.plan import Plan
     from clipdefend.training.views import Views, collate
 

@@ -31,8 +31,8 @@ from torch import Tensor
 
 from clipdefend.attacks import ATTACKS
 from clipdefend.attacks.trigger import Trigger
-from clipdefend.commands import poison
-from clipdefend.commands.inputs import CACHE
+from clipdefend.commands.poison import run_poison
+from clipdefend.commands.shared.inputs import CACHE
 from clipdefend.config import PoisonConfig, load_config
 from clipdefend.console import Console
 from clipdefend.data.pairs import open_pairs
@@ -116,7 +116,7 @@ def poison_rows(folder: Path, path: Path, count: int, size: int) -> float:
     config = load_config(PoisonConfig, flags=flags)
     out = folder / "out"
     start = time.perf_counter()
-    poison.run(config, Context(runs=folder / "runs", out=out, console=Console(silent=True)))
+    run_poison.run(config, Context(runs=folder / "runs", out=out, console=Console(silent=True)))
     seconds = time.perf_counter() - start
     shutil.rmtree(out)
     return seconds

@@ -35,12 +35,12 @@ from torch.nn import functional as F
 
 from clipdefend import losses
 from clipdefend.canvas import Canvas
-from clipdefend.checkpoint import load_model
 from clipdefend.config.shared import TrainConfig
 from clipdefend.console import Console
 from clipdefend.data.pairs import open_pairs
-from clipdefend.model import ClipModel
-from clipdefend.objectives.base import build_objective
+from clipdefend.models.clip import ClipModel
+from clipdefend.models.load import load_model
+from clipdefend.objectives.objective import build_objective
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.job import Job
 from clipdefend.training.loop import Trainer

@@ -24,10 +24,10 @@ import torch
 from torch.nn import functional as F
 
 from clipdefend.canvas import Canvas
-from clipdefend.checkpoint import load_model
-from clipdefend.data.labelled import open_labelled
+from clipdefend.data.labelled.labelled_images import open_labelled
 from clipdefend.evaluation.class_texts import class_embeddings
-from clipdefend.model import ClipModel
+from clipdefend.models.clip import ClipModel
+from clipdefend.models.load import load_model
 from clipdefend.runs import Run
 
 # Its loader has no samples for workers that are more than the shards.

@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipdefend.attacks.base import Attack
+from clipdefend.attacks.attack import Attack
 from clipdefend.canvas import Canvas, to_tensor
 from clipdefend.learning.task import Surrogate, Task
-from clipdefend.model import ClipModel
+from clipdefend.models.clip import ClipModel
 from memory_pairs import MemoryPairs, memory_pairs
 
 

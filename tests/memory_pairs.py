@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from clipdefend.data.images import ImageError
+from clipdefend.data.decode import ImageError
 from clipdefend.data.pairs import Pairs
 
 WORDS = ("cat", "dog", "house", "banana", "fish", "tree")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from clipdefend.data.images import ImageError
-from clipdefend.data.labelled import LabelledImages
+from clipdefend.data.decode import ImageError
+from clipdefend.data.labelled.labelled_images import LabelledImages
 from memory_pairs import noise
 
 CLASSES = ["cat", "red  banana", "house"]

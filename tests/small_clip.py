@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipdefend.model import Architecture
+from clipdefend.models.clip import Architecture
 
 SMALL: dict[str, Any] = {
     "embed_dim": 16,

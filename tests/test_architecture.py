@@ -20,12 +20,12 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 # A part (a package or a module of the top level) imports parts of lower levels, and itself.
 LEVELS = (
     ("errors", "__init__"),
-    ("registry", "draws", "console", "processes"),
+    ("registry", "draws", "console", "distributed"),
     ("config",),
     ("runs",),
-    ("attacks", "augment", "losses", "metrics", "world", "canvas", "model", "exchange"),
-    ("data", "objectives", "weights"),
-    ("poisoning", "evaluation", "checkpoint", "gates", "interchange"),
+    ("attacks", "augment", "losses", "metrics", "world", "canvas"),
+    ("data", "objectives", "models"),
+    ("poisoning", "evaluation", "gates", "interchange"),
     ("training", "learning", "report"),
     ("commands",),
     ("cli",),
@@ -129,7 +129,6 @@ def test_slow_libraries_are_imported_inside_functions(path: Path) -> None:
         "runs",
         "console",
         "errors",
-        "processes",
         "__main__",
     ):
         assert not found & HEAVY - ({"typer"} if path.name == "parser.py" else set())

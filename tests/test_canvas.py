@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
 
 from clipdefend.canvas import Canvas, to_picture, to_tensor
-from clipdefend.model import OPENAI_MEAN, OPENAI_STD
+from clipdefend.models.clip import OPENAI_MEAN, OPENAI_STD
 
 SIZES = [
     (40, 30),

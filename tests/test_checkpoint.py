@@ -25,9 +25,11 @@ from PIL import Image
 from safetensors.torch import load_file, safe_open, save_file
 from torch.nn import functional as F
 
-from clipdefend import checkpoint
 from clipdefend.canvas import Canvas
-from clipdefend.checkpoint import (
+from clipdefend.errors import CheckpointError
+from clipdefend.models import load
+from clipdefend.models.clip import Architecture, ClipModel
+from clipdefend.models.load import (
     CONFIG_NAME,
     WEIGHTS_NAME,
     build_model,
@@ -37,9 +39,7 @@ from clipdefend.checkpoint import (
     read_architecture,
     save_model,
 )
-from clipdefend.errors import CheckpointError
-from clipdefend.model import Architecture, ClipModel
-from clipdefend.weights import load_weights, read_state
+from clipdefend.models.weights import load_weights, read_state
 from small_clip import SMALL, small_architecture
 
 TEXTS = ["a cat", "a photo of two red fish", "a banana next to a house"]
@@ -127,12 +127,12 @@ def test_a_warning_travels_with_the_weights(small_model: ClipModel, tmp_path: Pa
 def test_weights_that_do_not_reproduce_are_not_passed_on(
     small_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = checkpoint.build_model
+    real = load.build_model
 
     def another(architecture: Architecture, *, seed: int = 0) -> ClipModel:
         return real(Architecture({**architecture.model, "quick_gelu": True}), seed=seed)
 
-    monkeypatch.setattr(checkpoint, "build_model", another)
+    monkeypatch.setattr(load, "build_model", another)
     model = real(small_architecture(vision={"layers": 1, "width": 64, "patch_size": 16}))
     with pytest.raises(CheckpointError, match="load to other features"):
         save_model(model, tmp_path)
@@ -141,13 +141,13 @@ def test_weights_that_do_not_reproduce_are_not_passed_on(
 def test_texts_that_do_not_reproduce_are_not_passed_on_either(
     small_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = checkpoint.load_weights
+    real = load.load_weights
 
     def damaged(model: ClipModel, path: Path) -> None:
         real(model, path)
         model.clip.text_projection.data.neg_()
 
-    monkeypatch.setattr(checkpoint, "load_weights", damaged)
+    monkeypatch.setattr(load, "load_weights", damaged)
     with pytest.raises(CheckpointError, match="load to other features"):
         save_model(small_model, tmp_path)
 
@@ -282,7 +282,7 @@ def test_the_tokenizer_is_the_one_that_the_configuration_asks_for() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=40) | st.text(string.printable + "&;", max_size=60))
 def test_the_quick_cleaning_of_captions_is_open_clips(text: str) -> None:
-    assert checkpoint._simple_tokenizer(77).clean_fn(text) == get_clean_fn("lower")(text)
+    assert load._simple_tokenizer(77).clean_fn(text) == get_clean_fn("lower")(text)
 
 
 def test_weights_of_a_tag_bring_the_activation_that_they_were_trained_with(
@@ -578,6 +578,6 @@ def test_configurations_that_are_none(tmp_path: Path, text: str) -> None:
 
 def test_a_huge_configuration_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
-    path.write_text(" " * (checkpoint.MAX_CONFIG_BYTES + 1))
+    path.write_text(" " * (load.MAX_CONFIG_BYTES + 1))
     with pytest.raises(CheckpointError, match="larger than"):
         load_model(str(path), None)

@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from clipdefend.checkpoint import build_model
-from clipdefend.model import (
+from clipdefend.models.clip import (
     MAX_LOGIT_SCALE,
     OPENAI_MEAN,
     OPENAI_STD,
@@ -20,6 +19,7 @@ from clipdefend.model import (
     cut,
     evaluating,
 )
+from clipdefend.models.load import build_model
 from small_clip import small_architecture
 
 TEXTS = [

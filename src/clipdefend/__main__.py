@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from clipdefend import __version__, processes
+from clipdefend import __version__
 from clipdefend.cli.boundary import guarded
+from clipdefend.distributed import launch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,10 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> int:
-    processes.connect()
+    launch.connect()
     # Help and version come before the parser, whose import takes longer than they do.
     if asked := _information(args):
-        if processes.current().main:
+        if launch.current().main:
             sys.stdout.write(asked)
             sys.stdout.flush()
         return 0

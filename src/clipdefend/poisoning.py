@@ -287,7 +287,7 @@ class PoisonedPairs(Pairs):
     def image(self, row: int) -> Image.Image:
         if row not in self.changed:
             return self.base.image(row)
-        from clipdefend.data.images import decode_image
+        from clipdefend.data.decode import decode_image
 
         # The name is the row's own: what the table says is shown to people, never followed as a path.
         return decode_image(self.folder / image_name(row))

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from clipdefend.attacks import ATTACKS
-from clipdefend.attacks.presets import PRESETS, Variant, parameters, preset, variants
+from clipdefend.attacks.published import PRESETS, Variant, parameters, preset, variants
 from clipdefend.errors import ConfigError
 
 
@@ -77,7 +77,7 @@ def test_unknown_names_are_answered_with_the_nearest() -> None:
 
 def test_listing_needs_no_heavy_import() -> None:
     code = (
-        "import sys; from clipdefend.attacks import ATTACKS; from clipdefend.attacks.presets import variants;"
+        "import sys; from clipdefend.attacks import ATTACKS; from clipdefend.attacks.published import variants;"
         "variants(), ATTACKS.names(); print([n for n in ('torch', 'numpy', 'PIL') if n in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -45,7 +45,8 @@ class Cli:
             self.calls.append((config, context))
             return body(config, context)
 
-        name = f"clipdefend.commands.{command.replace('-', '_')}"
+        room = command.replace("-", "_")
+        name = f"clipdefend.commands.{room}.run_{room}"
         self._patch.setitem(sys.modules, name, SimpleNamespace(run=run))  # type: ignore[arg-type]
 
     def make_run(self, config: RunConfig, context: Context) -> Run:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from clipdefend import processes
 from clipdefend.__main__ import main
 from clipdefend.config import EvaluateConfig, RunConfig
+from clipdefend.distributed import launch
 from clipdefend.errors import ConfigError, DataError, GateFailed
 from clipdefend.runs import Context, Run
 
@@ -313,8 +313,8 @@ def test_an_unforeseen_system_error_is_a_bug(cli: Any) -> None:
 
 
 def test_processes_but_the_first_are_silent(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "connect", lambda: None)
-    monkeypatch.setattr(processes, "_current", processes.Processes(rank=1))
+    monkeypatch.setattr(launch, "connect", lambda: None)
+    monkeypatch.setattr(launch, "_current", launch.Processes(rank=1))
     done = cli("poison")
     assert (done.code, done.out, done.err) == (0, "", "")
 

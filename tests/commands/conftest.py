@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from command_lines import EVAL, MODEL, TRAIN, Shell, write_data
 
-from clipdefend.commands import poison
+from clipdefend.commands.poison import run_poison
 from clipdefend.config import PoisonConfig, load_config
 from clipdefend.runs import Context, Run
 from memory_pairs import noise
@@ -73,6 +73,6 @@ def make(tmp_path: Path, table: Path) -> Any:
             **flags,
         }
         config = load_config(PoisonConfig, flags=values, sets=sets)
-        return poison.run(config, Context(runs=tmp_path / "runs"))
+        return run_poison.run(config, Context(runs=tmp_path / "runs"))
 
     return run

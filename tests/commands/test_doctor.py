@@ -10,13 +10,13 @@ import pytest
 import torch
 from command_lines import EVAL, MODEL, TRAIN, Outcome, Shell, write_data
 
-from clipdefend.commands import doctor, machine, timing
-from clipdefend.commands.diagnosis import Estimate
+from clipdefend.commands.doctor import evaluation_costs, machine, run_doctor
+from clipdefend.commands.doctor.diagnosis import Estimate
 from clipdefend.config import DefendConfig, TrainConfig
-from clipdefend.model import ClipModel
-from clipdefend.objectives.base import build_objective
+from clipdefend.models.clip import ClipModel
+from clipdefend.objectives.objective import build_objective
 from clipdefend.runs import Context
-from clipdefend.training.probe import Costs, Linear
+from clipdefend.training.step_costs import Costs, Linear
 from memory_pairs import memory_pairs
 
 DEFENCE = ("doctor", "--data", "pairs.csv", *MODEL, *TRAIN)
@@ -115,7 +115,7 @@ def test_what_to_change_by_hand(small_model: ClipModel, tmp_path: Path) -> None:
         disk_free=1000,
     )
     objective = build_objective("ft")
-    subject = doctor.Subject(
+    subject = run_doctor.Subject(
         config, Context(runs=tmp_path), torch.device("cpu"), objective, memory_pairs(4), small_model, None
     )
     flags = [line.split()[0] for line in subject._changes(costs, estimate)]
@@ -179,6 +179,6 @@ def test_mistakes(shell: Shell, args: tuple[str, ...], message: str) -> None:
 
 def test_the_widest_layer_by_hand(small_model: ClipModel) -> None:
     """Of 32 pixels, a stem of 4, 4 and 8 channels at 16 pixels: batch norm takes in and gives out 8 x 16 x 16."""
-    floats = timing._widest(small_model, torch.zeros(2, 3, 32, 32, dtype=torch.uint8)) / 2 / 4
+    floats = evaluation_costs._widest(small_model, torch.zeros(2, 3, 32, 32, dtype=torch.uint8)) / 2 / 4
     assert floats >= 2 * 8 * 16 * 16
     assert floats <= 4 * 8 * 16 * 16

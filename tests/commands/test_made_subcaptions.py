@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from clipdefend.augment.subcaptions import SubCaption, SubCaptioner
-from clipdefend.commands.subcaptions import Made
+from clipdefend.commands.shared.subcaption_source import Made
 from clipdefend.errors import DataError
 from clipdefend.training.plan import Plan
 from memory_pairs import memory_pairs

@@ -13,7 +13,7 @@ from PIL import Image
 from poison_runs import files, rows_of
 
 from clipdefend.attacks.trigger import Trigger
-from clipdefend.commands.triggers import surrogate_config
+from clipdefend.commands.poison.trigger_maker import surrogate_config
 from clipdefend.config import PoisonConfig, load_config
 from clipdefend.errors import ConfigError
 

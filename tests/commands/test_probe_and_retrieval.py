@@ -14,10 +14,10 @@ from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
 
 from clipdefend.canvas import Canvas
-from clipdefend.checkpoint import build_model, load_model, save_model
-from clipdefend.commands.inputs import AttackRecord
-from clipdefend.data.labelled_splits import open_splits
-from clipdefend.model import ClipModel
+from clipdefend.commands.shared.inputs import AttackRecord
+from clipdefend.data.labelled.probe_splits import open_splits
+from clipdefend.models.clip import ClipModel
+from clipdefend.models.load import build_model, load_model, save_model
 from clipdefend.runs import Run
 from small_clip import small_architecture
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from command_lines import Outcome, Shell
 
-from clipdefend.commands import embeddings
+from clipdefend.commands.report import embeddings
 from clipdefend.config import ReportConfig
 from clipdefend.console import Console
 from clipdefend.report.collect import collect

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clipdefend.data.bad import BadRows
-from clipdefend.data.images import ImageError
+from clipdefend.data.decode import ImageError
 from clipdefend.errors import DataError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clipdefend.data.images import ImageError
+from clipdefend.data.decode import ImageError
 from clipdefend.data.paths import ImageFolders, expand
 from clipdefend.errors import DataError
 

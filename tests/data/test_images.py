@@ -14,8 +14,8 @@ import pytest
 from data_samples import encode, plain
 from PIL import Image
 
-from clipdefend.data import images
-from clipdefend.data.images import ImageError, decode_image
+from clipdefend.data import decode
+from clipdefend.data.decode import ImageError, decode_image
 from clipdefend.errors import DataError
 
 
@@ -186,6 +186,6 @@ def test_files_that_are_missing_folders_pipes_or_too_large(
         decode_image(tmp_path / "pipe.png")
     (tmp_path / "good.png").write_bytes(encode(plain()))
     assert decode_image(tmp_path / "good.png").getpixel((0, 0)) == (200, 30, 30)
-    monkeypatch.setattr(images, "MAX_BYTES", 20)
+    monkeypatch.setattr(decode, "MAX_BYTES", 20)
     with pytest.raises(ImageError, match="more than the 20 allowed"):
         decode_image(tmp_path / "good.png")

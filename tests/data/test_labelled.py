@@ -11,8 +11,8 @@ import pytest
 from data_samples import number_of, numbered, write_tar
 
 from clipdefend import world
-from clipdefend.data.images import ImageError
-from clipdefend.data.labelled import open_labelled
+from clipdefend.data.decode import ImageError
+from clipdefend.data.labelled.labelled_images import open_labelled
 from clipdefend.errors import DataError
 
 

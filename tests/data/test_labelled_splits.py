@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from data_samples import numbered
 
-from clipdefend.data.labelled_splits import divide, open_splits
+from clipdefend.data.labelled.probe_splits import divide, open_splits
 from clipdefend.errors import DataError
 
 

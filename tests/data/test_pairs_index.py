@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 from data_samples import number_of
 
-from clipdefend.data import index as index_module
-from clipdefend.data.building import IndexWriter, open_index
-from clipdefend.data.index import PATHS, read_meta
 from clipdefend.data.pairs import Pairs, open_pairs
+from clipdefend.data.store import index as index_module
+from clipdefend.data.store.build import IndexWriter, open_index
+from clipdefend.data.store.index import PATHS, read_meta
 from clipdefend.errors import DataError
 
 MakeFolder = Callable[[int], Path]
@@ -38,16 +38,16 @@ def index_of(cache: Path) -> Path:
 @pytest.fixture
 def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the sources whose index was built, in order."""
-    from clipdefend.data import building
+    from clipdefend.data.store import build as build_module
 
     names: list[str] = []
-    real = building._build
+    real = build_module._build
 
     def build(path: Path, name: str, *rest: object) -> object:
         names.append(name)
         return real(path, name, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(building, "_build", build)
+    monkeypatch.setattr(build_module, "_build", build)
     return names
 
 

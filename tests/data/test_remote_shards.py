@@ -16,11 +16,11 @@ from data_samples import number_of, numbered, write_tar
 from torch.utils.data import DataLoader
 
 from clipdefend.canvas import Canvas
-from clipdefend.data import remote
 from clipdefend.data.pairs import Pairs, open_pairs
+from clipdefend.data.store import remote
 from clipdefend.data.subset import Subset
 from clipdefend.errors import DataError, RemoteError
-from clipdefend.objectives.base import build_objective
+from clipdefend.objectives.objective import build_objective
 from clipdefend.training.plan import Item
 from clipdefend.training.views import Views, collate
 

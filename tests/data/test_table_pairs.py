@@ -15,9 +15,9 @@ import pytest
 from data_samples import number_of, numbered
 
 from clipdefend.data import tables
-from clipdefend.data.images import ImageError
+from clipdefend.data.decode import ImageError
 from clipdefend.data.pairs import Pairs, open_pairs
-from clipdefend.data.text import MAX_CAPTION_BYTES
+from clipdefend.data.text_columns import MAX_CAPTION_BYTES
 from clipdefend.errors import DataError
 
 MakeFolder = Callable[[int], Path]

@@ -16,10 +16,10 @@ from data_samples import number_of, numbered, write_tar
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clipdefend.data import tar
-from clipdefend.data.images import ImageError
+from clipdefend.data.decode import ImageError
 from clipdefend.data.pairs import open_pairs
-from clipdefend.data.shards import open_shard
+from clipdefend.data.store import tar
+from clipdefend.data.store.shards import open_shard
 from clipdefend.errors import DataError
 
 

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from clipdefend.draws import draw_seed, permutation
 from clipdefend.errors import DataError
-from clipdefend.evaluation.probe import COARSE, Samples, fit_logistic, layer_probe, logistic_probe
+from clipdefend.evaluation.linear_probe import COARSE, Samples, fit_logistic, layer_probe, logistic_probe
 
 LAYER = {"lr": 0.05, "epochs": 3, "batch_size": 16, "weight_decay": 0.1, "seed": 3}
 

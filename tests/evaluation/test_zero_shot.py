@@ -16,11 +16,10 @@ from torch.nn import functional as F
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_tensor
-from clipdefend.checkpoint import build_model
 from clipdefend.data.bad import BadRows
 from clipdefend.data.classes import imagenet_classes, imagenet_templates
-from clipdefend.data.images import ImageError
-from clipdefend.data.labelled import LabelledImages
+from clipdefend.data.decode import ImageError
+from clipdefend.data.labelled.labelled_images import LabelledImages
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.evaluation import class_texts, tally, zero_shot
 from clipdefend.evaluation.cache import Cache
@@ -28,7 +27,8 @@ from clipdefend.evaluation.class_texts import class_embeddings, prompts
 from clipdefend.evaluation.encoding import quick_rows
 from clipdefend.evaluation.zero_shot import Benchmark, judged
 from clipdefend.metrics import wilson_interval
-from clipdefend.model import ClipModel
+from clipdefend.models.clip import ClipModel
+from clipdefend.models.load import build_model
 from clipdefend.poisoning import Recipe, image_name, poison
 from memory_pairs import memory_pairs, noise
 from small_clip import small_architecture
@@ -407,7 +407,7 @@ def test_processes_take_kept_class_texts_together_or_make_them_together(
         return [value, others]
 
     monkeypatch.setattr(zero_shot, "class_embeddings", counting)
-    monkeypatch.setattr(zero_shot.exchange, "share", share)
+    monkeypatch.setattr(zero_shot.collectives, "all_gather_object", share)
     values = {"canvas": Canvas(32), "trigger": None, "target": None, "cache": Cache(tmp_path)}
     measure = benchmark(labelled([0, 1, 2, 3]), **values)
     first = measure(small_model)
@@ -417,8 +417,8 @@ def test_processes_take_kept_class_texts_together_or_make_them_together(
     assert measure(small_model) == first
     assert (told, len(made)) == ([False, True, True], 2)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    monkeypatch.setattr(zero_shot.exchange, "rank", lambda: 1)  # the first process alone writes
-    monkeypatch.setattr(zero_shot.exchange, "world", lambda: 2)
+    monkeypatch.setattr(zero_shot.collectives, "rank", lambda: 1)  # the first process alone writes
+    monkeypatch.setattr(zero_shot.collectives, "world", lambda: 2)
     benchmark(labelled([0] * 8), **{**values, "templates": ["my {}"]})(small_model)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == kept
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from clipdefend.config.gates import GatesConfig, parse_bounds
+from clipdefend.config.gate_options import GatesConfig, parse_bounds
 from clipdefend.errors import ConfigError
 from clipdefend.gates.verdict import judge
 from clipdefend.metrics import Share, flatten

@@ -12,11 +12,11 @@ import torch
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
-from clipdefend.checkpoint import save_model
 from clipdefend.evaluation.zero_shot import Benchmark
+from clipdefend.interchange.clip_benchmark import clip_benchmark_json
 from clipdefend.interchange.export import Export
-from clipdefend.interchange.results import clip_benchmark_json
-from clipdefend.model import ClipModel
+from clipdefend.models.clip import ClipModel
+from clipdefend.models.load import save_model
 from memory_sets import CLASSES, NoisyImages
 
 ROWS = 40

@@ -14,11 +14,11 @@ from PIL import Image
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_tensor
-from clipdefend.data.labelled import open_labelled
+from clipdefend.data.labelled.labelled_images import open_labelled
 from clipdefend.errors import ConfigError, DataError
-from clipdefend.interchange import shards
+from clipdefend.interchange import webdataset
 from clipdefend.interchange.export import Export
-from clipdefend.interchange.shards import ShardWriter
+from clipdefend.interchange.webdataset import ShardWriter
 from memory_pairs import noise
 from memory_sets import CLASSES, NoisyImages
 
@@ -132,12 +132,12 @@ def test_equal_exports_have_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_shards_are_cut_by_number_and_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "SHARD_SAMPLES", 2)
+    monkeypatch.setattr(webdataset, "SHARD_SAMPLES", 2)
     with ShardWriter(tmp_path / "a", ["x"], ["{}"]) as writer:
         for _ in range(5):
             writer.add(b"png", 0)
     assert (tmp_path / "a" / "test" / "nshards.txt").read_text() == "3\n"
-    monkeypatch.setattr(shards, "SHARD_BYTES", 3)
+    monkeypatch.setattr(webdataset, "SHARD_BYTES", 3)
     with ShardWriter(tmp_path / "b", ["x"], ["{}"]) as writer:
         for _ in range(3):
             writer.add(b"png", 0)

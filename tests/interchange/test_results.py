@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from clipdefend.interchange.results import clip_benchmark_json, column
+from clipdefend.interchange.clip_benchmark import clip_benchmark_json, column
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from clipdefend.attacks.badclip import BadCLIP
 from clipdefend.data.naming import naming
 from clipdefend.errors import DataError
 from clipdefend.learning import learn
-from clipdefend.learning.badclip import Captions, image_triplet, objective
-from clipdefend.learning.images import Item
+from clipdefend.learning.badclip_patch import Captions, image_triplet, objective
+from clipdefend.learning.image_reader import Item
 from clipdefend.learning.task import Surrogate
 from clipdefend.losses import mmcl
-from clipdefend.model import ClipModel
+from clipdefend.models.clip import ClipModel
 from learning_tasks import make_task, surrogate_of
 from memory_pairs import MemoryPairs, memory_pairs
 

@@ -9,7 +9,7 @@ import torch
 from clipdefend.attacks.badclip import BadCLIP
 from clipdefend.errors import DataError
 from clipdefend.learning.selection import select, thirds
-from clipdefend.model import ClipModel
+from clipdefend.models.clip import ClipModel
 from learning_tasks import make_task, surrogate_of
 from memory_pairs import memory_pairs
 

@@ -11,7 +11,7 @@ import torch
 from clipdefend.attacks.ssba import SSBA
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.learning import learn
-from clipdefend.learning.ssba import faded, image_weight, losses
+from clipdefend.learning.ssba_encoder import faded, image_weight, losses
 from learning_tasks import make_task
 from memory_pairs import memory_pairs
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clipdefend.objectives.base import (
+from clipdefend.objectives.objective import (
     IMAGE_VIEWS,
     SUBSET_IMAGE_VIEWS,
     SUBSET_TEXT_VIEWS,

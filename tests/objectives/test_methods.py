@@ -14,7 +14,7 @@ import torch
 from clipdefend import losses
 from clipdefend.errors import ConfigError
 from clipdefend.objectives import METHODS
-from clipdefend.objectives.base import IMAGE_VIEWS, Embeddings, Objective, build_objective
+from clipdefend.objectives.objective import IMAGE_VIEWS, Embeddings, Objective, build_objective
 
 Make = Callable[..., Embeddings]
 

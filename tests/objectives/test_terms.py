@@ -14,7 +14,9 @@ import torch
 from clipdefend import losses
 from clipdefend.errors import ConfigError
 from clipdefend.objectives import TERMS
-from clipdefend.objectives.base import (
+from clipdefend.objectives.fc import FactualCounterfactual
+from clipdefend.objectives.mmcl import Mmcl
+from clipdefend.objectives.objective import (
     IMAGE_VIEWS,
     SUBSET_IMAGE_VIEWS,
     SUBSET_TEXT_VIEWS,
@@ -22,8 +24,6 @@ from clipdefend.objectives.base import (
     Embeddings,
     build_objective,
 )
-from clipdefend.objectives.fc import FactualCounterfactual
-from clipdefend.objectives.mmcl import Mmcl
 from clipdefend.objectives.par import PerturbRecover
 from clipdefend.objectives.ssl import Ssl
 

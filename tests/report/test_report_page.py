@@ -12,10 +12,10 @@ import pytest
 
 from clipdefend.errors import RunError
 from clipdefend.report.collect import collect
+from clipdefend.report.escape import csv_cell, latex, markdown, slug, tidy
 from clipdefend.report.formats import to_latex
-from clipdefend.report.measured import Setting
+from clipdefend.report.measurements import Setting
 from clipdefend.report.rows import Row, Table
-from clipdefend.report.text import csv_cell, latex, markdown, slug, tidy
 from clipdefend.report.write import Report, study, write_report
 from clipdefend.runs import RunDir
 from report_runs import Lab, shares, watched

@@ -10,7 +10,7 @@ import pytest
 from clipdefend.report.collect import collect, epochs
 from clipdefend.report.formats import note
 from clipdefend.report.illustrations import curves, histories
-from clipdefend.report.measured import measured
+from clipdefend.report.measurements import measured
 from clipdefend.report.rows import Row, Table, tables
 from clipdefend.report.sweeps import sweeps
 from report_runs import Lab, shares, spoil

@@ -16,7 +16,7 @@ from training_jobs import ROWS, Watcher, equal, log_of, make_job, make_trainer, 
 
 from clipdefend.errors import ClipDefendError, ConfigError, DataError, RemoteError
 from clipdefend.training import state
-from clipdefend.training.sound import check_loss, check_weights
+from clipdefend.training.finite import check_loss, check_weights
 from memory_pairs import memory_pairs
 
 JOB: dict[str, Any] = {"method": "ft", "save_every": 1}

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from training_jobs import log_of, make_job, train, weights
 
-from clipdefend.checkpoint import build_model
-from clipdefend.objectives.base import build_objective
+from clipdefend.models.load import build_model
+from clipdefend.objectives.objective import build_objective
 from clipdefend.training.embed import Embedder
 from clipdefend.training.feed import micro_batches
 from clipdefend.training.gradients import Gradients, kept_statistics

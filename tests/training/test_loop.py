@@ -23,10 +23,10 @@ from training_jobs import (
     weights,
 )
 
-from clipdefend.checkpoint import build_model
 from clipdefend.errors import ClipDefendError, ConfigError, DataError
-from clipdefend.model import ClipModel
-from clipdefend.objectives.base import build_objective
+from clipdefend.models.clip import ClipModel
+from clipdefend.models.load import build_model
+from clipdefend.objectives.objective import build_objective
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.schedule import learning_rate
 from memory_pairs import memory_pairs

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from training_jobs import make_job, make_trainer
 
-from clipdefend.training.probe import OVERHEAD, Costs, Linear, measure
+from clipdefend.training.step_costs import OVERHEAD, Costs, Linear, measure
 
 
 def test_lines_by_hand() -> None:

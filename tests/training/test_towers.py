@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 from training_jobs import Watcher, equal, interrupt, log_of, make_job, make_trainer, train, weights
 
-from clipdefend.checkpoint import build_model
 from clipdefend.errors import ConfigError, Interrupted
-from clipdefend.training import probe, towers
+from clipdefend.models.load import build_model
+from clipdefend.training import step_costs, towers
 from small_clip import small_architecture
 
 JOB: dict[str, Any] = {"method": "cleanclip", "epochs": 1, "compile": True}
@@ -58,8 +58,8 @@ def test_checkpointing_changes_no_bit_and_holds_less(
         trainer = train(
             tmp_path / name, model=model, epochs=1, accum_freq=accum, batch_size=4, grad_checkpointing=switch
         )
-        batch = probe._batch(trainer, 8, subset=False)
-        held[name] = probe._timed(trainer, batch)[1]
+        batch = step_costs._batch(trainer, 8, subset=False)
+        held[name] = step_costs._timed(trainer, batch)[1]
     assert log_of(tmp_path / "plain") == log_of(tmp_path / "again")
     assert equal(
         weights(tmp_path / "plain"), weights(tmp_path / "again")

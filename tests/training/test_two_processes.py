@@ -15,14 +15,14 @@ import torch.multiprocessing as mp
 from PIL import Image
 from training_jobs import ROWS, Watcher, equal, interrupt, log_of, make_job, make_trainer, train, weights
 
-from clipdefend import processes
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
-from clipdefend.checkpoint import build_model
-from clipdefend.data.images import ImageError
-from clipdefend.data.labelled import LabelledImages
+from clipdefend.data.decode import ImageError
+from clipdefend.data.labelled.labelled_images import LabelledImages
+from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, Interrupted
 from clipdefend.evaluation.zero_shot import Benchmark
+from clipdefend.models.load import build_model
 from memory_pairs import MemoryPairs, memory_pairs, noise
 from small_clip import small_architecture
 
@@ -51,7 +51,7 @@ class OnlyHere(MemoryPairs):
     broken: int = 1
 
     def image(self, row: int) -> Image.Image:
-        if processes.current().rank == self.broken:
+        if launch.current().rank == self.broken:
             raise ImageError(f"Row {row} of memory: the disk of process {self.broken} is gone")
         return super().image(row)
 
@@ -98,7 +98,7 @@ def one_process(rank: int, port: int, folder: Path) -> None:
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
     torch.set_num_threads(1)
     PartialState._reset_state()  # of the tests before
-    here = processes.connect()
+    here = launch.connect()
     steps_by(folder, batch=2)
     found: dict[str, Any] = {}
     train(folder / "whole", **MOVING)

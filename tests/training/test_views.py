@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 from clipdefend.canvas import Canvas
 from clipdefend.data.workers import leave_to_parent
 from clipdefend.errors import DataError
-from clipdefend.model import ClipModel
-from clipdefend.objectives.base import build_objective
+from clipdefend.models.clip import ClipModel
+from clipdefend.objectives.objective import build_objective
 from clipdefend.training.plan import Item
 from clipdefend.training.views import SUBSTITUTES, Batch, Views, collate
 from memory_pairs import MemoryPairs, memory_pairs

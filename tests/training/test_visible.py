@@ -10,7 +10,7 @@ import torch
 
 from clipdefend.canvas import Canvas
 from clipdefend.errors import DataError
-from clipdefend.model import ClipModel
+from clipdefend.models.clip import ClipModel
 from clipdefend.training.visible import Visible, together, watch, weight_drift
 from memory_pairs import memory_pairs
 

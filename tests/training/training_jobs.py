@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from clipdefend.canvas import Canvas
-from clipdefend.checkpoint import build_model, load_model
 from clipdefend.config import TrainConfig
 from clipdefend.console import Console
-from clipdefend.model import ClipModel
-from clipdefend.objectives.base import build_objective
+from clipdefend.models.clip import ClipModel
+from clipdefend.models.load import build_model, load_model
+from clipdefend.objectives.objective import build_objective
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.job import Job
 from clipdefend.training.loop import Trainer

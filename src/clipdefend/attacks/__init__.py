@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from clipdefend.registry import Registry
 
 if TYPE_CHECKING:
-    from clipdefend.attacks.base import Attack
+    from clipdefend.attacks.attack import Attack
 
 ATTACKS: Registry[Attack] = Registry(
     "attack",

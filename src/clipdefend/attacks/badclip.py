@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from clipdefend.attacks.base import Attack, require_choice, require_number
+from clipdefend.attacks.attack import Attack, require_choice, require_number
 from clipdefend.attacks.patterns import PLACES, Place, normal, paste, scaled
 
 Negatives = Literal["clean", "legacy"]

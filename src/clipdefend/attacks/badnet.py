@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from clipdefend.attacks.base import LEVELS, Attack, require_choice, require_number, require_picture
+from clipdefend.attacks.attack import LEVELS, Attack, require_choice, require_number, require_picture
 from clipdefend.attacks.patterns import (
     CANVAS,
     PLACES,

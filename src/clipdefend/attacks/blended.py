@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from clipdefend.attacks.base import Attack, require_choice, require_number, require_picture
+from clipdefend.attacks.attack import Attack, require_choice, require_number, require_picture
 from clipdefend.attacks.patterns import SAMPLINGS, Sampling, blend, load_picture, uniform
 
 Pattern = Literal["noise", "image"]

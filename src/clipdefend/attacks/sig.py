@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from clipdefend.attacks.base import Attack, require_choice, require_number
+from clipdefend.attacks.attack import Attack, require_choice, require_number
 from clipdefend.attacks.patterns import blend
 
 Mode = Literal["add", "blend"]

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clipdefend.attacks.base import Attack, require_choice, require_number
+from clipdefend.attacks.attack import Attack, require_choice, require_number
 from clipdefend.attacks.patterns import uniform
 from clipdefend.attacks.stegastamp import (
     decoder_shapes,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clipdefend.attacks.base import Attack, require_choice, require_number
+from clipdefend.attacks.attack import Attack, require_choice, require_number
 from clipdefend.attacks.patterns import (
     CANVAS,
     PLACES,

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from clipdefend.attacks import ATTACKS
-from clipdefend.attacks.base import Attack
+from clipdefend.attacks.attack import Attack
 from clipdefend.errors import DataError, RunError
 from clipdefend.runs.files import atomic_write
 

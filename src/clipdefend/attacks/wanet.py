@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clipdefend.attacks.base import Attack, require_number
+from clipdefend.attacks.attack import Attack, require_number
 from clipdefend.attacks.patterns import uniform
 
 

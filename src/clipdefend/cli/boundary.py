@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from clipdefend import processes
 from clipdefend.console import is_terminal, one_line
+from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, EndedElsewhere, GateFailed, Interrupted, Stopped
 
 DONE = 0
@@ -49,7 +49,7 @@ def guarded(function: Callable[[], int], args: Sequence[str]) -> int:
         args: the command line, for the line that tells how to resume.
     """
     code = _outcome(function, args)
-    processes.current().leave(code)
+    launch.current().leave(code)
     return code
 
 
@@ -58,7 +58,7 @@ def _outcome(function: Callable[[], int], args: Sequence[str]) -> int:
         with _termination_interrupts():
             return function()
     except EndedElsewhere:
-        return processes.current().ending()
+        return launch.current().ending()
     except GateFailed as failed:
         return _end(f"gate failed: {failed}", GATE)
     except Interrupted as stopped:
@@ -84,15 +84,15 @@ def _failed(error: BaseException, then: str = "") -> int:
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         place = f" {error.filename!r}:" if error.filename else ""
         return _end(f"error:{place} {error.strerror}. {_REMEDIES[error.errno]}{then}", MISTAKE)
-    if not processes.current().speaks(BUG):  # it only follows from what ended another process
-        return processes.current().ending()
+    if not launch.current().speaks(BUG):  # it only follows from what ended another process
+        return launch.current().ending()
     traceback.print_exception(type(error), error, error.__traceback__)
     return BUG
 
 
 def _end(line: str, code: int) -> int:
     """Say why the run ends, unless another process has said so."""
-    if processes.current().speaks(code):
+    if launch.current().speaks(code):
         _say(line)
     return code
 

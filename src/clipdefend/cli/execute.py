@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from clipdefend import processes
 from clipdefend.cli.boundary import drop_output
 from clipdefend.cli.invocation import Invocation, invocation_class
 from clipdefend.cli.parser import Request
 from clipdefend.config import COMMANDS, RunConfig, load_config, preset_difference, to_yaml
 from clipdefend.console import Console
+from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, ConfigError, GateFailed
 from clipdefend.runs import (
     Context,
@@ -69,8 +69,8 @@ def execute(request: Request, args: list[str]) -> int:
         return 0
     _announce_preset(prepared)
     if request.doctor:
-        return processes.current().tell(lambda: _examine(prepared, invocation))
-    command = importlib.import_module(f"clipdefend.commands.{request.command.replace('-', '_')}")
+        return launch.current().from_main(lambda: _examine(prepared, invocation))
+    command = _module(request.command)
     try:
         # Standard output is the result's alone, whatever a library prints on the way.
         with contextlib.redirect_stdout(sys.stderr):
@@ -86,10 +86,16 @@ def execute(request: Request, args: list[str]) -> int:
     return 0
 
 
+def _module(command: str) -> Any:
+    """The module that carries a command out, imported when it is needed."""
+    name = command.replace("-", "_")
+    return importlib.import_module(f"clipdefend.commands.{name}.run_{name}")
+
+
 def _examine(prepared: Prepared, invocation: Invocation) -> int:
     """Print what the doctor finds. Raises ClipDefendError for a configuration that cannot work."""
-    processes.alone()
-    doctor = importlib.import_module("clipdefend.commands.doctor")
+    launch.alone()
+    doctor = _module("doctor")
     with contextlib.redirect_stdout(sys.stderr):
         diagnosis = doctor.run(prepared.config, prepared.context)
     if invocation.json:
@@ -108,15 +114,15 @@ def _run(command: Callable[[RunConfig, Context], Result], prepared: Prepared) ->
 
     Those that have waited have no result.
     """
-    if prepared.config.command in SHARED or processes.current().world == 1:
+    if prepared.config.command in SHARED or launch.current().world == 1:
         return command(prepared.config, prepared.context)
     made: list[Result] = []
 
     def alone() -> None:
-        processes.alone()
+        launch.alone()
         made.append(command(prepared.config, prepared.context))
 
-    processes.current().tell(alone)
+    launch.current().from_main(alone)
     return made[0] if made else None
 
 
@@ -134,12 +140,12 @@ def prepare(request: Request, invocation: Invocation, args: list[str]) -> Prepar
         flags=request.flags,
         sets=invocation.sets,
         recorded=unfinished.config if unfinished else None,
-        inherited_data=processes.current().tell(lambda: _inherited(runs, cls, source))
+        inherited_data=launch.current().from_main(lambda: _inherited(runs, cls, source))
         or ("builtin" if request.doctor else None),
     )
-    console = Console(quiet=invocation.quiet, silent=not processes.current().main)
+    console = Console(quiet=invocation.quiet, silent=not launch.current().main)
     out = Path(invocation.out) if invocation.out is not None else None
-    inputs = tuple(processes.current().tell(lambda: [_given(path) for path in request.inputs]))
+    inputs = tuple(launch.current().from_main(lambda: [_given(path) for path in request.inputs]))
     context = Context(runs=runs, source=source, inputs=inputs, out=out, console=console, cli_args=args)
     return Prepared(config=config, context=context)
 
@@ -158,7 +164,7 @@ def _source(request: Request, invocation: Invocation) -> str | None:
         raise ConfigError(f"{request.command} reads many runs: give {source!r} without --from.")
     if source is not None and not COMMANDS[request.command].sources:
         raise ConfigError(f"{request.command} reads no run, but --from {source!r} was given. Leave it out.")
-    return processes.current().tell(lambda: _given(source)) if source is not None else None
+    return launch.current().from_main(lambda: _given(source)) if source is not None else None
 
 
 def _given(path: str) -> str:
@@ -173,7 +179,7 @@ def _resumed(request: Request, runs: Path, invocation: Invocation) -> Unfinished
         return None
     if invocation.out is not None:
         raise ConfigError("--out and --resume exclude each other: a resumed run stays in its folder.")
-    path = processes.current().tell(lambda: str(find_unfinished(runs, request.command, resume).path))
+    path = launch.current().from_main(lambda: str(find_unfinished(runs, request.command, resume).path))
     return find_unfinished(runs, request.command, path)
 
 
@@ -210,7 +216,7 @@ def _print_result(run: Result, invocation: Invocation) -> None:
 
 
 def _print(text: str) -> None:
-    if not processes.current().main:
+    if not launch.current().main:
         return
     sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
     sys.stdout.flush()

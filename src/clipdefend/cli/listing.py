@@ -9,7 +9,7 @@ from typing import Any
 
 def listing(*, as_json: bool) -> str:
     """All triggers, the published variants as command lines, and the methods, as text or JSON."""
-    from clipdefend.attacks.presets import PRESETS
+    from clipdefend.attacks.published import PRESETS
     from clipdefend.objectives import METHODS
 
     attacks = _attacks()

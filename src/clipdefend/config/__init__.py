@@ -10,9 +10,9 @@ from clipdefend.config.commands import (
     ReportConfig,
 )
 from clipdefend.config.fields import Config, Leaf, leaves
-from clipdefend.config.gates import GatesConfig
-from clipdefend.config.load import load_config, preset_difference, to_dict, to_yaml
-from clipdefend.config.publish import PublishConfig
+from clipdefend.config.gate_options import GatesConfig
+from clipdefend.config.publish_options import PublishConfig
+from clipdefend.config.resolve import load_config, preset_difference, to_dict, to_yaml
 from clipdefend.config.shared import (
     ColumnsConfig,
     EvalConfig,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from clipdefend.config.fields import Config, Range, nested, option
-from clipdefend.config.results import EvaluateConfig, ReportConfig
+from clipdefend.config.result_commands import EvaluateConfig, ReportConfig
 from clipdefend.config.shared import (
     COUNT,
     NATURAL,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipdefend.data import images, sources
+from clipdefend.data import decode, sources
 from clipdefend.data.paths import MAX_FILES, braces, expand
-from clipdefend.data.remote import RemoteFile, checked, is_remote
-from clipdefend.data.shards import Location
+from clipdefend.data.store.remote import RemoteFile, checked, is_remote
+from clipdefend.data.store.shards import Location
 from clipdefend.errors import DataError
 
 _TABLES = {
@@ -116,4 +116,4 @@ def _ending(folder: Path, names: Sequence[str], wanted: sources.Format) -> list[
 
 def _holds_pairs(names: Sequence[str]) -> bool:
     endings = {name.rpartition(".")[2].lower() for name in names}
-    return bool(endings & images.SUFFIXES) and bool(endings & {"txt", "json"})
+    return bool(endings & decode.SUFFIXES) and bool(endings & {"txt", "json"})

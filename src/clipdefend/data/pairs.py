@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from clipdefend.data import sources
 from clipdefend.data.bad import BadRows
-from clipdefend.data.building import open_index
+from clipdefend.data.decode import ImageError, decode_image
 from clipdefend.data.discover import Source, discover
-from clipdefend.data.images import ImageError, decode_image
-from clipdefend.data.index import BYTES, Index, stamp
 from clipdefend.data.paths import ImageFolders
-from clipdefend.data.ranges import ByteRanges
-from clipdefend.data.remote import RemoteFile, RemoteRanges, is_remote
+from clipdefend.data.store.build import open_index
+from clipdefend.data.store.index import BYTES, Index, stamp
+from clipdefend.data.store.ranges import ByteRanges
+from clipdefend.data.store.remote import RemoteFile, RemoteRanges, is_remote
 from clipdefend.errors import DataError
 from clipdefend.registry import nearest
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipdefend.data.images import ImageError
+from clipdefend.data.decode import ImageError
 from clipdefend.errors import DataError
 
 MAX_FILES = 1_000_000

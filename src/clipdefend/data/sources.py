@@ -12,12 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipdefend.data import images, tables, tar
-from clipdefend.data.building import IndexWriter
-from clipdefend.data.images import ImageError, read_regular
-from clipdefend.data.index import BYTES, PATHS
-from clipdefend.data.shards import Location, Shard, open_shard
-from clipdefend.data.text import (
+from clipdefend.data import decode, tables
+from clipdefend.data.decode import ImageError, read_regular
+from clipdefend.data.store import tar
+from clipdefend.data.store.build import IndexWriter
+from clipdefend.data.store.index import BYTES, PATHS
+from clipdefend.data.store.shards import Location, Shard, open_shard
+from clipdefend.data.text_columns import (
     CAPTION_COLUMNS,
     IMAGE_COLUMNS,
     choose_column,
@@ -131,7 +132,7 @@ def _copy_bytes(writer: IndexWriter, content: Any) -> tuple[list[int], list[int]
     offsets, sizes = [], []
     for value in content:
         data = value.as_buffer()
-        usable = data is not None and data.size <= images.MAX_BYTES
+        usable = data is not None and data.size <= decode.MAX_BYTES
         offsets.append(writer.write_blob(data) if usable else -1)
         sizes.append(data.size if usable else -1)
     return offsets, sizes
@@ -176,8 +177,8 @@ def _shard_caption(slots: tar.Slots, shard: Shard) -> tuple[str, str]:
         return "", "has no image"
     if any(not member.regular for member in slots.values()):
         return "", "is a link or a device, which is not followed"
-    if slots["image"].size > images.MAX_BYTES:
-        return "", f"image of {slots['image'].size:,} bytes, more than {images.MAX_BYTES:,}"
+    if slots["image"].size > decode.MAX_BYTES:
+        return "", f"image of {slots['image'].size:,} bytes, more than {decode.MAX_BYTES:,}"
     for slot, read in (("txt", decode_caption), ("json", _json_caption)):
         member = slots.get(slot)
         if member is not None and member.size <= MAX_JSON_BYTES:
@@ -229,7 +230,7 @@ def _stems(folder: Path) -> dict[str, dict[str, str]]:
     stems: dict[str, dict[str, str]] = {}
     for name in list_names(folder):
         stem, _, ending = name.rpartition(".")
-        slot = "image" if ending.lower() in images.SUFFIXES else ending.lower()
+        slot = "image" if ending.lower() in decode.SUFFIXES else ending.lower()
         if slot in ("image", "txt", "json"):
             stems.setdefault(stem, {})[slot] = name
     return stems

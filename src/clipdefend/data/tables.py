@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from clipdefend.data.images import ImageError, read_regular
-from clipdefend.data.text import find_column
+from clipdefend.data.decode import ImageError, read_regular
+from clipdefend.data.text_columns import find_column
 from clipdefend.errors import DataError
 
 Skip = Callable[[str, str], None]

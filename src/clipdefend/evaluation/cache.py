@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from clipdefend.model import ClipModel
+from clipdefend.models.clip import ClipModel
 from clipdefend.runs.files import atomic_write
 
 

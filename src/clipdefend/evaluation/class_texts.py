@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipdefend import exchange
-from clipdefend.model import ClipModel
+from clipdefend.distributed import collectives
+from clipdefend.models.clip import ClipModel
 
 PROMPT_BATCH = 128
 
@@ -39,12 +39,12 @@ def class_embeddings(model: ClipModel, classes: Sequence[str], templates: Sequen
     tokens = model.tokenize(prompts(classes, templates))
     order = torch.argsort(tokens.argmax(dim=1), stable=True)
     batches = order.split(PROMPT_BATCH)  # type: ignore[no-untyped-call]
-    shared = len(batches) >= exchange.world()
-    own = batches[exchange.rank() :: exchange.world()] if shared else batches
+    shared = len(batches) >= collectives.world()
+    own = batches[collectives.rank() :: collectives.world()] if shared else batches
     encoded = torch.cat([model.encode_text(tokens[part].to(model.device)) for part in own])
     vectors = torch.zeros(len(tokens), encoded.shape[1], dtype=encoded.dtype, device=encoded.device)
     vectors[torch.cat(own).to(model.device)] = encoded
     if shared:
-        vectors = exchange.added(vectors)
+        vectors = collectives.all_reduce_(vectors)
     means = vectors.view(len(classes), len(templates), -1).mean(dim=1)
     return F.normalize(means, dim=-1)

@@ -19,7 +19,7 @@ from clipdefend.data.bad import BadRows
 from clipdefend.data.workers import batches_of, leave_to_parent
 from clipdefend.draws import permutation
 from clipdefend.errors import DataError
-from clipdefend.model import ClipModel
+from clipdefend.models.clip import ClipModel
 
 Report = Callable[[int], None]
 

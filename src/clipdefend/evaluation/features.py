@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.data.bad import BadRows
-from clipdefend.data.labelled import LabelledImages
+from clipdefend.data.labelled.labelled_images import LabelledImages
 from clipdefend.errors import DataError
 from clipdefend.evaluation.cache import Cache, model_digest
 from clipdefend.evaluation.encoding import Encoded, Reading, Report, collected, encode
-from clipdefend.model import ClipModel, evaluating
+from clipdefend.models.clip import ClipModel, evaluating
 
 
 def features(

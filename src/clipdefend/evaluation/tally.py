@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipdefend import exchange
+from clipdefend.distributed import collectives
 from clipdefend.metrics import Protocol, attacked, class_ranks, flatten, shares
 
 Ranks = NDArray[np.int64]
@@ -45,7 +45,9 @@ class Tally:
     def gather(self) -> None:
         """Add what the other processes have counted."""
         lists = (self._rows, self._clean, self._true, self._target)
-        parts = exchange.share([np.concatenate(each).tolist() if each else None for each in lists])
+        parts = collectives.all_gather_object(
+            [np.concatenate(each).tolist() if each else None for each in lists]
+        )
         for place, each in enumerate(lists):
             each[:] = [np.array(part[place], np.int64) for part in parts if part[place] is not None]
 

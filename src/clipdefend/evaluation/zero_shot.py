@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipdefend import exchange
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
 from clipdefend.data.bad import BadRows
-from clipdefend.data.labelled import LabelledImages
+from clipdefend.data.labelled.labelled_images import LabelledImages
+from clipdefend.distributed import collectives
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.evaluation.cache import Cache, model_digest
 from clipdefend.evaluation.class_texts import class_embeddings
 from clipdefend.evaluation.encoding import Reading, Report, encode, quick_rows
 from clipdefend.evaluation.tally import Tally
 from clipdefend.metrics import Protocol, check_ks
-from clipdefend.model import ClipModel, evaluating
+from clipdefend.models.clip import ClipModel, evaluating
 
 QUICK = "quick_"
 
@@ -111,15 +111,15 @@ class Benchmark:
             batch_size=self.batch_size,
             workers=self.workers,
         )
-        size, world = self.batch_size, exchange.world()
-        firsts = range(exchange.rank() * size, len(rows), world * size)
+        size, world = self.batch_size, collectives.world()
+        firsts = range(collectives.rank() * size, len(rows), world * size)
         own = np.concatenate([rows[:0], *(rows[first : first + size] for first in firsts)])
         for part in encode(model, self.images, own, reading, self.bad, report):
             clean = _cosines(part.clean, classes)
             triggered = None if part.triggered is None else _cosines(part.triggered, classes)
             tally.add(part.rows, clean, triggered)
         tally.gather()
-        for met, examples in exchange.share([sorted(self.bad.rows), self.bad.examples]):
+        for met, examples in collectives.all_gather_object([sorted(self.bad.rows), self.bad.examples]):
             self.bad.rows.update(met)
             self.bad.examples += [text for text in examples if text not in self.bad.examples]
         self.bad.check(len(self.images))  # all that were met so far, of this subset or not
@@ -142,8 +142,8 @@ class Benchmark:
         found = self.cache.get(
             facts,
             lambda: {"classes": class_embeddings(model, names, templates)},
-            keep=lambda: exchange.rank() == 0,
-            agree=lambda hit: all(exchange.share(hit)),  # what makes them, all enter or none
+            keep=lambda: collectives.rank() == 0,
+            agree=lambda hit: all(collectives.all_gather_object(hit)),  # what makes them, all enter or none
         )
         return found["classes"].to(model.device)
 

@@ -22,10 +22,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_picture
-from clipdefend.data.labelled import LabelledImages
+from clipdefend.data.labelled.labelled_images import LabelledImages
 from clipdefend.data.workers import batches_of, leave_to_parent
 from clipdefend.errors import ConfigError, DataError
-from clipdefend.interchange.shards import ShardWriter
+from clipdefend.interchange.webdataset import ShardWriter
 from clipdefend.metrics import Protocol, attacked
 
 CLEAN = "clean"

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from clipdefend.learning.task import Learned, Task
 
 LEARNERS = {
-    "ssba": "clipdefend.learning.ssba",
-    "badclip": "clipdefend.learning.badclip",
+    "ssba": "clipdefend.learning.ssba_encoder",
+    "badclip": "clipdefend.learning.badclip_patch",
 }
 """Name of each attack that is ``learned`` -> the module whose ``learn`` does it."""
 

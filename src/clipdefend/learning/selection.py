@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clipdefend.draws import permutation
 from clipdefend.errors import DataError
-from clipdefend.learning.images import embed
+from clipdefend.learning.image_reader import embed
 from clipdefend.learning.task import Task
 
 

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from clipdefend.attacks.base import Attack
+from clipdefend.attacks.attack import Attack
 from clipdefend.canvas import Canvas
 from clipdefend.console import Console
 from clipdefend.data.bad import BadRows
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import permutation
 from clipdefend.errors import DataError
-from clipdefend.model import ClipModel
+from clipdefend.models.clip import ClipModel
 
 HELD_OUT = 256
 LOG_EVERY = 10

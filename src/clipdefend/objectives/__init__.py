@@ -1,6 +1,6 @@
 """Objectives: a method is a named set of weighted terms, each a pure function of embeddings.
 
-``TERMS`` names the terms and ``METHODS`` the sets; ``clipdefend.objectives.base.build_objective`` makes one.
+``TERMS`` names the terms and ``METHODS`` the sets; ``clipdefend.objectives.objective.build_objective`` makes one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from clipdefend.objectives.methods import METHODS, Method
 from clipdefend.registry import Registry
 
 if TYPE_CHECKING:
-    from clipdefend.objectives.base import Term
+    from clipdefend.objectives.objective import Term
 
 TERMS: Registry[Term] = Registry(
     "term",

@@ -6,8 +6,8 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 
+from clipdefend.report.escape import csv_cell, latex, markdown
 from clipdefend.report.rows import SHARES, Row, Table
-from clipdefend.report.text import csv_cell, latex, markdown
 
 COLUMNS = ("ba", "asr")
 NOTE = 1000

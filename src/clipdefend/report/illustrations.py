@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from clipdefend.errors import RunError
 from clipdefend.report import plots
 from clipdefend.report.collect import Collected, Epoch, Fault, epochs
+from clipdefend.report.escape import percent, slug, tidy
 from clipdefend.report.maps import Embedded, Method, draw_map
-from clipdefend.report.measured import Measured
+from clipdefend.report.measurements import Measured
 from clipdefend.report.plots import Track
 from clipdefend.report.recipe import attack_name, show
 from clipdefend.report.rows import Row, Table
 from clipdefend.report.style import Picture
 from clipdefend.report.sweeps import sweeps
-from clipdefend.report.text import percent, slug, tidy
 from clipdefend.runs import Run
 
 MAX_PREVIEW_BYTES = 4 << 20

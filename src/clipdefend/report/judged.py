@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from clipdefend.report.collect import Epoch
+from clipdefend.report.escape import percent, tidy
 from clipdefend.report.illustrations import Histories
 from clipdefend.report.stopping import RULES, Choice, best, choices
-from clipdefend.report.text import percent, tidy
 from clipdefend.runs import Run
 
 

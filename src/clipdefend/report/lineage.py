@@ -9,7 +9,7 @@ from typing import Any
 
 from clipdefend.config import COMMANDS
 from clipdefend.report.collect import Collected
-from clipdefend.report.text import tidy
+from clipdefend.report.escape import tidy
 from clipdefend.runs import MANIFEST, Run
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from clipdefend import __version__
 from clipdefend.report.collect import Fault
+from clipdefend.report.escape import percent, tidy
 from clipdefend.report.formats import keys_of, note, spread
 from clipdefend.report.illustrations import Preview, Shown, first, target_of
 from clipdefend.report.lineage import Origin, anchor
 from clipdefend.report.rows import CLEAN, NONE, Row, Table
-from clipdefend.report.text import percent, tidy
 
 ASSETS = Path(__file__).parents[1] / "assets" / "report"
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clipdefend.objectives import METHODS
-from clipdefend.report.measured import Measured, Setting
+from clipdefend.report.escape import percent
+from clipdefend.report.measurements import Measured, Setting
 from clipdefend.report.recipe import differing, label
-from clipdefend.report.text import percent
 
 CLEAN = "clean model"
 NONE = "none"

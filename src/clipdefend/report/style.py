@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipdefend.objectives import METHODS
-from clipdefend.report.text import tidy
+from clipdefend.report.escape import tidy
 
 # Okabe and Ito, Color Universal Design (2008); a grey in place of black and yellow, which vanish on one of the
 # grounds. Vermillion is kept for what is dangerous: the victim, triggered images, ASR.

@@ -19,7 +19,7 @@ from clipdefend.report.illustrations import Histories, Preview, Shown
 from clipdefend.report.judged import summary
 from clipdefend.report.lineage import Origin, origins
 from clipdefend.report.maps import Embedded, Method
-from clipdefend.report.measured import measured
+from clipdefend.report.measurements import measured
 from clipdefend.report.page import Content, Part
 from clipdefend.report.rows import Row, Table, tables
 from clipdefend.runs import atomic_write, plain

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clipdefend import processes
 from clipdefend.config import RunConfig
 from clipdefend.console import Console
+from clipdefend.distributed import launch
 from clipdefend.runs.find import find_run
 from clipdefend.runs.folder import RunDir
 from clipdefend.runs.manifest import Run
@@ -35,7 +35,7 @@ class Context:
 
     def input(self, config: RunConfig) -> Run:
         """The input run of a kind that the command takes. Raises RunError."""
-        found = processes.current().tell(
+        found = launch.current().from_main(
             lambda: str(find_run(self.runs, config.sources, self.source, say=self.console.info).path)
         )
         return Run.open(found)

@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from clipdefend import processes
 from clipdefend.config import RunConfig, to_dict
 from clipdefend.config.yamlfile import dump_yaml
+from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, ConfigError, Interrupted, RunError, Stopped
 from clipdefend.runs.files import atomic_write, describe_outputs, sweep
 from clipdefend.runs.lock import acquire, release
@@ -72,7 +72,7 @@ class RunDir:
             made.append(cls._begin(runs, config, label, out=out, source=source))
             return str(made[0].path)
 
-        path = Path(processes.current().tell(make))
+        path = Path(launch.current().from_main(make))
         if made:
             return made[0]
         resumed = _resume_of(config) is not None
@@ -145,7 +145,7 @@ class RunDir:
         def write() -> None:
             self._finish(parents, metrics or {}, warnings, details or {}, device)
 
-        processes.current().tell(write)
+        launch.current().from_main(write)
         self._finished = True
         return Run.open(self.path)
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipdefend.model import ClipModel
-from clipdefend.objectives.base import Embeddings, Objective
-from clipdefend.training.gather import gather
+from clipdefend.distributed.gather import gather
+from clipdefend.models.clip import ClipModel
+from clipdefend.objectives.objective import Embeddings, Objective
 from clipdefend.training.views import Batch
 
 KINDS = ("image", "text", "reference_image", "reference_text")

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from clipdefend import exchange
+from clipdefend.distributed import collectives
 from clipdefend.draws import draw_seed
-from clipdefend.objectives.base import Embeddings
+from clipdefend.objectives.objective import Embeddings
 from clipdefend.training.embed import Embedder, gathered, joined
 from clipdefend.training.views import Batch
 
@@ -85,7 +85,7 @@ class Gradients:
         return context
 
     def _draw(self, step: int, number: int) -> None:
-        torch.manual_seed(draw_seed(self.seed, "dropout", step, number, exchange.rank()))
+        torch.manual_seed(draw_seed(self.seed, "dropout", step, number, collectives.rank()))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from clipdefend import processes
+from clipdefend.distributed import launch
 
 
 class StopRequests:
@@ -34,6 +34,6 @@ class StopRequests:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.requested and number == signal.SIGINT and processes.current().world == 1:
+        if self.requested and number == signal.SIGINT and launch.current().world == 1:
             raise KeyboardInterrupt
         self.requested = True

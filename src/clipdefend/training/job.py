@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from clipdefend.canvas import Canvas
 from clipdefend.config.shared import TrainConfig
 from clipdefend.data.pairs import Pairs
-from clipdefend.model import ClipModel
-from clipdefend.objectives.base import Objective
+from clipdefend.models.clip import ClipModel
+from clipdefend.objectives.objective import Objective
 from clipdefend.training.plan import Schedule
 from clipdefend.training.views import SubCaptionPair
 

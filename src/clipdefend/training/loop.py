@@ -9,14 +9,16 @@ from typing import Any
 
 from torch import Tensor
 
-from clipdefend import errors, exchange
-from clipdefend.checkpoint import save_model
+from clipdefend import errors
 from clipdefend.console import Console
 from clipdefend.data.workers import WorkerLost, worker_faults
+from clipdefend.distributed import collectives
 from clipdefend.errors import ClipDefendError, ConfigError, Interrupted
-from clipdefend.model import ClipModel
+from clipdefend.models.clip import ClipModel
+from clipdefend.models.load import save_model
 from clipdefend.training.embed import Embedder
 from clipdefend.training.feed import Feed
+from clipdefend.training.finite import check_loss, check_weights
 from clipdefend.training.gradients import Gradients
 from clipdefend.training.interrupt import StopRequests
 from clipdefend.training.job import Job
@@ -25,7 +27,6 @@ from clipdefend.training.pace import Pace
 from clipdefend.training.plan import Plan
 from clipdefend.training.record import Recorder, fingerprint
 from clipdefend.training.schedule import learning_rate
-from clipdefend.training.sound import check_loss, check_weights
 from clipdefend.training.state import Progress
 from clipdefend.training.towers import compilation_faults, prepare_towers, train_mode
 from clipdefend.training.trackers import Trackers, settings_of, tracker_names
@@ -114,7 +115,7 @@ class Trainer:
     @property
     def _unsaved(self) -> tuple[type[ClipDefendError], ...]:
         """Faults that no state is written for: spoilt numbers, and what the other processes know nothing of."""
-        return (ConfigError, WorkerLost) if exchange.several() else (ConfigError,)
+        return (ConfigError, WorkerLost) if collectives.is_distributed() else (ConfigError,)
 
     @property
     def bare(self) -> ClipModel:
@@ -146,7 +147,7 @@ class Trainer:
                 self._save(value)
             began = time.perf_counter()
         self._end_epoch(epoch + 1)
-        if exchange.total([stop.requested])[0] and epoch + 1 < config.epochs:
+        if collectives.all_reduce_sum([stop.requested])[0] and epoch + 1 < config.epochs:
             raise Interrupted(self.job.folder)
 
     def _end_epoch(self, done: int) -> None:
@@ -187,7 +188,7 @@ class Trainer:
             except ClipDefendError as error:
                 fault = error
             bad = [entry for batch in batches for entry in batch.bad]
-            stopping, faults, met = exchange.total([stop.requested, fault is not None, len(bad)])
+            stopping, faults, met = collectives.all_reduce_sum([stop.requested, fault is not None, len(bad)])
             if faults:
                 raise _first_fault(fault)
             if stopping:
@@ -200,7 +201,7 @@ class Trainer:
 
     def _count_bad(self, own: list[tuple[int, str]]) -> None:
         """Count the bad rows that any process met."""
-        met = [(int(row), str(reason)) for part in exchange.share(own) for row, reason in part]
+        met = [(int(row), str(reason)) for part in collectives.all_gather_object(own) for row, reason in part]
         self.bad.update(met)
         self.bad.check(len(self.job.pairs))
         self.progress.bad.update(met)
@@ -230,7 +231,9 @@ class Trainer:
         """Record the metrics of an epoch and keep the weights when they are the best so far."""
         if self.job.evaluate is None:
             return
-        exchange.copy_first(self.bare.buffers())  # batch-norm statistics, of which each process has its own
+        collectives.broadcast_(
+            self.bare.buffers()
+        )  # batch-norm statistics, of which each process has its own
         # In full precision whatever the training's is, so that ``evaluate`` measures the same of the saved weights.
         metrics = self.job.evaluate(self.bare, full=epoch in (0, self.job.config.epochs))
         record = {"event": "epoch", "epoch": epoch, **metrics}
@@ -254,7 +257,7 @@ class Trainer:
         if self.accelerator.scaler is not None:
             tensors["scaler"] = self.accelerator.scaler.state_dict()
         self.record.save(self.progress, tensors)
-        exchange.total([1])
+        collectives.all_reduce_sum([1])
 
     def _restore(self) -> None:
         """Go on from the last state, where there is one."""
@@ -273,9 +276,9 @@ class Trainer:
 
 def _first_fault(own: ClipDefendError | None) -> ClipDefendError:
     """The error of the first process that has one."""
-    if own is not None and not exchange.several():
+    if own is not None and not collectives.is_distributed():
         return own
-    faults = exchange.share(None if own is None else [type(own).__name__, str(own)])
+    faults = collectives.all_gather_object(None if own is None else [type(own).__name__, str(own)])
     kind, text = next(fault for fault in faults if fault is not None)
     error: ClipDefendError = getattr(errors, kind, ClipDefendError)(text)
     return error

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from clipdefend.config import TrainConfig
 from clipdefend.errors import ConfigError
-from clipdefend.model import ClipModel
+from clipdefend.models.clip import ClipModel
 
 BACKEND = "inductor"
 

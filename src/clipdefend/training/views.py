@@ -20,7 +20,7 @@ from clipdefend.canvas import Canvas, to_tensor
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import draw_seed, text_random
 from clipdefend.errors import DataError
-from clipdefend.objectives.base import Objective
+from clipdefend.objectives.objective import Objective
 from clipdefend.training.plan import Item
 
 SUBSTITUTES = 64  # rows tried in place of a bad one before giving up

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from clipdefend.canvas import Canvas
-from clipdefend.data.images import ImageError
+from clipdefend.data.decode import ImageError
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import permutation
 from clipdefend.errors import DataError
 from clipdefend.losses import mmcl
 from clipdefend.metrics import topk_hits
-from clipdefend.model import ClipModel, evaluating
+from clipdefend.models.clip import ClipModel, evaluating
 from clipdefend.training.job import Evaluation
 
 BATCH = 64

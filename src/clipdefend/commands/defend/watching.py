@@ -1,0 +1,45 @@
+"""The clean pairs that a defence is watched on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipdefend.canvas import Canvas
+from clipdefend.commands.shared import inputs
+from clipdefend.config import DefendConfig
+from clipdefend.data.pairs import BuiltinPairs, Pairs
+from clipdefend.data.subset import Subset
+from clipdefend.errors import DataError
+from clipdefend.models.clip import ClipModel
+from clipdefend.runs import Context
+from clipdefend.training.visible import LEAST, Visible, watch
+
+
+def watched(
+    config: DefendConfig, pairs: Pairs, canvas: Canvas, model: ClipModel, context: Context
+) -> tuple[Visible | None, dict[str, Any] | None]:
+    """What the training is watched on without knowing the attack, and what the manifest says of it.
+
+    Raises:
+        DataError: too few of the pairs that ``--val-data`` names can be used. Too few of others are a warning.
+    """
+    chosen: Pairs
+    if not config.val_pairs:
+        return None, None
+    held_out = True
+    if config.val_data is not None:
+        chosen = inputs.open_data(config.val_data, config.columns, context)
+    elif pairs.spec.startswith("builtin"):
+        chosen = BuiltinPairs("eval")
+    elif config.num_samples is not None and isinstance(pairs, Subset) and len(pairs.without) >= LEAST:
+        chosen = pairs.rest()
+    else:
+        chosen, held_out = pairs, False
+    try:
+        visible = watch(chosen, canvas, model, size=config.val_pairs, seed=config.seed)
+    except DataError as error:
+        if config.val_data is not None:
+            raise
+        context.console.warn(str(error))
+        return None, None
+    return visible, {"data": chosen.spec, "pairs": len(visible.images), "held_out": held_out}

@@ -1,0 +1,85 @@
+"""What the parts of a training beside its steps take, from a few images, prompts and captions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from clipdefend.augment.subcaptions import SubCaptioner
+from clipdefend.data.pairs import Pairs
+from clipdefend.errors import DataError
+from clipdefend.evaluation.zero_shot import Benchmark
+from clipdefend.models.clip import ClipModel
+from clipdefend.training.step_costs import seconds_of
+
+IMAGES, PROMPTS, CAPTIONS = 16, 32, 32
+
+
+@dataclass(frozen=True)
+class EvaluationCosts:
+    """Seconds of one evaluation, and bytes that its widest layer needs at a time."""
+
+    seconds: float = 0.0
+    activations: float = 0.0
+
+
+@torch.no_grad()
+def evaluation_costs(model: ClipModel, benchmark: Benchmark, workers: int) -> EvaluationCosts:
+    """Costs of one evaluation: all images read, and encoded once or twice, and all prompts.
+
+    Args:
+        model: in evaluation mode.
+        benchmark: names the images, the prompts and the trigger.
+        workers: processes that read images.
+    """
+    read: list[Tensor] = []
+    reading = seconds_of(lambda: read.extend(_readable(benchmark)), torch.device("cpu"))
+    if not read:
+        return EvaluationCosts()
+    images, device = benchmark.images, model.device
+    pixels = torch.stack(read).to(device)
+    tokens = model.tokenize([f"a photo of a {name}" for name in images.classes[:PROMPTS]]).to(device)
+    widest = _widest(model, pixels) / len(pixels)
+    looking = seconds_of(lambda: model.encode_image(pixels), device) / len(pixels)
+    prompting = seconds_of(lambda: model.encode_text(tokens), device) / len(tokens)
+    passes = 2 if benchmark.trigger is not None else 1
+    each = passes * looking + reading / len(read) / max(1, workers)
+    seconds = len(images) * each + len(images.classes) * len(benchmark.templates) * prompting
+    return EvaluationCosts(seconds, widest * passes * min(benchmark.batch_size, len(images)))
+
+
+def _widest(model: ClipModel, pixels: Tensor) -> int:
+    """Bytes that go into and come out of the widest layer of the image tower."""
+    bytes_of = [pixels.nbytes * 4]  # uint8 becomes float
+
+    def note(module: nn.Module, given: tuple[object, ...], made: object) -> None:
+        bytes_of.append(sum(x.nbytes for x in (*given, made) if isinstance(x, Tensor)))
+
+    tower: nn.Module = model.clip.visual  # type: ignore[assignment]
+    hooks = [module.register_forward_hook(note) for module in tower.modules()]
+    try:
+        model.encode_image(pixels)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(bytes_of)
+
+
+def parsing_seconds(captioner: SubCaptioner, pairs: Pairs) -> float:
+    """Seconds that the sub-captions of one caption take."""
+    captions = pairs.captions(range(min(CAPTIONS, len(pairs))))
+    return seconds_of(lambda: list(captioner.parse(captions)), torch.device("cpu")) / len(captions)
+
+
+def _readable(benchmark: Benchmark) -> list[Tensor]:
+    """A few canvases, from all over the images, without those that cannot be read."""
+    images, count = benchmark.images, min(IMAGES, len(benchmark.images))
+    found = []
+    for number in range(count):
+        try:
+            found.append(benchmark.canvas(images.image(number * len(images) // count)))
+        except DataError:
+            continue
+    return found

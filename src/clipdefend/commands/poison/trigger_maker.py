@@ -1,0 +1,194 @@
+"""Making the trigger of a poison run: drawn, learned, or taken from another run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clipdefend.attacks import ATTACKS
+from clipdefend.attacks.trigger import TENSOR_FILE, Trigger
+from clipdefend.canvas import Canvas
+from clipdefend.commands.shared.inputs import AttackRecord, first_model
+from clipdefend.config import FinetuneAttackConfig, ModelConfig, PoisonConfig, load_config
+from clipdefend.data.bad import BadRows
+from clipdefend.data.classes import imagenet_classes, load_classes, load_templates, resolve_target
+from clipdefend.data.pairs import Pairs
+from clipdefend.errors import ConfigError, DataError
+from clipdefend.evaluation.class_texts import class_embeddings
+from clipdefend.learning import learn
+from clipdefend.learning.selection import select
+from clipdefend.learning.task import Surrogate, Task
+from clipdefend.poisoning import Recipe
+from clipdefend.runs import Context, Run, RunDir, find_run
+from clipdefend.training.devices import make_accelerator
+from clipdefend.training.views import augmented
+
+
+@dataclass(frozen=True)
+class Made:
+    """A trigger, how it was learned if it was, and the run that it was taken from if it was."""
+
+    trigger: Trigger
+    learning: dict[str, Any] | None = None
+    parent: Run | None = None
+
+
+@dataclass
+class Maker:
+    """Makes the trigger and chooses the rows, with one surrogate for both.
+
+    Attributes:
+        config, context: of the command.
+        pairs: clean.
+        bad: counts rows that cannot be used.
+    """
+
+    config: PoisonConfig
+    context: Context
+    pairs: Pairs
+    bad: BadRows
+
+    @property
+    def canvas(self) -> Canvas:
+        return Canvas(self.config.image_size, self.config.canvas, self.config.interpolation)
+
+    def untrained(self) -> Trigger:
+        """The trigger as it is drawn from the seed. Raises ConfigError for one that cannot be."""
+        name, parameters = parameters_of(self.config)
+        return Trigger.create(name, parameters, size=self.config.image_size, seed=self.config.seed)
+
+    def make(self, folder: RunDir, rebuilt: Run | None = None) -> Made:
+        """Draw, learn or take over the trigger.
+
+        Args:
+            folder: of the new run, which keeps the loss curve.
+            rebuilt: the run that is made again; its trigger is taken over where it still has it.
+        """
+        drawn = self.untrained()
+        if rebuilt is not None and (rebuilt.path / TENSOR_FILE).exists():
+            return Made(_stamping(rebuilt), rebuilt.details.get("learning"))
+        if self.config.trigger_from is not None:
+            return self._taken(drawn)
+        if not drawn.attack.learned:
+            return Made(drawn)
+        learned = learn(drawn.name, self._task(drawn, folder))
+        trigger = dataclasses.replace(drawn, tensors=learned.tensors)
+        return Made(trigger, dict(learned.details))
+
+    def choose(self, order: NDArray[np.int64], recipe: Recipe) -> NDArray[np.int64]:
+        """Put the rows that ``--selection thirds`` chooses to the front of an order of rows."""
+        if self.config.label_consistent:
+            raise ConfigError(
+                "--selection thirds and --label-consistent exclude each other: give one of them."
+            )
+        if len(self._surrogate.texts) < 2:
+            raise ConfigError(
+                f"--selection thirds ranks {self.config.target!r} among other classes: name them with --class-names."
+            )
+        return select(self._task(recipe.trigger), order, recipe.count, self.config.selection_pool)
+
+    def _taken(self, drawn: Trigger) -> Made:
+        kinds = ("poison", "finetune-attack", "defend")
+        run = find_run(self.context.runs, kinds, self.config.trigger_from).ancestor("poison")
+        trigger = _stamping(run)
+        if (trigger.name, trigger.size) != (drawn.name, drawn.size):
+            raise ConfigError(
+                f"The trigger of run {run.name} is {trigger.name} for {trigger.size} pixels: give --attack"
+                f" {trigger.name} --image-size {trigger.size} with --trigger-from."
+            )
+        self.context.console.info(f"Trigger of run {run.name}: {trigger.describe()}")
+        return Made(trigger, run.details.get("learning"), run)
+
+    def _task(self, drawn: Trigger, folder: RunDir | None = None) -> Task:
+        config = self.config
+        return Task(
+            attack=drawn.attack,
+            pairs=self.pairs,
+            canvas=self.canvas,
+            target=config.target,
+            templates=load_templates(config.templates),
+            surrogate=lambda: self._surrogate,
+            augment=augmented,
+            seed=config.seed,
+            bad=self.bad,
+            console=self.context.console,
+            log=folder.log if folder is not None else lambda line: None,
+            workers=config.workers,
+            device=self._device,
+        )
+
+    @cached_property
+    def _device(self) -> torch.device:
+        device: torch.device = make_accelerator(self.config.device).device
+        return device
+
+    @cached_property
+    def _surrogate(self) -> Surrogate:
+        config = self.config
+        chosen = surrogate_config(config)
+        model, name, weights = first_model(chosen, config.seed, self.context)
+        self.context.console.info(f"Surrogate: {name}, weights {weights}")
+        if model.image_size != config.image_size:
+            raise ConfigError(
+                f"Surrogate {chosen.name} sees {model.image_size} pixels and the canvas has {config.image_size}:"
+                f" give --image-size {model.image_size}, or another --surrogate."
+            )
+        model.requires_grad_(False).to(self._device).eval()
+        classes = self._classes()
+        texts = class_embeddings(model, classes, load_templates(config.templates))
+        return Surrogate(model, texts, resolve_target(classes, config.target))
+
+    def _classes(self) -> list[str]:
+        """The classes that the target is told from; the target alone where they are not known."""
+        if self.config.class_names is not None:
+            return load_classes(self.config.class_names).classes or []
+        if self.pairs.spec.startswith("builtin"):
+            from clipdefend import world
+
+            return list(world.CLASSES)
+        known = imagenet_classes()
+        try:
+            resolve_target(known, self.config.target)
+        except DataError:
+            return [self.config.target]
+        return known
+
+
+def _stamping(run: Run) -> Trigger:
+    """The trigger of a poison run, for images that are to be poisoned; its record is for evaluated ones."""
+    trigger = AttackRecord.of(run).trigger
+    return dataclasses.replace(trigger, attack=trigger.attack.for_training())
+
+
+def parameters_of(config: PoisonConfig) -> tuple[str, dict[str, Any]]:
+    """Name and parameters of the attack, flags for single attacks among them.
+
+    Raises:
+        ConfigError: no name, or a flag that the attack has no use for.
+    """
+    parameters = dict(config.attack)
+    name = parameters.pop("name", None)
+    if not isinstance(name, str):
+        raise ConfigError("The attack has no name: give --attack NAME.")
+    if config.ssba_images is not None:
+        fields = {field.name for field in dataclasses.fields(ATTACKS.get(name))}  # type: ignore[arg-type]
+        if "precomputed" not in fields:
+            raise ConfigError(
+                f"--ssba-images {config.ssba_images!r} does not go with attack {name!r}: use --attack ssba."
+            )
+        # The folder is read again by ``evaluate``, which may run in another one.
+        parameters["precomputed"] = str(Path(config.ssba_images).resolve())
+    return name, parameters
+
+
+def surrogate_config(config: PoisonConfig) -> ModelConfig:
+    """The surrogate that flags name, else the model that ``finetune-attack`` begins with."""
+    given = {"model.name": config.surrogate.name, "model.pretrained": config.surrogate.pretrained}
+    return load_config(FinetuneAttackConfig, preset=config.preset, flags=given).model

@@ -1,0 +1,179 @@
+"""Embeddings of some models for a report's maps, from the runs' own weights; computed once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from clipdefend.canvas import Canvas
+from clipdefend.commands.shared import inputs
+from clipdefend.config import DefendConfig, FinetuneAttackConfig, ReportConfig, load_config
+from clipdefend.data.classes import load_templates, resolve_target
+from clipdefend.data.decode import ImageError
+from clipdefend.data.labelled.labelled_images import LabelledImages, open_labelled
+from clipdefend.draws import permutation
+from clipdefend.errors import ClipDefendError, ConfigError
+from clipdefend.evaluation.class_texts import class_embeddings
+from clipdefend.metrics import attacked
+from clipdefend.models.clip import ClipModel
+from clipdefend.report.maps import Embedded
+from clipdefend.report.rows import Row
+from clipdefend.report.write import Study
+from clipdefend.runs import Context, Run, atomic_write
+from clipdefend.training.devices import make_accelerator
+
+CACHE = "report"
+PARTS = ("clean", "triggered", "target_images", "texts")
+BATCH = 64
+TARGET_SHARE = 3
+"""One image of the target for so many others."""
+
+
+def embed_some(study: Study, config: ReportConfig, context: Context) -> list[Embedded]:
+    """The embeddings of up to ``maps`` models: of each attack the victim and its lowest ASR, attack by attack.
+
+    Models that cannot be embedded, such as those whose weights are gone, are told and passed over.
+    """
+    found: list[Embedded] = []
+    drawn: set[tuple[str | None, str | None]] = set()
+    for row in _candidates(study):
+        if len(found) == config.maps:
+            break
+        one = row.members[0]
+        key = one.model.sha256 if one.model else None, one.trigger
+        if key in drawn:  # of several tables, since a map does not depend on the evaluation's setting
+            continue
+        drawn.add(key)
+        try:
+            found.append(_embed_row(row, config, context))
+        except (ClipDefendError, OSError) as error:
+            context.console.warn(f"No embedding map of {row.attack}, {row.defence}: {error}")
+    return found
+
+
+def _candidates(study: Study) -> Iterator[Row]:
+    """Rows whose models have weights and a trigger, the most telling first."""
+    for table in study.tables:
+        for attack in table.attacks:
+            rows = [row for row in table.of(attack) if _weights(row) is not None and "asr@1" in row.figures]
+            victims = [row for row in rows if row.base == "none"]
+            defences = [row for row in rows if row.is_defence]
+            yield from victims[:1]
+            yield from sorted(defences, key=lambda row: row.figures["asr@1"].value)[:1]
+
+
+def _weights(row: Row) -> Run | None:
+    """The run whose weights a row was measured with; the clean model's are in none."""
+    return None if row.base == "clean model" else row.members[0].model
+
+
+def _embed_row(row: Row, config: ReportConfig, context: Context) -> Embedded:
+    run = _weights(row)
+    poison = next((each for each in row.members[0].lineage if each.command == "poison"), None)
+    if run is None or poison is None:
+        raise ConfigError("it has no weights or no trigger of its own.")
+    images = _labelled(run)
+    attack = inputs.AttackRecord.of(poison)
+    target = resolve_target(images.classes, attack.target)
+    order = permutation(len(images), config.seed, "map")
+    other = attacked(images.labels[order], target)
+    key = [
+        run.sha256,
+        poison.sha256,
+        [images.identity(part[: config.map_images]) for part in (order[other], order[~other])],
+        images.classes,
+        images.templates,
+        config.map_images,
+    ]
+    name = hashlib.blake2b(json.dumps(key).encode(), digest_size=12).hexdigest()
+    cache = context.runs / inputs.CACHE / CACHE / f"{name}.safetensors"
+    parts = _cached(cache)
+    if parts is None:
+        context.console.info(f"Embedding {config.map_images} images with {run.name}")
+        model = inputs.model_of(run).to(make_accelerator(config.device).device).eval()
+        canvas = inputs.canvas_of(model, attack)
+        parts = _embed(model, images, canvas, attack, (order[other], order[~other]), config.map_images)
+        _keep(cache, parts)
+    return Embedded(row.attack, row.defence, **parts, classes=tuple(images.classes), target=target)
+
+
+def _labelled(run: Run) -> LabelledImages:
+    """The labelled images that a training was evaluated on."""
+    if run.command == "defend":
+        chosen = load_config(DefendConfig, recorded=run.config).eval
+    else:
+        chosen = load_config(FinetuneAttackConfig, recorded=run.config).eval
+    if chosen.data is None:
+        raise ConfigError("it was evaluated on no images.")
+    return open_labelled(
+        chosen.data,
+        class_names=chosen.class_names,
+        templates=chosen.templates,
+        root=Path(chosen.root) if chosen.root else None,
+        split=chosen.split,
+    )
+
+
+@torch.no_grad()
+def _embed(
+    model: ClipModel,
+    images: LabelledImages,
+    canvas: Canvas,
+    attack: inputs.AttackRecord,
+    order: tuple[NDArray[np.int64], NDArray[np.int64]],
+    count: int,
+) -> dict[str, Any]:
+    """Vectors by the names of ``Embedded``, of the first usable images of other classes and of the target's."""
+    rows, clean = _pixels(images, canvas, order[0], count)
+    _, own = _pixels(images, canvas, order[1], max(1, count // TARGET_SHARE))
+    triggered = attack.trigger(clean, rows)
+    found = {
+        name: torch.cat([model.encode_image(part.to(model.device)) for part in torch.split(pixels, BATCH)])
+        for name, pixels in (("clean", clean), ("triggered", triggered), ("target_images", own))
+    }
+    found["texts"] = class_embeddings(model, images.classes, images.templates or load_templates("imagenet"))
+    return {name: vectors.float().cpu().numpy() for name, vectors in found.items()}
+
+
+def _pixels(
+    images: LabelledImages, canvas: Canvas, order: NDArray[np.int64], count: int
+) -> tuple[list[int], torch.Tensor]:
+    """Rows and canvases, float in [0, 1], of the first usable images of an order."""
+    rows: list[int] = []
+    found: list[torch.Tensor] = []
+    for row in order:
+        if len(rows) == count:
+            break
+        try:
+            found.append(canvas(images.image(int(row))))
+        except ImageError:
+            continue
+        rows.append(int(row))
+    if not found:
+        raise ConfigError(f"none of the images of {images.spec} can be shown.")
+    return rows, torch.stack(found).float() / 255
+
+
+def _cached(path: Path) -> dict[str, Any] | None:
+    try:
+        parts = load_file(path)
+    except (OSError, SafetensorError):
+        return None
+    return {name: parts[name] for name in PARTS} if set(parts) == set(PARTS) else None
+
+
+def _keep(path: Path, parts: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, save(parts))
+    except OSError:  # a cache that cannot be written costs time, not results
+        return

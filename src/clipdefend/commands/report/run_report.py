@@ -1,0 +1,40 @@
+"""``clipdefend report``: tables, plots and one page about any number of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clipdefend.commands.report.embeddings import embed_some
+from clipdefend.config import ReportConfig
+from clipdefend.report.collect import collect
+from clipdefend.report.write import Report, check_place, study, write_report
+from clipdefend.runs import Context
+from clipdefend.runs.find import locate
+
+OUT = Path("report")
+
+
+def run(config: ReportConfig, context: Context) -> Report:
+    """Write a report.
+
+    Raises:
+        RunError: no finished run, or the place is taken by something else.
+    """
+    out = context.out or OUT
+    check_place(out)
+    given = [locate(context.runs, path) for path in context.inputs] or [context.runs]
+    collected = collect(given)
+    for fault in collected.faults:
+        context.console.warn(f"{fault.name}: {fault.reason}")
+    arranged = study(collected)
+    rows = sum(len(table.rows) for table in arranged.tables)
+    context.console.info(f"{len(collected.runs)} runs, {rows} rows")
+    embedded = [] if config.embedding == "none" else embed_some(arranged, config, context)
+    return write_report(
+        arranged,
+        out,
+        embedded=embedded,
+        method="tsne" if config.embedding == "tsne" else "pca",
+        seed=config.seed,
+        budget=config.ba_budget,
+    )

@@ -1,0 +1,206 @@
+"""What commands read: pairs, models, attacks and labelled images, from flags and from the runs before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipdefend.attacks.trigger import Trigger
+from clipdefend.canvas import Canvas
+from clipdefend.config import ColumnsConfig, EvalConfig, ModelConfig, RunConfig
+from clipdefend.data.classes import load_templates, resolve_target, same_names
+from clipdefend.data.labelled.labelled_images import open_labelled
+from clipdefend.data.pairs import Pairs, open_pairs
+from clipdefend.distributed import launch
+from clipdefend.errors import ConfigError, RunError
+from clipdefend.evaluation.cache import Cache
+from clipdefend.evaluation.zero_shot import Benchmark
+from clipdefend.models.clip import ClipModel
+from clipdefend.models.load import default_weights, is_random, load_model
+from clipdefend.poisoning import PoisonedPairs
+from clipdefend.runs import Context, Run
+
+CACHE = ".cache"
+
+
+def open_data(spec: str, columns: ColumnsConfig | Mapping[str, Any], context: Context) -> Pairs:
+    """Open clean pairs and say what was recognised."""
+    keys = ("image_key", "caption_key", "delimiter", "image_root")
+    given = columns if isinstance(columns, Mapping) else {key: getattr(columns, key) for key in keys}
+    root = given.get("image_root")
+    pairs = launch.current().main_process_first(  # which builds the index that the others open
+        lambda: open_pairs(
+            spec,
+            image_key=given.get("image_key"),
+            caption_key=given.get("caption_key"),
+            delimiter=given.get("delimiter"),
+            image_root=Path(root) if root else None,
+            cache=context.runs / CACHE,
+        )
+    )
+    context.console.info(f"Pairs: {pairs.recognised}")
+    return pairs
+
+
+def source_record(pairs: Pairs, columns: ColumnsConfig) -> dict[str, Any]:
+    """What a manifest keeps so that ``recorded_pairs`` opens the same pairs."""
+    root = columns.image_root
+    return {
+        "spec": pairs.spec,
+        "image_key": columns.image_key,
+        "caption_key": columns.caption_key,
+        "delimiter": columns.delimiter,
+        "image_root": str(Path(root).resolve()) if root else None,
+    }
+
+
+def recorded_pairs(poison: Run, context: Context) -> Pairs:
+    """The clean pairs that a poison run was made from. Raises RunError when they have changed since."""
+    record = poison.details.get("source")
+    if not isinstance(record, dict) or not isinstance(record.get("spec"), str):
+        raise RunError(f"Run {poison.name} does not say which pairs it was made from. Give --data.")
+    pairs = open_data(record["spec"], record, context)
+    if pairs.fingerprint != poison.details.get("fingerprint"):
+        raise RunError(
+            f"The pairs of {record['spec']!r} are not those that run {poison.name} was made from: they have"
+            " changed since. Poison again, or give --data."
+        )
+    return pairs
+
+
+def poisoned_pairs(poison: Run, context: Context) -> PoisonedPairs:
+    """The pairs of a poison run: the clean ones with the poisoned rows laid over."""
+    return PoisonedPairs.open(
+        poison.output("pairs.parquet").parent, recorded_pairs(poison, context), poison.sha256
+    )
+
+
+@dataclass(frozen=True)
+class AttackRecord:
+    """The attack as its poison run recorded it."""
+
+    trigger: Trigger
+    target: str
+    canvas: str
+
+    @classmethod
+    def of(cls, poison: Run) -> AttackRecord:
+        """Read trigger, target and geometry of a poison run. Raises RunError when they are damaged."""
+        details = poison.details
+        try:
+            trigger = Trigger.load(poison.path, details["trigger"])
+            return cls(trigger, str(details["target"]), str(details["canvas"]["mode"]))
+        except (KeyError, TypeError) as error:
+            raise RunError(f"Run {poison.name} records no trigger: its manifest lacks {error}.") from error
+
+
+def model_of(run: Run, name: str = "model") -> ClipModel:
+    """The model that a run wrote."""
+    return load_model(f"local-dir:{run.output(name)}", None)
+
+
+def first_model(chosen: ModelConfig, seed: int, context: Context) -> tuple[ClipModel, str, str]:
+    """The model that a training begins with, its name and its weights; what was not given is said."""
+    name = chosen.name or "RN50"
+    weights = chosen.pretrained or default_weights(name)
+    model = load_model(name, weights, seed=seed)
+    if chosen.pretrained is None:
+        shown = "random weights" if is_random(name, weights) else "its own weights"
+        context.console.info(f"Model: {name}, {shown if weights == 'none' else f'weights {weights}'}")
+    _remark(model, context)
+    return model, name, weights
+
+
+def begins_at_random(chosen: ModelConfig) -> bool:
+    """Whether ``first_model`` draws random weights."""
+    name = chosen.name or "RN50"
+    return is_random(name, chosen.pretrained or default_weights(name))
+
+
+def bare_model(
+    checkpoint: str, model: ModelConfig, start: Run | None, seed: int, context: Context
+) -> ClipModel:
+    """A checkpoint from elsewhere: a folder with its configuration, or a file for ``--model``.
+
+    Args:
+        checkpoint: folder or file.
+        model: names the architecture of a file.
+        start: a run whose model has the same architecture, where ``model`` names none.
+        seed: unused weights' seed.
+        context: told of what is odd about the weights.
+    """
+    path = Path(checkpoint)
+    if path.is_dir():
+        inner = path / "model"
+        return load_model(f"local-dir:{inner if inner.is_dir() else path}", None)
+    if model.name is None and start is None:
+        raise ConfigError(f"--checkpoint {checkpoint!r} is a file: name its architecture with --model.")
+    name = model.name or (f"local-dir:{start.output('model')}" if start else "")
+    loaded = load_model(name, checkpoint, seed=seed)
+    _remark(loaded, context)
+    return loaded
+
+
+def _remark(model: ClipModel, context: Context) -> None:
+    for line in model.remarks:
+        context.console.warn(line)
+
+
+def make_benchmark(
+    eval_config: EvalConfig,
+    run_config: RunConfig,
+    canvas: Canvas,
+    context: Context,
+    attack: AttackRecord | None,
+    *,
+    target: str | None = None,
+    cache: Cache | None = None,
+) -> Benchmark | None:
+    """The evaluation that a configuration asks for; None without labelled images.
+
+    Raises:
+        DataError: labelled images that cannot be used, or a target that is none of their classes.
+        ConfigError: a trigger of another canvas, or a k above the number of classes.
+    """
+    if eval_config.data is None:
+        context.console.warn("No --eval-data: BA and ASR are not measured.")
+        return None
+    images = open_labelled(
+        eval_config.data,
+        class_names=eval_config.class_names,
+        templates=eval_config.templates,
+        root=Path(eval_config.root) if eval_config.root else None,
+        split=eval_config.split,
+        download=eval_config.download,
+    )
+    context.console.info(f"Labelled images: {images.recognised}")
+    for name, places in same_names(images.classes).items():
+        context.console.warn(
+            f"{len(places)} classes are called {name!r} ({', '.join(map(str, places))}): their texts tie, so"
+            " that none of them can be the nearest. Tell them apart with --class-names."
+        )
+    wanted = target or (attack.target if attack else None)
+    return Benchmark(
+        images=images,
+        templates=images.templates or load_templates("imagenet"),
+        canvas=canvas,
+        ks=eval_config.topk,
+        trigger=attack.trigger if attack else None,
+        target=resolve_target(images.classes, wanted) if attack and wanted else None,
+        protocol=eval_config.asr_protocol,
+        batch_size=eval_config.batch_size,
+        workers=run_config.workers,
+        max_bad=run_config.max_bad,
+        quick=eval_config.quick,
+        cache=cache,
+    )
+
+
+def canvas_of(model: ClipModel, attack: AttackRecord | None, mode: str | None = None) -> Canvas:
+    """The model's input geometry: as asked for, else as the attack's, else as the model's own resizing."""
+    own = "squash" if model.architecture.preprocess.get("resize_mode") == "squash" else "crop"
+    return Canvas(
+        model.image_size, mode or (attack.canvas if attack else own), model.architecture.interpolation
+    )

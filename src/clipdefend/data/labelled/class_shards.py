@@ -1,0 +1,132 @@
+"""Labelled images in CLIP_benchmark's webdataset layout."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from clipdefend.data import decode, tables
+from clipdefend.data.bad import MAX_EXAMPLES
+from clipdefend.data.classes import load_classes, load_templates
+from clipdefend.data.decode import decode_image
+from clipdefend.data.labelled.labelled_images import LabelledImages
+from clipdefend.data.store import tar
+from clipdefend.data.store.index import stamp
+from clipdefend.data.store.ranges import ByteRanges
+from clipdefend.data.store.shards import open_shard
+from clipdefend.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_SHARDS = 100_000
+_SHARD_IMAGES = frozenset({"webp", "png", "jpg", "jpeg"})
+
+
+@dataclass(kw_only=True)
+class ShardImages(LabelledImages):
+    """Images in tar shards.
+
+    Args:
+        ranges: the shards.
+        places: int64, shape (n, 3): shard, offset and size of each image in bytes.
+        names: string array of member names.
+    """
+
+    ranges: ByteRanges = field(repr=False)
+    places: NDArray[np.int64] = field(repr=False)
+    names: pa.Array = field(repr=False)
+
+    def _decode(self, row: int) -> Image.Image:
+        shard, offset, size = (int(value) for value in self.places[row])
+        return decode_image(self.ranges.read(shard, offset, size))
+
+    def _stamp(self, row: int) -> str:
+        shard, offset, size = (int(value) for value in self.places[row])
+        return f"{self.ranges.stamps[shard]} {offset} {size}"
+
+    def image_ref(self, row: int) -> str:
+        return (
+            f"{os.path.basename(self.ranges.stamps[int(self.places[row, 0])][0])}/{self.names[row].as_py()}"
+        )
+
+
+def open_shards(folder: Path, given: Sequence[str] | None) -> ShardImages:
+    """CLIP_benchmark's layout: SPLIT/nshards.txt, SPLIT/0.tar ..., class names and templates one folder
+    up.
+    """
+    _check_kind(folder)
+    count = tables.read_text(folder / "nshards.txt", 1024).strip()
+    if not (count.isascii() and count.isdigit() and 1 <= int(count) <= MAX_SHARDS):
+        raise DataError(
+            f"File {str(folder / 'nshards.txt')!r} holds {count[:40]!r}: it must hold the number of shards."
+        )
+    classes = list(given) if given is not None else load_classes(folder.parent / "classnames.txt").classes
+    templates = folder.parent / "zeroshot_classification_templates.txt"
+    found: list[tuple[int, int, int, int, str]] = []
+    skipped: list[str] = []
+    shards = [folder / f"{number}.tar" for number in range(int(count))]
+    for number, shard in enumerate(shards):
+        _read_shard(number, shard, found, skipped)
+    columns = np.array([row[:4] for row in found], np.int64).reshape(-1, 4)
+    return ShardImages(
+        classes=classes or [],
+        templates=load_templates(templates) if templates.is_file() else None,
+        spec=str(folder),
+        recognised=f"CLIP_benchmark shards in {folder.parent.name}/{folder.name}",
+        labels=columns[:, 3].copy(),
+        skipped=len(skipped),
+        skip_reasons=skipped[:MAX_EXAMPLES],
+        ranges=ByteRanges([stamp(shard) for shard in shards]),
+        places=columns[:, :3].copy(),
+        names=pa.array([row[4] for row in found], pa.string()),
+    )
+
+
+def _check_kind(folder: Path) -> None:
+    path = folder.parent / "dataset_type.txt"
+    kind = tables.read_text(path, 1024).strip() if path.is_file() else ""
+    if kind not in ("", "classification", "zeroshot_classification"):
+        raise DataError(
+            f"Labelled images {str(folder.parent)!r} are of type {kind[:40]!r}: only classification is read."
+        )
+
+
+def _read_shard(
+    number: int, shard: Path, found: list[tuple[int, int, int, int, str]], skipped: list[str]
+) -> None:
+    """Append (shard, offset, size, label, name) of each sample."""
+    with open_shard(shard) as opened:
+        try:
+            for key, slots in tar.samples(
+                opened, _labelled_slot, lambda slots: {"image", "cls"} <= slots.keys()
+            ):
+                image, label = slots.get("image"), slots.get("cls")
+                if image is None or label is None:
+                    skipped.append(f"{shard.name}/{key}: has no {'image' if image is None else '.cls'}")
+                    continue
+                text = (
+                    tar.read_at(opened, label)[:32].decode("ascii", "replace").strip()
+                    if label.regular
+                    else ""
+                )
+                if not (
+                    image.regular and image.size <= decode.MAX_BYTES and re.fullmatch(r"-?\d{1,9}", text)
+                ):
+                    skipped.append(f"{shard.name}/{key}: has no usable image or label ({text[:20]!r})")
+                    continue
+                found.append((number, image.offset, image.size, int(text), image.name[:1024]))
+        except tar.TarDamage as damage:
+            skipped.append(f"{shard.name}: {damage}")
+
+
+def _labelled_slot(ending: str) -> str | None:
+    return "image" if ending in _SHARD_IMAGES else "cls" if ending == "cls" else None

@@ -1,0 +1,1 @@
+"""CLIP models: made, loaded, checked and written."""
