@@ -27,7 +27,7 @@ from clipdefend.runs.files import atomic_write
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
-TINY = Path(__file__).parent / "assets" / "tiny"
+TINY = Path(__file__).parents[1] / "assets" / "tiny"
 MAX_CONFIG_BYTES = 1 << 20
 MAX_IMAGE_SIZE = 4096
 CHECK_TEXTS = ("a red cat", "two bananas")
