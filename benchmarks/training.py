@@ -35,7 +35,7 @@ from torch.nn import functional as F
 
 from clipdefend import losses
 from clipdefend.canvas import Canvas
-from clipdefend.config.shared import TrainConfig
+from clipdefend.config import TrainConfig
 from clipdefend.console import Console
 from clipdefend.data.pairs import open_pairs
 from clipdefend.models.clip import ClipModel

@@ -13,18 +13,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from clipdefend.choices import AsrProtocol
 from clipdefend.errors import ConfigError, DataError
 
 Array: TypeAlias = "npt.NDArray[Any] | Tensor"
 Booleans: TypeAlias = "npt.NDArray[np.bool_]"
-Protocol = Literal["exclude-target", "all"]
 
 Z95 = 1.959963984540054
 """97.5 % quantile of the standard normal distribution."""
@@ -146,7 +146,7 @@ def attack_success(
     labels: Array | Sequence[int],
     target: int,
     ks: Sequence[int],
-    protocol: Protocol = "exclude-target",
+    protocol: AsrProtocol = "exclude-target",
 ) -> dict[int, Share]:
     """ASR@k: share of triggered images that have the target among the k nearest texts.
 
@@ -173,7 +173,7 @@ def robust_accuracy(
     labels: Array | Sequence[int],
     target: int,
     ks: Sequence[int],
-    protocol: Protocol = "exclude-target",
+    protocol: AsrProtocol = "exclude-target",
 ) -> dict[int, Share]:
     """RA@k: share of the triggered images whose true class is among the k nearest texts.
 
@@ -183,14 +183,16 @@ def robust_accuracy(
     return shares(ranks, ks, _kept(similarity, labels, target, protocol))
 
 
-def attacked(labels: Array | Sequence[int], target: int, protocol: Protocol = "exclude-target") -> Booleans:
+def attacked(
+    labels: Array | Sequence[int], target: int, protocol: AsrProtocol = "exclude-target"
+) -> Booleans:
     """Booleans, shape (n,): which images are counted for ASR and RA.
 
     Classes are told apart by index: two classes of one name are two classes.
     """
-    if protocol not in get_args(Protocol):
+    if protocol not in get_args(AsrProtocol):
         raise ConfigError(
-            f"ASR protocol {protocol!r} is unknown. Available: {', '.join(get_args(Protocol))}."
+            f"ASR protocol {protocol!r} is unknown. Available: {', '.join(get_args(AsrProtocol))}."
         )
     index = _array(labels)
     return np.ones(len(index), dtype=np.bool_) if protocol == "all" else np.asarray(index != target)
@@ -248,7 +250,7 @@ def _checked(
     return ranks
 
 
-def _kept(similarity: Array, labels: Array | Sequence[int], target: int, protocol: Protocol) -> Booleans:
+def _kept(similarity: Array, labels: Array | Sequence[int], target: int, protocol: AsrProtocol) -> Booleans:
     """``attacked`` after a check that labels and target fit the similarities, shape (n, classes)."""
     n, classes = similarity.shape
     index = _indices(labels, n, classes)

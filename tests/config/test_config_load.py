@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
+from clipdefend.canvas import RESAMPLING
+from clipdefend.choices import Interpolation
 from clipdefend.config import (
     COMMANDS,
     AugmentConfig,
@@ -250,3 +253,7 @@ def test_a_configuration_made_in_python_is_checked_too() -> None:
     with pytest.raises(ConfigError, match="give one"):
         PoisonConfig(rate=0.5)
     assert issubclass(PoisonConfig, RunConfig)
+
+
+def test_every_interpolation_that_can_be_chosen_can_be_done() -> None:
+    assert set(RESAMPLING) == set(get_args(Interpolation))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from clipdefend.choices import AsrProtocol, CanvasMode
 from clipdefend.errors import ConfigError
 from clipdefend.registry import nearest
 
@@ -32,9 +33,9 @@ class Preset:
     paper: str
     source: str
     attacks: Mapping[str, Mapping[str, Any]]
-    canvas: Literal["squash", "crop"] = "squash"
+    canvas: CanvasMode = "squash"
     captions: Literal["templates"] = "templates"
-    asr_protocol: Literal["exclude-target", "all"] = "exclude-target"
+    asr_protocol: AsrProtocol = "exclude-target"
     target: str | None = "banana"
     count: int | None = None
     rate: float | None = None

@@ -1,26 +1,22 @@
 """Configurations of the commands and how they are resolved."""
 
-from clipdefend.config.commands import (
-    COMMANDS,
-    AugmentConfig,
-    DefendConfig,
-    EvaluateConfig,
-    FinetuneAttackConfig,
-    PoisonConfig,
-    ReportConfig,
-)
+from clipdefend.config.augment_config import AugmentConfig
+from clipdefend.config.commands import COMMANDS
+from clipdefend.config.data_options import ColumnsConfig
+from clipdefend.config.defend_config import DefendConfig
+from clipdefend.config.evaluate_config import EvaluateConfig
+from clipdefend.config.evaluation_options import EvalConfig
 from clipdefend.config.fields import Config, Leaf, leaves
+from clipdefend.config.finetune_attack_config import FinetuneAttackConfig
 from clipdefend.config.gate_options import GatesConfig
+from clipdefend.config.model_options import ModelConfig
+from clipdefend.config.poison_config import PoisonConfig
 from clipdefend.config.publish_options import PublishConfig
+from clipdefend.config.report_config import ReportConfig
 from clipdefend.config.resolve import load_config, preset_difference, to_dict, to_yaml
-from clipdefend.config.shared import (
-    ColumnsConfig,
-    EvalConfig,
-    ModelConfig,
-    RunConfig,
-    SubcaptionConfig,
-    TrainConfig,
-)
+from clipdefend.config.run_options import RunConfig
+from clipdefend.config.subcaption_options import SubcaptionConfig
+from clipdefend.config.training_options import TrainConfig
 
 __all__ = [
     "COMMANDS",

@@ -55,6 +55,12 @@ class Spec:
     group: str | None = None
 
 
+COUNT = Range(low=1)
+NATURAL = Range(low=0)
+POSITIVE = Range(above=0)
+SHARE = Range(low=0, high=1)
+
+
 def option(
     default: Any,
     *texts: str,

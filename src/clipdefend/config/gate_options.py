@@ -1,4 +1,3 @@
-# ruff: noqa: RUF009  # option() returns dataclass fields
 """Bounds that an evaluation is held to, and how other programs are told of the verdict."""
 
 from __future__ import annotations
@@ -8,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from clipdefend.config.fields import Config, option
-from clipdefend.config.shared import SHARE
+from clipdefend.config.fields import SHARE, Config, option
 from clipdefend.errors import ConfigError
 
 BOUND = "X[@K],..."

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from clipdefend.config.coerce import coerce
 from clipdefend.config.fields import Config, Leaf, leaves
 from clipdefend.config.presets import TIED, component_values, preset_values
-from clipdefend.config.shared import RunConfig
+from clipdefend.config.run_options import RunConfig
 from clipdefend.config.suggest import siblings, suggest
 from clipdefend.config.yamlfile import YamlError, dump_yaml, parse_yaml, read_yaml
 from clipdefend.errors import ConfigError

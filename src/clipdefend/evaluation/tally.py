@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from clipdefend.choices import AsrProtocol
 from clipdefend.distributed import collectives
-from clipdefend.metrics import Protocol, attacked, class_ranks, flatten, shares
+from clipdefend.metrics import attacked, class_ranks, flatten, shares
 
 Ranks = NDArray[np.int64]
 
@@ -27,7 +28,7 @@ class Tally:
 
     labels: NDArray[np.int64]
     target: int | None = None
-    protocol: Protocol = "exclude-target"
+    protocol: AsrProtocol = "exclude-target"
     _rows: list[Ranks] = field(default_factory=list, init=False)
     _clean: list[Ranks] = field(default_factory=list, init=False)
     _true: list[Ranks] = field(default_factory=list, init=False)

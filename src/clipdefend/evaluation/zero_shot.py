@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
+from clipdefend.choices import AsrProtocol
 from clipdefend.data.bad import BadRows
 from clipdefend.data.labelled.labelled_images import LabelledImages
 from clipdefend.distributed import collectives
@@ -21,7 +22,7 @@ from clipdefend.evaluation.cache import Cache, model_digest
 from clipdefend.evaluation.class_texts import class_embeddings
 from clipdefend.evaluation.encoding import Reading, Report, encode, quick_rows
 from clipdefend.evaluation.tally import Tally
-from clipdefend.metrics import Protocol, check_ks
+from clipdefend.metrics import check_ks
 from clipdefend.models.clip import ClipModel, evaluating
 
 QUICK = "quick_"
@@ -51,7 +52,7 @@ class Benchmark:
     ks: Sequence[int]
     trigger: Trigger | None = None
     target: int | None = None
-    protocol: Protocol = "exclude-target"
+    protocol: AsrProtocol = "exclude-target"
     batch_size: int = 256
     workers: int = 0
     max_bad: float = 0.01

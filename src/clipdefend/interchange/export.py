@@ -22,11 +22,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_picture
+from clipdefend.choices import AsrProtocol
 from clipdefend.data.labelled.labelled_images import LabelledImages
 from clipdefend.data.workers import batches_of, leave_to_parent
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.interchange.webdataset import ShardWriter
-from clipdefend.metrics import Protocol, attacked
+from clipdefend.metrics import attacked
 
 CLEAN = "clean"
 ASR = "triggered-asr"
@@ -54,7 +55,7 @@ class Export(Dataset[tuple[bytes, bytes | None, str]]):
     canvas: Canvas
     trigger: Trigger | None = None
     target: int | None = None
-    protocol: Protocol = "exclude-target"
+    protocol: AsrProtocol = "exclude-target"
     workers: int = 0
     rows: Sequence[int] | None = None
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipdefend.canvas import Canvas
-from clipdefend.config.shared import TrainConfig
+from clipdefend.choices import SubcaptionSchedule
+from clipdefend.config import TrainConfig
 from clipdefend.data.pairs import Pairs
 from clipdefend.models.clip import ClipModel
 from clipdefend.objectives.objective import Objective
-from clipdefend.training.plan import Schedule
 from clipdefend.training.views import SubCaptionPair
 
 Metrics = Mapping[str, float]
@@ -74,7 +74,7 @@ class Job:
     title: str
     reference: ClipModel | None = None
     subcaptions: SubCaptionSource | None = None
-    schedule: Schedule = "interleave"
+    schedule: SubcaptionSchedule = "interleave"
     evaluate: Evaluation | None = None
     select: Callable[[Metrics], float] | None = None
     max_bad: float = 0.01

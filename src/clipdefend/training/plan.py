@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clipdefend.choices import SubcaptionSchedule
 from clipdefend.draws import permutation
 from clipdefend.errors import DataError
-
-Schedule = Literal["interleave", "epoch-end", "in-batch"]
 
 
 class Item(NamedTuple):
@@ -43,7 +42,7 @@ class Plan:
     batch: int
     seed: int
     subset: int = 0
-    schedule: Schedule = "interleave"
+    schedule: SubcaptionSchedule = "interleave"
     rank: int = 0
     world: int = 1
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
-Kind = Literal["cosine", "const", "cleanclip-compat"]
+from clipdefend.choices import LrSchedule
 
 
 def learning_rate(
-    step: int, *, peak: float, total: int, warmup: int, kind: Kind = "cosine", steps_per_epoch: int = 0
+    step: int, *, peak: float, total: int, warmup: int, kind: LrSchedule = "cosine", steps_per_epoch: int = 0
 ) -> float:
     """Learning rate of optimiser step ``step``, counted from 0.
 

@@ -1,25 +1,19 @@
-# ruff: noqa: RUF009  # option() and nested() return dataclass fields
-"""The configurations of the commands that look at results: ``evaluate`` and ``report``."""
+"""The configuration of ``evaluate``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from clipdefend.config.extra_measures import ProbeConfig, RetrievalConfig
-from clipdefend.config.fields import Range, nested, option
+from clipdefend.choices import CanvasMode
+from clipdefend.config.data_options import ColumnsConfig
+from clipdefend.config.evaluation_options import EvalConfig
+from clipdefend.config.fields import nested, option
 from clipdefend.config.gate_options import GatesConfig
+from clipdefend.config.measure_options import ProbeConfig, RetrievalConfig
+from clipdefend.config.model_options import ModelConfig, device_option, input_model
 from clipdefend.config.publish_options import PublishConfig
-from clipdefend.config.shared import (
-    NATURAL,
-    SHARE,
-    ColumnsConfig,
-    EvalConfig,
-    ModelConfig,
-    RunConfig,
-    device_option,
-    input_model,
-)
+from clipdefend.config.run_options import RunConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +39,7 @@ class EvaluateConfig(RunConfig):
         shown="those that the attack began with",
     )
     target: str | None = option(None, "--target", "Target class.", metavar="CLASS", shown="the attack's")
-    canvas: Literal["crop", "squash"] | None = option(
-        None, "--canvas", "Geometry of the images.", shown="the attack's"
-    )
+    canvas: CanvasMode | None = option(None, "--canvas", "Geometry of the images.", shown="the attack's")
     gates: GatesConfig = nested(GatesConfig, "Gates for pipelines")
     publish: PublishConfig = nested(PublishConfig, "For other tools")
     model: ModelConfig = nested(input_model, "Model of a bare checkpoint")
@@ -64,22 +56,3 @@ class EvaluateConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.gates.check_ks(self.eval.topk)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportConfig(RunConfig):
-    """Write tables, plots and one page about any number of runs, with where every number comes from."""
-
-    command: ClassVar[str] = "report"
-    many: ClassVar[bool] = True
-    group: ClassVar[str] = "Report"
-
-    embedding: Literal["pca", "tsne", "none"] = option(
-        "pca", "--embedding", "Embedding maps by principal components or t-SNE, or none."
-    )
-    maps: int = option(4, "--maps", "Models to draw a map of, victims first.", range=NATURAL)
-    map_images: int = option(150, "--map-images", "Images of a map.", range=Range(low=2, high=10_000))
-    ba_budget: float = option(
-        0.02, "--ba-budget", "Loss of BA@1 that the stopping rules may allow.", range=SHARE
-    )
-    device: str = device_option()

@@ -1,12 +1,11 @@
-"""Configurations of what ``evaluate`` measures besides zero-shot classification."""
+"""What ``evaluate`` can measure besides zero-shot classification."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from clipdefend.config.fields import Config, option
-from clipdefend.config.shared import COUNT, NATURAL, POSITIVE
+from clipdefend.config.fields import COUNT, NATURAL, POSITIVE, Config, option
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,64 @@
+"""How pairs are named and read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from clipdefend.config.fields import Config, option
+
+
+def excluded_run() -> Any:
+    """The poison run whose rows a command keeps clear of; a dataclass field."""
+    return option(
+        None,
+        "--exclude-manifest",
+        "Poison run whose poisoned rows are left out.",
+        metavar="RUN",
+        shown="none",
+    )
+
+
+def pairs_option(default: str | None, shown: str | None = None) -> Any:
+    """The clean pairs of a command; a dataclass field."""
+    return option(
+        default,
+        "--data",
+        "--train-data",
+        "Clean pairs: a table, a folder, tar shards or builtin.",
+        metavar="DATA",
+        shown=shown,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnsConfig(Config):
+    """How a table of pairs is read; whatever is null is recognised and printed."""
+
+    image_key: str | None = option(
+        None, "--csv-img-key", "--image-key", "Column of image paths.", metavar="NAME", shown="recognised"
+    )
+    caption_key: str | None = option(
+        None, "--csv-caption-key", "--caption-key", "Column of captions.", metavar="NAME", shown="recognised"
+    )
+    delimiter: str | None = option(
+        None,
+        "--csv-separator",
+        "--delimiter",
+        "Delimiter of the table; tab for a tab character.",
+        metavar="CHAR",
+        shown="recognised",
+    )
+    image_root: str | None = option(
+        None,
+        "--image-root",
+        "Folder that the image paths may lie in.",
+        metavar="DIR",
+        shown="the table's",
+    )
+
+    def __post_init__(self) -> None:
+        # A tab is hard to type in a shell and is trimmed by some; open_clip's users write \t.
+        if self.delimiter in ("tab", "\\t"):
+            object.__setattr__(self, "delimiter", "\t")
+        super().__post_init__()

@@ -1,0 +1,31 @@
+"""The configuration of ``finetune-attack``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from clipdefend.config.evaluation_options import EvalConfig
+from clipdefend.config.fields import nested, option
+from clipdefend.config.model_options import ModelConfig
+from clipdefend.config.run_options import RunConfig
+from clipdefend.config.training_options import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneAttackConfig(RunConfig):
+    """Train a model on a poisoned set of pairs: the victim."""
+
+    command: ClassVar[str] = "finetune-attack"
+    sources: ClassVar[tuple[str, ...]] = ("poison",)
+    group: ClassVar[str] = "Attack"
+
+    method: str = option(
+        "ft", "--method", "Objective of the victim's training: ft, cleanclip and so on.", metavar="NAME"
+    )
+    terms: dict[str, Any] = option(
+        None, "Changes to the objective's terms, by --set terms.ssl.weight=2.", factory=dict
+    )
+    model: ModelConfig = nested(ModelConfig, "Model")
+    train: TrainConfig = nested(TrainConfig, "Training")
+    eval: EvalConfig = nested(EvalConfig, "Evaluation")

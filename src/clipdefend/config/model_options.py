@@ -1,0 +1,34 @@
+"""Which model is started from, and where it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from clipdefend.config.fields import Config, option
+
+
+def device_option() -> Any:
+    """Where the model runs; a dataclass field."""
+    return option("auto", "--device", "auto, cpu, cuda, cuda:1 and so on.", metavar="NAME")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Config):
+    """The open_clip model that is started from; null: what the input run's model says."""
+
+    name: str | None = option(
+        "RN50", "--model", "open_clip model name, tiny, local-dir:DIR or hf-hub:NAME.", metavar="NAME"
+    )
+    pretrained: str | None = option(
+        None,
+        "--pretrained",
+        "Tag or file of its weights, or none for random weights.",
+        metavar="TAG",
+        shown="the model's own, else openai",
+    )
+
+
+def input_model() -> ModelConfig:
+    """The model of the input run, unless flags name another."""
+    return ModelConfig(name=None, pretrained=None)

@@ -1,0 +1,59 @@
+# option() and nested() return dataclass fields
+"""What every command has: the base of their configurations."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from clipdefend.config.fields import SHARE, Config, Range, option
+
+
+def default_workers() -> int:
+    """Cores that this process may use, less one for the training itself; between 0 and 4."""
+    count = getattr(os, "sched_getaffinity", None)
+    cores = len(count(0)) if count else os.cpu_count() or 1
+    return max(0, min(4, cores - 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Config):
+    """What every command has.
+
+    ``sources`` are the kinds of its one input run; ``many`` is set where it reads any number of any kind.
+    """
+
+    command: ClassVar[str]
+    group: ClassVar[str]
+    sources: ClassVar[tuple[str, ...]] = ()
+    many: ClassVar[bool] = False
+    exclusive: ClassVar[tuple[str, ...]] = ()
+    data_key: ClassVar[str] = "data"
+
+    preset: Literal["paper", "quick"] = option(
+        "paper",
+        "--preset",
+        "Set of defaults: the papers' numbers, or quick ones for the built-in world.",
+        shown="quick with built-in data, else paper",
+        group="Run",
+    )
+    seed: int = option(
+        0, "--seed", "Seed of every random draw.", range=Range(low=0, high=2**63 - 1), group="Run"
+    )
+    workers: int = option(
+        None,
+        "--workers",
+        "Processes that read and decode images.",
+        factory=default_workers,
+        shown="cores - 1, at most 4",
+        range=Range(low=0, high=512),
+        group="Run",
+    )
+    max_bad: float = option(
+        0.01,
+        "--max-bad",
+        "Largest share of bad rows or images let pass.",
+        range=SHARE,
+        group="Run",
+    )
