@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from clipdefend.models.builder import build_model
 from clipdefend.models.clip import ClipModel
-from clipdefend.models.load import build_model
 from small_clip import SMALL, small_architecture
 
 

@@ -17,8 +17,9 @@ import torch
 from clipdefend.canvas import Canvas
 from clipdefend.config import TrainConfig
 from clipdefend.console import Console
+from clipdefend.models.builder import build_model
 from clipdefend.models.clip import ClipModel
-from clipdefend.models.load import build_model, load_model
+from clipdefend.models.load import load_model
 from clipdefend.objectives.objective import build_objective
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.job import Job

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_lines import CLASSES, Outcome, Shell, write_data, write_pairs
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
@@ -16,9 +15,12 @@ from torch.nn import functional as F
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared.inputs import AttackRecord
 from clipdefend.data.labelled.probe_splits import open_splits
+from clipdefend.models.builder import build_model
 from clipdefend.models.clip import ClipModel
-from clipdefend.models.load import build_model, load_model, save_model
+from clipdefend.models.load import load_model
+from clipdefend.models.save import save_model
 from clipdefend.runs import Run
+from command_lines import CLASSES, Outcome, Shell, write_data, write_pairs
 from small_clip import small_architecture
 
 PLAIN = ("--checkpoint", "clip", "--workers", 0, "--device", "cpu", "--preset", "paper", "--topk", "1,2")

@@ -17,7 +17,7 @@ from torch import Tensor
 from clipdefend.canvas import Canvas
 from clipdefend.distributed import collectives
 from clipdefend.distributed.gather import gather
-from clipdefend.models.load import build_model
+from clipdefend.models.builder import build_model
 from clipdefend.objectives.objective import build_objective
 from clipdefend.training.embed import Embedder
 from clipdefend.training.plan import Item

@@ -27,8 +27,8 @@ from clipdefend.evaluation.class_texts import class_embeddings, prompts
 from clipdefend.evaluation.encoding import quick_rows
 from clipdefend.evaluation.zero_shot import Benchmark, judged
 from clipdefend.metrics import wilson_interval
+from clipdefend.models.builder import build_model
 from clipdefend.models.clip import ClipModel
-from clipdefend.models.load import build_model
 from clipdefend.poisoning import Recipe, image_name, poison
 from memory_pairs import memory_pairs, noise
 from small_clip import small_architecture

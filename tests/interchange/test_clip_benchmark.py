@@ -16,7 +16,7 @@ from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.interchange.clip_benchmark import clip_benchmark_json
 from clipdefend.interchange.export import Export
 from clipdefend.models.clip import ClipModel
-from clipdefend.models.load import save_model
+from clipdefend.models.save import save_model
 from memory_sets import CLASSES, NoisyImages
 
 ROWS = 40

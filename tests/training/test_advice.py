@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from clipdefend.config import TrainConfig
-from clipdefend.models.load import build_model
+from clipdefend.models.builder import build_model
 from clipdefend.training.advice import SMALL, advice, is_small
 from small_clip import small_architecture
 

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from training_jobs import log_of, make_job, train, weights
 
-from clipdefend.models.load import build_model
+from clipdefend.models.builder import build_model
 from clipdefend.objectives.objective import build_objective
 from clipdefend.training.embed import Embedder
 from clipdefend.training.feed import micro_batches
@@ -19,6 +18,7 @@ from clipdefend.training.gradients import Gradients, kept_statistics
 from clipdefend.training.plan import Item
 from clipdefend.training.views import Batch
 from small_clip import small_architecture
+from training_jobs import log_of, make_job, train, weights
 
 VIT = {"layers": 1, "width": 64, "patch_size": 16}
 KEYS = "attn.in_proj_bias"  # of which the part for the keys has no gradient but rounding, which Adam enlarges

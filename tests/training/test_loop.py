@@ -9,6 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+
+from clipdefend.errors import ClipDefendError, ConfigError, DataError
+from clipdefend.models.builder import build_model
+from clipdefend.models.clip import ClipModel
+from clipdefend.objectives.objective import build_objective
+from clipdefend.training.devices import make_accelerator
+from clipdefend.training.schedule import learning_rate
+from memory_pairs import memory_pairs
+from small_clip import small_architecture
 from training_jobs import (
     BATCH,
     ROWS,
@@ -22,15 +31,6 @@ from training_jobs import (
     train,
     weights,
 )
-
-from clipdefend.errors import ClipDefendError, ConfigError, DataError
-from clipdefend.models.clip import ClipModel
-from clipdefend.models.load import build_model
-from clipdefend.objectives.objective import build_objective
-from clipdefend.training.devices import make_accelerator
-from clipdefend.training.schedule import learning_rate
-from memory_pairs import memory_pairs
-from small_clip import small_architecture
 
 
 def initial() -> dict[str, torch.Tensor]:

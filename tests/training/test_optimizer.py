@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from clipdefend.models.builder import build_model
 from clipdefend.models.clip import ClipModel
-from clipdefend.models.load import build_model
 from clipdefend.training.optimizer import build_optimizer
 from small_clip import small_architecture
 

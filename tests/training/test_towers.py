@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_jobs import Watcher, equal, interrupt, log_of, make_job, make_trainer, train, weights
 
 from clipdefend.errors import ConfigError, Interrupted
-from clipdefend.models.load import build_model
+from clipdefend.models.builder import build_model
 from clipdefend.training import step_costs, towers
 from small_clip import small_architecture
+from training_jobs import Watcher, equal, interrupt, log_of, make_job, make_trainer, train, weights
 
 JOB: dict[str, Any] = {"method": "cleanclip", "epochs": 1, "compile": True}
 

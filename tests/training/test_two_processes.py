@@ -13,7 +13,6 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 from PIL import Image
-from training_jobs import ROWS, Watcher, equal, interrupt, log_of, make_job, make_trainer, train, weights
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
@@ -22,9 +21,10 @@ from clipdefend.data.labelled.labelled_images import LabelledImages
 from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, Interrupted
 from clipdefend.evaluation.zero_shot import Benchmark
-from clipdefend.models.load import build_model
+from clipdefend.models.builder import build_model
 from memory_pairs import MemoryPairs, memory_pairs, noise
 from small_clip import small_architecture
+from training_jobs import ROWS, Watcher, equal, interrupt, log_of, make_job, make_trainer, train, weights
 
 WORLD = 2
 METHODS = ("ft", "cleanclip", "cleanerclip")

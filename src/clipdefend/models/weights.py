@@ -15,6 +15,7 @@ from clipdefend.models.clip import ClipModel
 
 # Entries of OpenAI's archives that are no weights.
 NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
+WEIGHTS_NAME = "open_clip_model.safetensors"
 WRAPPERS = ("module.", "_orig_mod.")
 
 

@@ -15,7 +15,7 @@ from clipdefend.data.workers import WorkerLost, worker_faults
 from clipdefend.distributed import collectives
 from clipdefend.errors import ClipDefendError, ConfigError, Interrupted
 from clipdefend.models.clip import ClipModel
-from clipdefend.models.load import save_model
+from clipdefend.models.save import save_model
 from clipdefend.training.embed import Embedder
 from clipdefend.training.feed import Feed
 from clipdefend.training.finite import check_loss, check_weights

@@ -27,19 +27,13 @@ from torch.nn import functional as F
 
 from clipdefend.canvas import Canvas
 from clipdefend.errors import CheckpointError
-from clipdefend.models import load
+from clipdefend.models import configurations, save, tokenizing
+from clipdefend.models.builder import build_model
 from clipdefend.models.clip import Architecture, ClipModel
-from clipdefend.models.load import (
-    CONFIG_NAME,
-    WEIGHTS_NAME,
-    build_model,
-    default_weights,
-    is_random,
-    load_model,
-    read_architecture,
-    save_model,
-)
-from clipdefend.models.weights import load_weights, read_state
+from clipdefend.models.configurations import CONFIG_NAME, read_architecture
+from clipdefend.models.load import default_weights, is_random, load_model
+from clipdefend.models.save import save_model
+from clipdefend.models.weights import WEIGHTS_NAME, load_weights, read_state
 from small_clip import SMALL, small_architecture
 
 TEXTS = ["a cat", "a photo of two red fish", "a banana next to a house"]
@@ -127,12 +121,12 @@ def test_a_warning_travels_with_the_weights(small_model: ClipModel, tmp_path: Pa
 def test_weights_that_do_not_reproduce_are_not_passed_on(
     small_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = load.build_model
+    real = save.build_model
 
     def another(architecture: Architecture, *, seed: int = 0) -> ClipModel:
         return real(Architecture({**architecture.model, "quick_gelu": True}), seed=seed)
 
-    monkeypatch.setattr(load, "build_model", another)
+    monkeypatch.setattr(save, "build_model", another)
     model = real(small_architecture(vision={"layers": 1, "width": 64, "patch_size": 16}))
     with pytest.raises(CheckpointError, match="load to other features"):
         save_model(model, tmp_path)
@@ -141,13 +135,13 @@ def test_weights_that_do_not_reproduce_are_not_passed_on(
 def test_texts_that_do_not_reproduce_are_not_passed_on_either(
     small_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = load.load_weights
+    real = save.load_weights
 
     def damaged(model: ClipModel, path: Path) -> None:
         real(model, path)
         model.clip.text_projection.data.neg_()
 
-    monkeypatch.setattr(load, "load_weights", damaged)
+    monkeypatch.setattr(save, "load_weights", damaged)
     with pytest.raises(CheckpointError, match="load to other features"):
         save_model(small_model, tmp_path)
 
@@ -282,7 +276,7 @@ def test_the_tokenizer_is_the_one_that_the_configuration_asks_for() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=40) | st.text(string.printable + "&;", max_size=60))
 def test_the_quick_cleaning_of_captions_is_open_clips(text: str) -> None:
-    assert load._simple_tokenizer(77).clean_fn(text) == get_clean_fn("lower")(text)
+    assert tokenizing._simple_tokenizer(77).clean_fn(text) == get_clean_fn("lower")(text)
 
 
 def test_weights_of_a_tag_bring_the_activation_that_they_were_trained_with(
@@ -578,6 +572,6 @@ def test_configurations_that_are_none(tmp_path: Path, text: str) -> None:
 
 def test_a_huge_configuration_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
-    path.write_text(" " * (load.MAX_CONFIG_BYTES + 1))
+    path.write_text(" " * (configurations.MAX_CONFIG_BYTES + 1))
     with pytest.raises(CheckpointError, match="larger than"):
         load_model(str(path), None)

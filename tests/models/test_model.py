@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from clipdefend.models.builder import build_model
 from clipdefend.models.clip import (
     MAX_LOGIT_SCALE,
     OPENAI_MEAN,
@@ -19,7 +20,6 @@ from clipdefend.models.clip import (
     cut,
     evaluating,
 )
-from clipdefend.models.load import build_model
 from small_clip import small_architecture
 
 TEXTS = [
