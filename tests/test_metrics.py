@@ -13,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipdefend.errors import ConfigError, DataError
+from clipdefend.evaluation.tally import Tally
 from clipdefend.metrics import (
     Share,
     attack_success,
     attacked,
     benign_accuracy,
+    class_ranks,
     flatten,
     robust_accuracy,
     topk_hits,
@@ -36,6 +38,18 @@ SIMILARITY = [
 LABELS = [1, 1, 2, 0, 0]  # fmt: skip
 
 
+def ba(similarity: Any, labels: Any, ks: Any) -> dict[int, Share]:
+    return benign_accuracy(class_ranks(similarity, labels), ks)
+
+
+def asr(similarity: Any, labels: Any, target: int, ks: Any, *protocol: Any) -> dict[int, Share]:
+    return attack_success(class_ranks(similarity, target), labels, target, ks, *protocol)
+
+
+def ra(similarity: Any, labels: Any, target: int | None, ks: Any, *protocol: Any) -> dict[int, Share]:
+    return robust_accuracy(class_ranks(similarity, labels), labels, target, ks, *protocol)
+
+
 def counts(shares: dict[int, Share]) -> dict[int, tuple[int, int]]:
     return {k: (share.hits, share.n) for k, share in shares.items()}
 
@@ -51,22 +65,60 @@ def test_hits_by_hand() -> None:
 
 def test_accuracy_by_hand() -> None:
     """Nearest is right for images 2, 3 and 4; image 1 has its class second, image 5 its class second."""
-    assert counts(benign_accuracy(np.array(SIMILARITY), LABELS, [1, 2])) == {1: (3, 5), 2: (5, 5)}
+    assert counts(ba(np.array(SIMILARITY), LABELS, [1, 2])) == {1: (3, 5), 2: (5, 5)}
 
 
 def test_attack_without_the_targets_own_images() -> None:
     """Images 1, 2, 3 count. Target first: image 1. Among two: 1 and 3. Among three: all.
     True class first: images 2 and 3; among two: all."""
     s = np.array(SIMILARITY)
-    assert counts(attack_success(s, LABELS, 0, [1, 2, 3])) == {1: (1, 3), 2: (2, 3), 3: (3, 3)}
-    assert counts(robust_accuracy(s, LABELS, 0, [1, 2])) == {1: (2, 3), 2: (3, 3)}
+    assert counts(asr(s, LABELS, 0, [1, 2, 3])) == {1: (1, 3), 2: (2, 3), 3: (3, 3)}
+    assert counts(ra(s, LABELS, 0, [1, 2])) == {1: (2, 3), 2: (3, 3)}
 
 
 def test_attack_with_the_targets_own_images() -> None:
     """Images 4 and 5 join: the target is first in 4 and among two in both; it is their true class."""
     s = np.array(SIMILARITY)
-    assert counts(attack_success(s, LABELS, 0, [1, 2], "all")) == {1: (2, 5), 2: (4, 5)}
-    assert counts(robust_accuracy(s, LABELS, 0, [1, 2], "all")) == {1: (3, 5), 2: (5, 5)}
+    assert counts(asr(s, LABELS, 0, [1, 2], "all")) == {1: (2, 5), 2: (4, 5)}
+    assert counts(ra(s, LABELS, 0, [1, 2], "all")) == {1: (3, 5), 2: (5, 5)}
+
+
+def test_ranks_by_hand() -> None:
+    """Classes at least as similar as the target: none, two, one, none, one; a NaN puts a row behind all classes."""
+    assert class_ranks(np.array(SIMILARITY), 0).tolist() == [0, 2, 1, 0, 1]
+    assert class_ranks(np.array(SIMILARITY), LABELS).tolist() == [1, 0, 0, 0, 1]
+    assert class_ranks(np.array([[0.5, np.nan, 0.1, 0.2]]), 0).tolist() == [4]
+
+
+def test_a_target_that_is_not_a_class_leaves_every_image_to_ra() -> None:
+    assert counts(ra(np.array(SIMILARITY), LABELS, None, [1, 2])) == {1: (3, 5), 2: (5, 5)}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "n", "asr_hits", "ra_hits"),
+    [("exclude-target", 3, (1, 2), (2, 3)), ("all", 5, (2, 4), (3, 5))],
+)
+def test_what_an_evaluation_reports_is_what_was_counted_by_hand(
+    protocol: Any, n: int, asr_hits: tuple[int, int], ra_hits: tuple[int, int]
+) -> None:
+    """The same five images in two batches, the later rows first; clean similarities have the classes turned round,
+    so that BA is another number."""
+    clean = torch.tensor(SIMILARITY).flip(1)
+    tally = Tally(labels=np.array(LABELS), target=0, protocol=protocol)
+    for rows in ([3, 4], [0, 1, 2]):
+        tally.add(np.array(rows), clean[rows], torch.tensor(SIMILARITY)[rows])
+    found = tally.metrics([1, 2])
+    # Flipped: .1 .3 .5 .9 has class 1 at rank 2; .1 .4 .8 .2 at 1; .2 .7 .1 .6 class 2 at 3; .3 .2 .1 .9 class 0
+    # at 1; .9 .2 .1 .5 class 0 at 0.
+    assert (found["ba@1"], found["ba@2"], found["n_clean"]) == (1 / 5, 3 / 5, 5)
+    assert (found["asr@1"], found["asr@2"]) == (asr_hits[0] / n, asr_hits[1] / n)
+    assert (found["ra@1"], found["ra@2"], found["n_triggered"]) == (ra_hits[0] / n, ra_hits[1] / n, n)
+    assert (found["asr@1_low"], found["asr@1_high"]) == wilson_interval(asr_hits[0], n)
+    # Of rows 1 and 4: row 4 has the target for its class, at rank 1 of the triggered ones.
+    some = tally.metrics([1, 2], among=np.array([1, 4]))
+    assert (some["ba@1"], some["ba@2"], some["n_clean"]) == (1 / 2, 1.0, 2)
+    assert (some["n_triggered"], some["ra@1"]) == ((1, 1.0) if protocol == "exclude-target" else (2, 0.5))
+    assert some["asr@2"] == (0.0 if protocol == "exclude-target" else 0.5)
 
 
 def test_classes_of_one_name_are_told_apart_by_index() -> None:
@@ -74,11 +126,11 @@ def test_classes_of_one_name_are_told_apart_by_index() -> None:
     is no hit."""
     s = np.array([[0.1, 0.9, 0.2, 0.3], [0.1, 0.2, 0.3, 0.9], [0.1, 0.2, 0.3, 0.9]])
     assert attacked([1, 1, 3], 3).tolist() == [True, True, False]
-    assert counts(attack_success(s, [1, 1, 3], 3, [1, 2])) == {1: (1, 2), 2: (2, 2)}
+    assert counts(asr(s, [1, 1, 3], 3, [1, 2])) == {1: (1, 2), 2: (2, 2)}
 
 
 def test_no_image_left_has_no_value() -> None:
-    share = attack_success(np.array(SIMILARITY)[3:], [0, 0], 0, [1])[1]
+    share = asr(np.array(SIMILARITY)[3:], [0, 0], 0, [1])[1]
     assert (share.hits, share.n) == (0, 0)
     assert all(math.isnan(v) for v in (share.value, share.low, share.high))
 
@@ -95,8 +147,8 @@ def test_ties_count_against_the_target() -> None:
 @pytest.mark.parametrize("target", [0, 2, 4])
 def test_a_collapsed_model_scores_nothing(target: int) -> None:
     constant = torch.ones(6, 5)
-    assert counts(attack_success(constant, [1, 3, 1, 3, 1, 3], target, [1, 4])) == {1: (0, 6), 4: (0, 6)}
-    assert counts(benign_accuracy(constant, [0] * 6, [1, 4, 5])) == {1: (0, 6), 4: (0, 6), 5: (6, 6)}
+    assert counts(asr(constant, [1, 3, 1, 3, 1, 3], target, [1, 4])) == {1: (0, 6), 4: (0, 6)}
+    assert counts(ba(constant, [0] * 6, [1, 4, 5])) == {1: (0, 6), 4: (0, 6), 5: (6, 6)}
 
 
 def test_nan_is_never_a_hit() -> None:
@@ -120,8 +172,8 @@ def test_nan_is_never_a_hit() -> None:
 )
 def test_numpy_and_torch_alike(convert: Any) -> None:
     labels = torch.tensor(LABELS)
-    assert counts(attack_success(convert(SIMILARITY), labels, 0, [1, 2])) == {1: (1, 3), 2: (2, 3)}
-    assert counts(benign_accuracy(convert(SIMILARITY), np.array(LABELS, np.int32), (1, 2))) == {
+    assert counts(asr(convert(SIMILARITY), labels, 0, [1, 2])) == {1: (1, 3), 2: (2, 3)}
+    assert counts(ba(convert(SIMILARITY), np.array(LABELS, np.int32), (1, 2))) == {
         1: (3, 5),
         2: (5, 5),
     }
@@ -195,9 +247,9 @@ def test_wilson_of_nothing_and_of_nonsense() -> None:
 def test_flat_metrics_of_a_manifest() -> None:
     s = np.array(SIMILARITY)
     flat = flatten(
-        ba=benign_accuracy(s, LABELS, [1, 3]),
-        asr=attack_success(s, LABELS, 0, [1]),
-        ra=robust_accuracy(s, LABELS, 0, [1]),
+        ba=ba(s, LABELS, [1, 3]),
+        asr=asr(s, LABELS, 0, [1]),
+        ra=ra(s, LABELS, 0, [1]),
     )
     low, high = wilson_interval(3, 5)
     assert (flat["ba@1"], flat["ba@1_low"], flat["ba@1_high"]) == (3 / 5, low, high)
@@ -207,7 +259,7 @@ def test_flat_metrics_of_a_manifest() -> None:
 
 
 def test_flat_metrics_leave_out_what_has_no_value() -> None:
-    none = attack_success(np.array(SIMILARITY)[3:], [0, 0], 0, [1])
+    none = asr(np.array(SIMILARITY)[3:], [0, 0], 0, [1])
     assert flatten(asr=none) == {"n_triggered": 0}
     assert flatten() == {}
 
@@ -241,21 +293,18 @@ def test_no_k() -> None:
     ],
 )
 def test_labels_that_are_no_classes(labels: list[Any], message: str) -> None:
-    for measure in (
-        lambda: benign_accuracy(np.array(SIMILARITY), labels, [1]),
-        lambda: attack_success(np.array(SIMILARITY), labels, 0, [1]),
-        lambda: robust_accuracy(np.array(SIMILARITY), labels, 0, [1]),
-    ):
-        with pytest.raises(DataError, match=message):
-            measure()
+    with pytest.raises(DataError, match=message):
+        class_ranks(np.array(SIMILARITY), labels)
 
 
 def test_target_and_protocol_are_checked() -> None:
     s = np.array(SIMILARITY)
-    for measure in (attack_success, robust_accuracy):
-        with pytest.raises(DataError, match="Class index 954 is out of range"):
-            measure(s, LABELS, 954, [1])
+    with pytest.raises(DataError, match="Class index 954 is out of range"):
+        class_ranks(s, 954)
+    for measure in (asr, ra):
         with pytest.raises(ConfigError, match=r"'include' is unknown\. Available: exclude-target, all"):
-            measure(s, LABELS, 0, [1], "include")  # type: ignore[arg-type]
+            measure(s, LABELS, 0, [1], "include")
+        with pytest.raises(DataError, match="5 ranks and 4 labels"):
+            (attack_success if measure is asr else robust_accuracy)(class_ranks(s, 0), LABELS[:4], 0, [1])
     with pytest.raises(DataError, match=r"\(images, classes\)"):
         topk_hits(np.zeros(3), 0, [1])

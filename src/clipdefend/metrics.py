@@ -1,6 +1,8 @@
-"""Attack and accuracy metrics: counts with 95 % Wilson intervals, from similarities.
+"""Accuracy and attack metrics: counts with 95 % Wilson intervals, from similarities.
 
-Arrays may be NumPy's or torch's, on any device; results are NumPy's and plain numbers.
+``class_ranks`` reduces the similarities of an image to one rank; ``benign_accuracy``, ``attack_success`` and
+``robust_accuracy`` count those ranks. Arrays may be NumPy's or torch's, on any device; results are NumPy arrays
+and plain numbers.
 
 **Ties.** A class's rank is the number of *other* classes that are at least as similar: a tie counts against
 it, whatever the order of the classes. So a model whose embeddings have collapsed (every similarity equal)
@@ -25,6 +27,7 @@ from clipdefend.errors import ConfigError, DataError
 
 Array: TypeAlias = "npt.NDArray[Any] | Tensor"
 Booleans: TypeAlias = "npt.NDArray[np.bool_]"
+Ranks: TypeAlias = "npt.NDArray[np.int64]"
 
 Z95 = 1.959963984540054
 """97.5 % quantile of the standard normal distribution."""
@@ -32,7 +35,14 @@ Z95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Share:
-    """``hits`` of ``n``, as a fraction with its 95 % Wilson interval; all three are NaN when n is 0."""
+    """A share with its 95 % Wilson interval.
+
+    Attributes:
+        hits: number of successes.
+        n: number of trials.
+        value: hits / n, from 0 to 1; NaN when n is 0.
+        low, high: bounds of the interval, from 0 to 1; NaN when n is 0.
+    """
 
     hits: int
     n: int
@@ -42,7 +52,7 @@ class Share:
 
     @classmethod
     def of(cls, hits: Booleans) -> Share:
-        """Count the true ones of booleans, shape (n,)."""
+        """Return the share of true values among booleans of shape (n,)."""
         successes, n = int(hits.sum()), len(hits)
         low, high = wilson_interval(successes, n)
         return cls(successes, n, successes / n if n else math.nan, low, high)
@@ -51,10 +61,10 @@ class Share:
 def topk_hits(
     similarity: Array, target: Array | Sequence[int] | int, ks: Sequence[int]
 ) -> dict[int, Booleans]:
-    """Whether each row's target is among its k nearest classes.
+    """Tell whether each row's target is among its k nearest classes.
 
-    The target is, when fewer than k other classes are at least as similar (ties count against it; see the
-    module's text). A row with a NaN anywhere is never a hit: its order means nothing.
+    It is when fewer than k other classes are at least as similar (ties count against the target, see the module's
+    docstring). A row that holds a NaN is never a hit, since its order means nothing.
 
     Args:
         similarity: shape (n, classes), larger is nearer.
@@ -65,46 +75,51 @@ def topk_hits(
         k -> booleans of shape (n,).
 
     Raises:
-        ConfigError: a k below 1 or above the number of classes, or none.
-        DataError: shapes that do not fit, or a target that is no class.
+        ConfigError: no k at all, or one below 1 or above the number of classes.
+        DataError: shapes that do not fit, or a target that is not one of the classes.
     """
-    ranks = _checked(similarity, ks, target)
+    ranks = class_ranks(similarity, target)
+    check_ks(ks, np.shape(similarity)[1])
     return {int(k): ranks < k for k in ks}
 
 
-def class_ranks(similarity: Array, target: Array | Sequence[int] | int) -> npt.NDArray[np.int64]:
-    """How many other classes are at least as similar as each row's target; all of them where a NaN is.
+def class_ranks(similarity: Array, target: Array | Sequence[int] | int) -> Ranks:
+    """Count the other classes that are at least as similar as each row's target.
 
     Args:
         similarity: shape (n, classes), larger is nearer.
         target: class indices, shape (n,), or one index for all rows.
 
     Returns:
-        int64, shape (n,); a target is among the k nearest when its rank is below k.
+        int64, shape (n,), from 0 (the nearest) to classes - 1; ``classes`` for a row that holds a NaN. A target is
+        among the k nearest when its rank is below k.
 
     Raises:
-        DataError: shapes that do not fit, or a target that is no class.
+        DataError: shapes that do not fit, or a target that is not one of the classes.
     """
     values = _array(similarity)
     if values.ndim != 2 or values.shape[1] == 0:
-        raise DataError(f"Similarities have shape {values.shape}; (images, classes) with a class is needed.")
+        raise DataError(
+            f"Similarities have shape {values.shape}; (images, classes) with at least one class is needed."
+        )
     n, classes = values.shape
     index = np.broadcast_to(_indices(target, n, classes), (n,))
     own = values[np.arange(n), index][:, None]
-    rank = (values >= own).sum(axis=1) - 1  # itself is not an other class
-    ranks: npt.NDArray[np.int64] = np.where(np.isnan(values).any(axis=1), classes, rank)
+    rank = (values >= own).sum(axis=1) - 1  # the target itself does not count
+    ranks: Ranks = np.where(np.isnan(values).any(axis=1), classes, rank)
     return ranks
 
 
-def shares(
-    ranks: npt.NDArray[np.int64], ks: Sequence[int], counted: Booleans | None = None
-) -> dict[int, Share]:
-    """Share of ranks below each k, over the rows that are counted.
+def shares(ranks: Ranks, ks: Sequence[int], counted: Booleans | None = None) -> dict[int, Share]:
+    """Share of ranks below each k, among the images that count.
 
     Args:
         ranks: shape (n,), see ``class_ranks``.
         ks: the k of interest.
-        counted: booleans of shape (n,), such as those of ``attacked``; None: every row.
+        counted: booleans of shape (n,), such as those of ``attacked``; None: all images.
+
+    Returns:
+        k -> Share.
     """
     kept = ranks if counted is None else ranks[counted]
     return {int(k): Share.of(kept < k) for k in ks}
@@ -116,6 +131,9 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     Args:
         successes: from 0 to n.
         n: number of trials.
+
+    Returns:
+        The lower and the upper bound.
 
     Raises:
         ValueError: successes outside 0 to n.
@@ -136,59 +154,90 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     return low, high
 
 
-def benign_accuracy(similarity: Array, labels: Array | Sequence[int], ks: Sequence[int]) -> dict[int, Share]:
-    """BA@k: share of clean images, shape (n, classes), whose class is among the k nearest texts."""
-    return shares(_checked(similarity, ks, labels), ks)
+def benign_accuracy(true_ranks: Ranks, ks: Sequence[int]) -> dict[int, Share]:
+    """BA@k: share of clean images whose class is among the k nearest class texts.
+
+    Args:
+        true_ranks: ``class_ranks`` of the true classes among clean images, shape (n,).
+        ks: the k of interest.
+
+    Returns:
+        k -> Share.
+    """
+    return shares(true_ranks, ks)
 
 
 def attack_success(
-    similarity: Array,
+    target_ranks: Ranks,
     labels: Array | Sequence[int],
     target: int,
     ks: Sequence[int],
     protocol: AsrProtocol = "exclude-target",
 ) -> dict[int, Share]:
-    """ASR@k: share of triggered images that have the target among the k nearest texts.
+    """ASR@k: share of triggered images that have the target among the k nearest class texts.
 
     Args:
-        similarity: of the triggered images, shape (n, classes).
+        target_ranks: ``class_ranks`` of the target among triggered images, shape (n,).
         labels: their true classes, shape (n,).
         target: the class that the attacker wants.
         ks: the k of interest.
-        protocol: ``exclude-target`` leaves out the images of the target class, for which the target is right,
-            from hits and count alike; ``all`` counts them, as BadCLIP's code did.
+        protocol: see ``attacked``.
 
     Returns:
         k -> Share.
 
     Raises:
-        ConfigError, DataError: as ``topk_hits``.
+        ConfigError: an unknown protocol.
+        DataError: not one label for each rank.
     """
-    ranks = _checked(similarity, ks, target)
-    return shares(ranks, ks, _kept(similarity, labels, target, protocol))
+    return shares(target_ranks, ks, _counted(target_ranks, labels, target, protocol))
 
 
 def robust_accuracy(
-    similarity: Array,
+    true_ranks: Ranks,
     labels: Array | Sequence[int],
-    target: int,
+    target: int | None,
     ks: Sequence[int],
     protocol: AsrProtocol = "exclude-target",
 ) -> dict[int, Share]:
-    """RA@k: share of the triggered images whose true class is among the k nearest texts.
+    """RA@k: share of triggered images whose true class is among the k nearest class texts.
 
-    Over the same images as ``attack_success``, with the same arguments and errors.
+    Args:
+        true_ranks: ``class_ranks`` of the true classes among triggered images, shape (n,).
+        labels: their true classes, shape (n,).
+        target: the class that the attacker wants; None where it is not one of the classes, and then every image
+            counts.
+        ks: the k of interest.
+        protocol: see ``attacked``; RA is taken over the same images as ASR.
+
+    Returns:
+        k -> Share.
+
+    Raises:
+        ConfigError: an unknown protocol.
+        DataError: not one label for each rank.
     """
-    ranks = _checked(similarity, ks, labels)
-    return shares(ranks, ks, _kept(similarity, labels, target, protocol))
+    return shares(true_ranks, ks, _counted(true_ranks, labels, target, protocol))
 
 
 def attacked(
     labels: Array | Sequence[int], target: int, protocol: AsrProtocol = "exclude-target"
 ) -> Booleans:
-    """Booleans, shape (n,): which images are counted for ASR and RA.
+    """Which triggered images count for ASR and RA.
 
-    Classes are told apart by index: two classes of one name are two classes.
+    Classes are told apart by index: two classes with the same name are two classes.
+
+    Args:
+        labels: true classes, shape (n,).
+        target: the class that the attacker wants.
+        protocol: ``exclude-target`` leaves out the images of the target class, for which the target is the right
+            answer; ``all`` counts them too, as BadCLIP's code did.
+
+    Returns:
+        Booleans, shape (n,).
+
+    Raises:
+        ConfigError: an unknown protocol.
     """
     if protocol not in get_args(AsrProtocol):
         raise ConfigError(
@@ -204,9 +253,15 @@ def flatten(
     asr: Mapping[int, Share] | None = None,
     ra: Mapping[int, Share] | None = None,
 ) -> dict[str, float | int]:
-    """Flat metrics of a manifest: ``ba@1``, ``ba@1_low``, ``ba@1_high`` ..., ``n_clean``, ``n_triggered``.
+    """Return the flat metrics of a manifest.
 
-    A share of no images (n = 0) has no value: its three numbers are left out, its count stays.
+    Args:
+        ba: BA@k, k -> Share.
+        asr, ra: ASR@k and RA@k, over the same images.
+
+    Returns:
+        ``ba@1``, ``ba@1_low``, ``ba@1_high`` and so on, ``n_clean`` and ``n_triggered``. A share of no images (n = 0)
+        has no value: its three numbers are left out and its count stays.
     """
     flat: dict[str, float | int] = {}
     for name, found, count in (
@@ -226,7 +281,15 @@ def flatten(
 
 
 def check_ks(ks: Sequence[int], classes: int) -> None:
-    """Raise ConfigError for a k that is no whole number from 1 to ``classes``, or when there is none."""
+    """Check the k of top-k metrics.
+
+    Args:
+        ks: the k of interest.
+        classes: number of classes.
+
+    Raises:
+        ConfigError: no k at all, or one that is not a whole number from 1 to ``classes``.
+    """
     if len(ks) == 0:
         raise ConfigError("No k was given for the top-k metrics. Pass for example --topk 1,5.")
     for k in ks:
@@ -241,23 +304,13 @@ def check_ks(ks: Sequence[int], classes: int) -> None:
             )
 
 
-def _checked(
-    similarity: Array, ks: Sequence[int], target: Array | Sequence[int] | int
-) -> npt.NDArray[np.int64]:
-    """Ranks of the targets, when every k can be ranked."""
-    ranks = class_ranks(similarity, target)
-    check_ks(ks, np.shape(similarity)[1])
-    return ranks
-
-
-def _kept(similarity: Array, labels: Array | Sequence[int], target: int, protocol: AsrProtocol) -> Booleans:
-    """``attacked`` after a check that labels and target fit the similarities, shape (n, classes)."""
-    n, classes = similarity.shape
-    index = _indices(labels, n, classes)
-    if index.shape != (n,):
-        raise DataError(f"One true class for each of the {n} images is needed, not a single index.")
-    _indices(target, n, classes)
-    return attacked(index, target, protocol)
+def _counted(
+    ranks: Ranks, labels: Array | Sequence[int], target: int | None, protocol: AsrProtocol
+) -> Booleans | None:
+    """The images that count, shape (n,); None for all of them."""
+    if len(labels) != len(ranks):
+        raise DataError(f"{len(ranks)} ranks and {len(labels)} labels: one label for each image is needed.")
+    return None if target is None else attacked(labels, target, protocol)
 
 
 def _indices(target: Array | Sequence[int] | int, n: int, classes: int) -> npt.NDArray[Any]:

@@ -7,7 +7,6 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from real_captions import REAL
 
 from clipdefend.augment.check import differs_as_said
 from clipdefend.augment.inflect import stems
@@ -15,6 +14,7 @@ from clipdefend.augment.parsed import Parsed
 from clipdefend.augment.subcaptions import JOINT, SubCaption, SubCaptioner
 from clipdefend.augment.synonyms import shipped_synonyms
 from clipdefend.draws import text_random
+from real_captions import REAL
 
 CAPTIONER = SubCaptioner(relations=2, counterfactuals=2)
 SOUNDED = {"an hourglass", "a unicorn"}

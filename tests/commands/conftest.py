@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_lines import EVAL, MODEL, TRAIN, Shell, write_data
 
 from clipdefend.commands.poison import run_poison
 from clipdefend.config import PoisonConfig, load_config
 from clipdefend.runs import Context, Run
+from command_lines import EVAL, MODEL, TRAIN, Shell, write_data
 from memory_pairs import noise
 
 METHODS = ("ft", "ssl", "cleanclip", "cleanerclip", "par")

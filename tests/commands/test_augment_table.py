@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from command_lines import EVAL, TRAIN, Outcome, Shell, write_pairs
 
 from clipdefend.augment.check import differs_as_said
 from clipdefend.augment.subcaptions import SubCaption
+from command_lines import EVAL, TRAIN, Outcome, Shell, write_pairs
 from memory_pairs import noise
 
 sys.path.append(str(Path(__file__).parents[1] / "augment"))

@@ -10,12 +10,12 @@ import open_clip
 import pyarrow.parquet as pq
 import pytest
 import torch
-from command_lines import CLASSES, EVAL, PAIRS, TRAIN, Shell
 from PIL import Image
 from safetensors import safe_open
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_tensor
+from command_lines import CLASSES, EVAL, PAIRS, TRAIN, Shell
 
 METHODS = ("ft", "ssl", "cleanclip", "cleanerclip", "par")
 RUNS = ("poison", "attack", "augment", *METHODS, "evaluate")

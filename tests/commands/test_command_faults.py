@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from command_lines import EVAL, MODEL, TRAIN, Outcome, Shell, noise, write_pairs
 from safetensors.torch import load_file
 
+from command_lines import EVAL, MODEL, TRAIN, Outcome, Shell, noise, write_pairs
 from small_clip import SMALL
 
 POISON = ("poison", "--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from command_lines import EVAL, MODEL, TRAIN, Outcome, Shell, write_data
 
 from clipdefend.commands.doctor import evaluation_costs, machine, run_doctor
 from clipdefend.commands.doctor.diagnosis import Estimate
@@ -17,6 +16,7 @@ from clipdefend.models.clip import ClipModel
 from clipdefend.objectives.objective import build_objective
 from clipdefend.runs import Context
 from clipdefend.training.step_costs import Costs, Linear
+from command_lines import EVAL, MODEL, TRAIN, Outcome, Shell, write_data
 from memory_pairs import memory_pairs
 
 DEFENCE = ("doctor", "--data", "pairs.csv", *MODEL, *TRAIN)

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+
 from command_lines import EVAL, Shell
 
 EVALUATE = ("evaluate", "--from", "002-finetune-attack-badnet", *EVAL, "--workers", 0)

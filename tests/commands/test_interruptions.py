@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from command_lines import EVAL, MODEL, Shell, write_data
-from processes import TIMEOUT, Running, finish, start
 from safetensors.torch import load_file
 
 from clipdefend.errors import RunError
 from clipdefend.runs import Run
+from command_lines import EVAL, MODEL, Shell, write_data
+from processes import TIMEOUT, Running, finish, start
 
 KILLS = int(os.environ.get("CLIPDEFEND_KILLS", "4"))
 EPOCHS = 2 + KILLS

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_lines import EVAL, MODEL, Shell, write_data
 from safetensors.torch import load_file
 
 import clipdefend
+from command_lines import EVAL, MODEL, Shell, write_data
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ROOT / "examples" / "launch" / "two-cpu-processes.yaml"

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from poison_runs import files, rows_of
 
 from clipdefend.commands.shared.rebuild import excluded
 from clipdefend.data.pairs import open_pairs
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.runs import Context
+from poison_runs import files, rows_of
 
 
 @pytest.mark.parametrize(

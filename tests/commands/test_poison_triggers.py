@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from poison_runs import files, rows_of
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.commands.poison.trigger_maker import surrogate_config
 from clipdefend.config import PoisonConfig, load_config
 from clipdefend.errors import ConfigError
+from poison_runs import files, rows_of
 
 LEARN = (
     "attack.bits=4",

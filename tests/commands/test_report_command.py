@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_lines import Outcome, Shell
 
 from clipdefend.commands.report import embeddings
 from clipdefend.config import ReportConfig
@@ -16,6 +15,7 @@ from clipdefend.console import Console
 from clipdefend.report.collect import collect
 from clipdefend.report.write import study
 from clipdefend.runs import Context
+from command_lines import Outcome, Shell
 from report_runs import Lab, shares
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_samples import number_of, numbered, plain
 from PIL import Image
 
 from clipdefend import world
 from clipdefend.data.pairs import BuiltinPairs, open_pairs
 from clipdefend.errors import DataError
+from data_samples import number_of, numbered, plain
 
 MakeFolder = Callable[[int], Path]
 

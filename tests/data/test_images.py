@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_samples import encode, plain
 from PIL import Image
 
 from clipdefend.data import decode
 from clipdefend.data.decode import ImageError, decode_image
 from clipdefend.errors import DataError
+from data_samples import encode, plain
 
 
 def gradient(mode: str, size: tuple[int, int] = (16, 10)) -> Image.Image:

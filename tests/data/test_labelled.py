@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_samples import number_of, numbered, write_tar
 
 from clipdefend import world
 from clipdefend.data.decode import ImageError
 from clipdefend.data.labelled.labelled_images import open_labelled
 from clipdefend.errors import DataError
+from data_samples import number_of, numbered, write_tar
 
 
 def class_folders(root: Path, layout: dict[str, list[int]]) -> Path:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_samples import numbered
 
 from clipdefend.data.labelled.probe_splits import divide, open_splits
 from clipdefend.errors import DataError
+from data_samples import numbered
 
 
 def folders(root: Path, counts: dict[str, int], first: int = 0) -> Path:

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from data_samples import number_of
 
 from clipdefend.data.pairs import Pairs, open_pairs
 from clipdefend.data.store import index as index_module
 from clipdefend.data.store.build import IndexWriter, open_index
 from clipdefend.data.store.index import PATHS, read_meta
 from clipdefend.errors import DataError
+from data_samples import number_of
 
 MakeFolder = Callable[[int], Path]
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_samples import number_of, numbered, write_tar
 from torch.utils.data import DataLoader
 
 from clipdefend.canvas import Canvas
@@ -23,6 +22,7 @@ from clipdefend.errors import DataError, RemoteError
 from clipdefend.objectives.objective import build_objective
 from clipdefend.training.plan import Item
 from clipdefend.training.views import Views, collate
+from data_samples import number_of, numbered, write_tar
 
 
 class Server(http.server.ThreadingHTTPServer):

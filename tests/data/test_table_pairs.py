@@ -12,13 +12,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_samples import number_of, numbered
 
 from clipdefend.data import tables
 from clipdefend.data.decode import ImageError
 from clipdefend.data.pairs import Pairs, open_pairs
 from clipdefend.data.text_columns import MAX_CAPTION_BYTES
 from clipdefend.errors import DataError
+from data_samples import number_of, numbered
 
 MakeFolder = Callable[[int], Path]
 

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-from data_samples import number_of, numbered, write_tar
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from clipdefend.data.pairs import open_pairs
 from clipdefend.data.store import tar
 from clipdefend.data.store.shards import open_shard
 from clipdefend.errors import DataError
+from data_samples import number_of, numbered, write_tar
 
 
 def sample(number: int, key: str | None = None, image: str = "jpg") -> list[tuple[str, bytes]]:

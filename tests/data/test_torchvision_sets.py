@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
-from data_samples import number_of, numbered
 from PIL import Image
 
 from clipdefend.data.labelled.labelled_images import open_labelled
 from clipdefend.data.labelled.probe_splits import open_splits
 from clipdefend.data.labelled.torchvision_sets import SETS, named_set, probe_splits
 from clipdefend.errors import DataError
+from data_samples import number_of, numbered
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from training_jobs import ROWS, Watcher, equal, log_of, make_job, make_trainer, train, weights
 
 from clipdefend.errors import ClipDefendError, ConfigError, DataError, RemoteError
 from clipdefend.training import state
 from clipdefend.training.finite import check_loss, check_weights
 from memory_pairs import memory_pairs
+from training_jobs import ROWS, Watcher, equal, log_of, make_job, make_trainer, train, weights
 
 JOB: dict[str, Any] = {"method": "ft", "save_every": 1}
 

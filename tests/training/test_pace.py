@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from training_jobs import BATCH, train
 
 from clipdefend.training.pace import Pace
+from training_jobs import BATCH, train
 
 
 def test_means_by_hand() -> None:

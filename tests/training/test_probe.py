@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from training_jobs import make_job, make_trainer
 
 from clipdefend.training.step_costs import OVERHEAD, Costs, Linear, measure
+from training_jobs import make_job, make_trainer
 
 
 def test_lines_by_hand() -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+
+from clipdefend.errors import Interrupted, RunError
+from memory_pairs import memory_pairs
 from training_jobs import (
     ROWS,
     Watcher,
@@ -20,9 +23,6 @@ from training_jobs import (
     train,
     weights,
 )
-
-from clipdefend.errors import Interrupted, RunError
-from memory_pairs import memory_pairs
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {"method": "cleanerclip"},

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_jobs import Watcher, equal, interrupt, log_of, make_job, make_trainer, train, weights
 
 from clipdefend.errors import ConfigError, Interrupted
 from clipdefend.training.trackers import Trackers, flat_settings, tracker_names
+from training_jobs import Watcher, equal, interrupt, log_of, make_job, make_trainer, train, weights
 
 JOB: dict[str, Any] = {"method": "ft"}
 

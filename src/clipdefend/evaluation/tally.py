@@ -1,4 +1,4 @@
-"""BA, ASR and RA gathered batch by batch: one rank an image is kept, whatever the number of classes and k's."""
+"""BA, ASR and RA, accumulated batch by batch: one rank per image is kept, however many classes and k there are."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ from torch import Tensor
 
 from clipdefend.choices import AsrProtocol
 from clipdefend.distributed import collectives
-from clipdefend.metrics import attacked, class_ranks, flatten, shares
-
-Ranks = NDArray[np.int64]
+from clipdefend.metrics import (
+    Ranks,
+    attack_success,
+    benign_accuracy,
+    class_ranks,
+    flatten,
+    robust_accuracy,
+)
 
 
 @dataclass(kw_only=True)
 class Tally:
-    """Ranks of true and target classes.
+    """Ranks of the true class and of the target, for each image that was measured.
 
     Attributes:
-        labels: of all images by row, int64.
-        target: the attacker's class; None where it is none of the classes, and then there is RA and no ASR.
-        protocol: which images ASR and RA count.
+        labels: true classes of all images, by row, int64.
+        target: the class that the attacker wants; None where it is not one of the classes, and then there is RA
+            and no ASR.
+        protocol: which images count for ASR and RA.
     """
 
     labels: NDArray[np.int64]
@@ -35,7 +41,13 @@ class Tally:
     _target: list[Ranks] = field(default_factory=list, init=False)
 
     def add(self, rows: NDArray[np.int64], clean: Tensor, triggered: Tensor | None) -> None:
-        """Count some images by their similarities with the classes, (n, classes) each."""
+        """Add a batch.
+
+        Args:
+            rows: of the images, shape (n,).
+            clean: similarities of the clean images with the classes, shape (n, classes).
+            triggered: those of the triggered images; None without a trigger.
+        """
         self._rows.append(rows)
         self._clean.append(class_ranks(clean, self.labels[rows]))
         if triggered is not None:
@@ -44,7 +56,7 @@ class Tally:
                 self._target.append(class_ranks(triggered, self.target))
 
     def gather(self) -> None:
-        """Add what the other processes have counted."""
+        """Add the ranks that the other processes have found."""
         lists = (self._rows, self._clean, self._true, self._target)
         parts = collectives.all_gather_object(
             [np.concatenate(each).tolist() if each else None for each in lists]
@@ -54,22 +66,23 @@ class Tally:
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """Rows that were counted."""
+        """Rows of the images so far, shape (n,)."""
         return np.concatenate(self._rows) if self._rows else np.empty(0, np.int64)
 
     def metrics(self, ks: Sequence[int], among: NDArray[np.int64] | None = None) -> dict[str, float]:
-        """Flat metrics ``ba@1``, ``asr@1``, ``ra@1`` ... with intervals and counts.
+        """Return flat metrics, ``ba@1``, ``asr@1``, ``ra@1`` and so on, with intervals and counts.
 
         Args:
             ks: the k of interest.
-            among: rows that are counted; None: all.
+            among: rows to count; None: all of them.
         """
         kept = np.ones(len(self.rows), np.bool_) if among is None else np.isin(self.rows, among)
-        found = flatten(ba=shares(np.concatenate(self._clean), ks, kept))
-        if not self._true:
-            return found
-        counted = kept
-        if self.target is not None:
-            counted = kept & attacked(self.labels[self.rows], self.target, self.protocol)
-            found |= flatten(asr=shares(np.concatenate(self._target), ks, counted))
-        return found | flatten(ra=shares(np.concatenate(self._true), ks, counted))
+        labels = self.labels[self.rows][kept]
+        found = flatten(ba=benign_accuracy(np.concatenate(self._clean)[kept], ks))
+        if self._target and self.target is not None:
+            ranks = np.concatenate(self._target)[kept]
+            found |= flatten(asr=attack_success(ranks, labels, self.target, ks, self.protocol))
+        if self._true:
+            ranks = np.concatenate(self._true)[kept]
+            found |= flatten(ra=robust_accuracy(ranks, labels, self.target, ks, self.protocol))
+        return found
