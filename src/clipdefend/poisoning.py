@@ -6,7 +6,7 @@ An attack is a trigger alone; target, count and captions are data of the poisoni
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch import Tensor
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_picture
 from clipdefend.data.bad import BadRows
+from clipdefend.data.image_reader import read_canvases
 from clipdefend.data.naming import naming
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import generator, permutation
@@ -121,7 +122,7 @@ def poison(
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
     shown: list[tuple[Tensor, Tensor]] = []
     written: list[int] = []
-    usable = _usable(pairs, order, recipe.canvas, bad)
+    usable = read_canvases(pairs, order, recipe.canvas, bad)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         while len(written) < total:
             left = recipe.count - len(written)
@@ -175,18 +176,6 @@ def _caption_maker(pairs: Pairs, recipe: Recipe, named: NDArray[np.int64] | None
         return recipe.templates[index].replace("{}", recipe.target)
 
     return prompt
-
-
-def _usable(
-    pairs: Pairs, order: NDArray[np.int64], canvas: Canvas, bad: BadRows
-) -> Iterator[tuple[int, Tensor]]:
-    """Rows in the order of the draw with their canvas, uint8 (3, h, w); bad rows are counted and passed over."""
-    for row in order:
-        try:
-            yield int(row), canvas(pairs.image(int(row)))
-        except DataError as error:
-            bad.add(int(row), error)
-            bad.check(len(pairs))
 
 
 def _write_image(path: Path, pixels: Tensor) -> None:

@@ -18,7 +18,7 @@ from clipdefend.data.naming import naming
 from clipdefend.errors import DataError
 from clipdefend.learning import learn
 from clipdefend.learning.badclip_patch import Captions, image_triplet, objective
-from clipdefend.learning.image_reader import Item
+from clipdefend.learning.example_batches import Item
 from clipdefend.learning.task import Surrogate
 from clipdefend.losses import mmcl
 from clipdefend.models.clip import ClipModel

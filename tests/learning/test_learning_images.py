@@ -11,7 +11,7 @@ import torch
 from clipdefend.attacks.ssba import SSBA
 from clipdefend.errors import DataError
 from clipdefend.learning import LEARNERS
-from clipdefend.learning.image_reader import Item, embed, in_batches, in_epochs, read, steps
+from clipdefend.learning.example_batches import Item, embed, in_batches, in_epochs, read, steps
 from clipdefend.models.clip import ClipModel
 from learning_tasks import make_task
 from memory_pairs import memory_pairs

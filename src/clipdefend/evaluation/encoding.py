@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
 from clipdefend.data.bad import BadRows
-from clipdefend.data.workers import batches_of, leave_to_parent
+from clipdefend.data.image_reader import Images, read_batches
 from clipdefend.draws import permutation
-from clipdefend.errors import DataError
 from clipdefend.models.clip import ClipModel
 
 Report = Callable[[int], None]
-
-
-class Images(Protocol):
-    """Labelled images, or pairs."""
-
-    def __len__(self) -> int: ...
-
-    def image(self, row: int) -> Image.Image: ...
 
 
 class Encoded(NamedTuple):
@@ -82,23 +71,18 @@ def encode(
         bad: counts what cannot be read.
         report: called with the number of images done.
     """
-    loader = DataLoader(
-        _Canvases(images, rows, reading.canvas),
-        batch_size=reading.batch_size,
-        num_workers=reading.workers,
-        collate_fn=_usable,
-        worker_init_fn=leave_to_parent,
-    )
-    for batch_rows, pixels, failed in batches_of(loader):
-        bad.update(failed)
-        if pixels is None:
+    size = reading.batch_size
+    batches = [rows[start : start + size].tolist() for start in range(0, len(rows), size)]
+    for batch in read_batches(images, batches, reading.canvas, bad=bad, workers=reading.workers):
+        if not batch.keys:
             continue
-        views = [pixels.float() / 255]
+        pixels = batch.values.float() / 255
+        views = [pixels]
         if reading.trigger is not None:  # on the CPU, as in poisoning: equal to the last bit
-            views.append(reading.trigger(views[0], batch_rows))
+            views.append(reading.trigger(pixels, batch.keys))
         features = model.image_features(torch.cat(views).to(model.device))
         clean, triggered = features[: len(pixels)], features[len(pixels) :]
-        yield Encoded(np.array(batch_rows), clean, triggered if reading.trigger is not None else None)
+        yield Encoded(np.array(batch.keys), clean, triggered if reading.trigger is not None else None)
         if report:
             report(len(pixels))
 
@@ -124,31 +108,3 @@ def quick_rows(total: int, count: int | None) -> NDArray[np.int64]:
     if count is None or count >= total:
         return np.arange(total)
     return np.sort(permutation(total, 0, "quick")[:count])
-
-
-@dataclass
-class _Canvases(Dataset[tuple[int, Tensor | None, str]]):
-    """Images on their canvas; a bad one is None with its reason."""
-
-    images: Images
-    rows: NDArray[np.int64]
-    canvas: Canvas
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[int, Tensor | None, str]:
-        row = int(self.rows[index])
-        try:
-            return row, self.canvas(self.images.image(row)), ""
-        except DataError as error:
-            return row, None, str(error)
-
-
-def _usable(
-    samples: Sequence[tuple[int, Tensor | None, str]],
-) -> tuple[list[int], Tensor | None, list[tuple[int, str]]]:
-    pixels: list[Any] = [x for _, x, _ in samples if x is not None]
-    rows = [row for row, x, _ in samples if x is not None]
-    bad = [(row, reason) for row, x, reason in samples if x is None]
-    return rows, torch.stack(pixels) if pixels else None, bad

@@ -17,14 +17,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from clipdefend.attacks.trigger import Trigger
-from clipdefend.canvas import Canvas, to_picture
+from clipdefend.canvas import Canvas, to_picture, to_tensor
 from clipdefend.choices import AsrProtocol
+from clipdefend.data.image_reader import read_batches
 from clipdefend.data.labelled.labelled_images import LabelledImages
-from clipdefend.data.workers import batches_of, leave_to_parent
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.interchange.webdataset import ShardWriter
 from clipdefend.metrics import attacked
@@ -37,7 +37,7 @@ Report = Callable[[int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Dataset[tuple[bytes, bytes | None, str]]):
+class Export:
     """What is exported: the images of an evaluation as it measures them, pixel for pixel.
 
     Attributes:
@@ -66,17 +66,12 @@ class Export(Dataset[tuple[bytes, bytes | None, str]]):
     def _rows(self) -> Sequence[int]:
         return range(len(self.images)) if self.rows is None else self.rows
 
-    def __getitem__(self, position: int) -> tuple[bytes, bytes | None, str]:
-        """PNG of an image without the trigger and with it, losslessly; or the reason why there is none."""
-        row = self._rows[position]
-        try:
-            pixels = self.canvas(self.images.image(row))
-        except DataError as error:
-            return b"", None, str(error)
-        clean = _png(pixels)
+    def _encode(self, picture: Image.Image, row: int) -> tuple[bytes, bytes | None]:
+        """PNG of an image without the trigger and with it, losslessly."""
+        pixels = to_tensor(picture)
         if self.trigger is None:
-            return clean, None, ""
-        return clean, _png(self.trigger(pixels[None].float() / 255, [row])[0]), ""
+            return _png(pixels), None
+        return _png(pixels), _png(self.trigger(pixels[None].float() / 255, [row])[0])
 
     def write(self, folder: Path, report: Report | None = None) -> dict[str, int]:
         """Write the sets below ``folder``, all of them or none.
@@ -114,22 +109,26 @@ class Export(Dataset[tuple[bytes, bytes | None, str]]):
                 name: stack.enter_context(ShardWriter(folder / name, self.images.classes, self.templates))
                 for name in names
             }
-            # Shared memory is no place for pictures: a batch of one, which the collation leaves as it is.
-            loader = DataLoader(
-                self, batch_size=None, num_workers=self.workers, worker_init_fn=leave_to_parent
+            reading = read_batches(
+                self.images,
+                ([row] for row in self._rows),
+                self.canvas,
+                bad=self.images.bad_rows(1.0),  # the evaluation has counted them
+                workers=self.workers,
+                view=self._encode,
+                collate=list,  # files, which are passed on as they are
             )
-            for row, (clean, triggered, _) in zip(self._rows, batches_of(loader), strict=True):
+            for batch in reading:
                 if report:
                     report(1)
-                if not clean:
-                    continue
-                label = int(labels[row])
-                sets[CLEAN].add(clean, label)
-                if triggered is None or self.target is None:
-                    continue
-                if attacked(labels[row : row + 1], self.target, self.protocol)[0]:
-                    sets[ASR].add(triggered, self.target)
-                    sets[RA].add(triggered, label)
+                for row, (clean, triggered) in zip(batch.keys, batch.values or (), strict=True):
+                    label = int(labels[row])
+                    sets[CLEAN].add(clean, label)
+                    if triggered is None or self.target is None:
+                        continue
+                    if attacked(labels[row : row + 1], self.target, self.protocol)[0]:
+                        sets[ASR].add(triggered, self.target)
+                        sets[RA].add(triggered, label)
             counts = {name: writer.samples for name, writer in sets.items()}
             if not all(counts.values()):
                 empty = ", ".join(name for name, count in counts.items() if not count)

@@ -16,7 +16,7 @@ from clipdefend.augment.eda import Eda
 from clipdefend.data.naming import naming
 from clipdefend.draws import generator, permutation, text_random
 from clipdefend.errors import DataError
-from clipdefend.learning.image_reader import BATCH, Item, embed, in_batches, in_epochs, read, steps
+from clipdefend.learning.example_batches import BATCH, Item, embed, in_batches, in_epochs, read, steps
 from clipdefend.learning.task import LOG_EVERY, Learned, Surrogate, Task
 from clipdefend.losses import mmcl
 from clipdefend.models.clip import ClipModel

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clipdefend.draws import permutation
 from clipdefend.errors import DataError
-from clipdefend.learning.image_reader import embed
+from clipdefend.learning.example_batches import embed
 from clipdefend.learning.task import Task
 
 

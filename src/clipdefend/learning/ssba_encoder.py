@@ -16,7 +16,7 @@ from clipdefend.attacks.preview import psnr, ssim
 from clipdefend.attacks.ssba import SSBA
 from clipdefend.attacks.stegastamp import decode, residual
 from clipdefend.draws import generator
-from clipdefend.learning.image_reader import in_batches, in_epochs, read, steps
+from clipdefend.learning.example_batches import in_batches, in_epochs, read, steps
 from clipdefend.learning.task import LOG_EVERY, Learned, Task
 
 READ_WELL = 0.9

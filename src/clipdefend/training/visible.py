@@ -6,12 +6,13 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from clipdefend.canvas import Canvas
-from clipdefend.data.decode import ImageError
+from clipdefend.data.image_reader import read_canvases
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import permutation
 from clipdefend.errors import DataError
@@ -96,23 +97,17 @@ def watch(pairs: Pairs, canvas: Canvas, model: ClipModel, *, size: int, seed: in
     Raises:
         DataError: fewer than eight of them can be used.
     """
-    images: list[Tensor] = []
-    captions: list[str] = []
-    for row in permutation(len(pairs), seed, "visible")[: 2 * size]:
-        caption = pairs.caption(int(row))
-        if len(images) == size or not caption:
-            continue
-        try:
-            images.append(canvas(pairs.image(int(row))))
-        except ImageError:  # bad rows are counted where the pairs are trained on
-            continue
-        captions.append(caption)
-    if len(images) < LEAST:
+    drawn = permutation(len(pairs), seed, "visible")[: 2 * size].tolist()
+    captioned = (row for row in drawn if pairs.caption(row))
+    # Unusable images are counted where the pairs are trained on, not here.
+    found = dict(islice(read_canvases(pairs, captioned, canvas), size))
+    if len(found) < LEAST:
         raise DataError(
-            f"Only {len(images)} of the validation pairs {pairs.spec!r} can be used, {LEAST} are needed:"
+            f"Only {len(found)} of the validation pairs {pairs.spec!r} can be used, {LEAST} are needed:"
             " give others with --val-data, or none with --val-pairs 0."
         )
-    return Visible(torch.stack(images), model.tokenize(captions), model)
+    tokens = model.tokenize([pairs.caption(row) for row in found])
+    return Visible(torch.stack(list(found.values())), tokens, model)
 
 
 def together(*measures: Evaluation | None) -> Evaluation | None:

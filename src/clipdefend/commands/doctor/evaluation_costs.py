@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from clipdefend.augment.subcaptions import SubCaptioner
+from clipdefend.data.image_reader import read_canvases
 from clipdefend.data.pairs import Pairs
-from clipdefend.errors import DataError
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
 from clipdefend.training.step_costs import seconds_of
@@ -76,10 +76,5 @@ def parsing_seconds(captioner: SubCaptioner, pairs: Pairs) -> float:
 def _readable(benchmark: Benchmark) -> list[Tensor]:
     """A few canvases, from all over the images, without those that cannot be read."""
     images, count = benchmark.images, min(IMAGES, len(benchmark.images))
-    found = []
-    for number in range(count):
-        try:
-            found.append(benchmark.canvas(images.image(number * len(images) // count)))
-        except DataError:
-            continue
-    return found
+    rows = [number * len(images) // count for number in range(count)]
+    return [pixels for _, pixels in read_canvases(images, rows, benchmark.canvas)]

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from torch import Tensor
 
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared import inputs
 from clipdefend.config import DefendConfig, FinetuneAttackConfig, ReportConfig, load_config
 from clipdefend.data.classes import load_templates, resolve_target
-from clipdefend.data.decode import ImageError
+from clipdefend.data.image_reader import read_canvases
 from clipdefend.data.labelled.labelled_images import LabelledImages, open_labelled
 from clipdefend.draws import permutation
 from clipdefend.errors import ClipDefendError, ConfigError
+from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.class_texts import class_embeddings
 from clipdefend.metrics import attacked
 from clipdefend.models.clip import ClipModel
 from clipdefend.report.maps import Embedded
 from clipdefend.report.rows import Row
 from clipdefend.report.write import Study
-from clipdefend.runs import Context, Run, atomic_write
+from clipdefend.runs import Context, Run
 from clipdefend.training.devices import make_accelerator
 
 CACHE = "report"
-PARTS = ("clean", "triggered", "target_images", "texts")
 BATCH = 64
 TARGET_SHARE = 3
 """One image of the target for so many others."""
@@ -86,24 +83,25 @@ def _embed_row(row: Row, config: ReportConfig, context: Context) -> Embedded:
     target = resolve_target(images.classes, attack.target)
     order = permutation(len(images), config.seed, "map")
     other = attacked(images.labels[order], target)
-    key = [
-        run.sha256,
-        poison.sha256,
-        [images.identity(part[: config.map_images]) for part in (order[other], order[~other])],
-        images.classes,
-        images.templates,
-        config.map_images,
-    ]
-    name = hashlib.blake2b(json.dumps(key).encode(), digest_size=12).hexdigest()
-    cache = context.runs / inputs.CACHE / CACHE / f"{name}.safetensors"
-    parts = _cached(cache)
-    if parts is None:
+    parts = order[other], order[~other]
+    facts = {
+        "of": "map",
+        "model": run.sha256,
+        "trigger": poison.sha256,
+        "images": [images.identity(part[: config.map_images]) for part in parts],
+        "classes": list(images.classes),
+        "templates": list(images.templates or ()),
+        "count": config.map_images,
+    }
+
+    def embed() -> dict[str, Tensor]:
         context.console.info(f"Embedding {config.map_images} images with {run.name}")
         model = inputs.model_of(run).to(make_accelerator(config.device).device).eval()
-        canvas = inputs.canvas_of(model, attack)
-        parts = _embed(model, images, canvas, attack, (order[other], order[~other]), config.map_images)
-        _keep(cache, parts)
-    return Embedded(row.attack, row.defence, **parts, classes=tuple(images.classes), target=target)
+        return _embed(model, images, inputs.canvas_of(model, attack), attack, parts, config.map_images)
+
+    found = Cache(context.runs / inputs.CACHE / CACHE).get(facts, embed)
+    vectors = {name: tensor.numpy() for name, tensor in found.items()}
+    return Embedded(row.attack, row.defence, **vectors, classes=tuple(images.classes), target=target)
 
 
 def _labelled(run: Run) -> LabelledImages:
@@ -131,7 +129,7 @@ def _embed(
     attack: inputs.AttackRecord,
     order: tuple[NDArray[np.int64], NDArray[np.int64]],
     count: int,
-) -> dict[str, Any]:
+) -> dict[str, Tensor]:
     """Vectors by the names of ``Embedded``, of the first usable images of other classes and of the target's."""
     rows, clean = _pixels(images, canvas, order[0], count)
     _, own = _pixels(images, canvas, order[1], max(1, count // TARGET_SHARE))
@@ -141,39 +139,14 @@ def _embed(
         for name, pixels in (("clean", clean), ("triggered", triggered), ("target_images", own))
     }
     found["texts"] = class_embeddings(model, images.classes, images.templates or load_templates("imagenet"))
-    return {name: vectors.float().cpu().numpy() for name, vectors in found.items()}
+    return {name: vectors.float() for name, vectors in found.items()}
 
 
 def _pixels(
     images: LabelledImages, canvas: Canvas, order: NDArray[np.int64], count: int
-) -> tuple[list[int], torch.Tensor]:
+) -> tuple[list[int], Tensor]:
     """Rows and canvases, float in [0, 1], of the first usable images of an order."""
-    rows: list[int] = []
-    found: list[torch.Tensor] = []
-    for row in order:
-        if len(rows) == count:
-            break
-        try:
-            found.append(canvas(images.image(int(row))))
-        except ImageError:
-            continue
-        rows.append(int(row))
+    found = dict(islice(read_canvases(images, order, canvas), count))
     if not found:
         raise ConfigError(f"none of the images of {images.spec} can be shown.")
-    return rows, torch.stack(found).float() / 255
-
-
-def _cached(path: Path) -> dict[str, Any] | None:
-    try:
-        parts = load_file(path)
-    except (OSError, SafetensorError):
-        return None
-    return {name: parts[name] for name in PARTS} if set(parts) == set(PARTS) else None
-
-
-def _keep(path: Path, parts: dict[str, Any]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, save(parts))
-    except OSError:  # a cache that cannot be written costs time, not results
-        return
+    return list(found), torch.stack(list(found.values())).float() / 255

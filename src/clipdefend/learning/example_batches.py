@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from clipdefend.canvas import Canvas, to_tensor
-from clipdefend.data.pairs import Pairs
-from clipdefend.data.workers import batches_of, leave_to_parent
+from clipdefend.canvas import to_tensor
+from clipdefend.data.image_reader import read_batches
 from clipdefend.draws import draw_seed, generator, permutation
 from clipdefend.errors import DataError
 from clipdefend.learning.task import Augment, Task
@@ -31,25 +31,6 @@ class Item(NamedTuple):
     seed: int | None = None
 
 
-Sample = tuple[Item, Tensor | None, str]
-
-
-@dataclass
-class _Canvases(Dataset[Sample]):
-    """Rows on their canvas, uint8; a bad one is None with its reason."""
-
-    pairs: Pairs
-    canvas: Canvas
-    augment: Augment
-
-    def __getitem__(self, item: Item) -> Sample:
-        try:
-            picture = self.canvas.picture(self.pairs.image(item.row))
-        except DataError as error:
-            return item, None, str(error)
-        return item, to_tensor(picture) if item.seed is None else self.augment(picture, item.seed), ""
-
-
 def read(task: Task, batches: Iterable[Sequence[Item]]) -> Iterator[tuple[list[Item], Tensor]]:
     """Read batches of rows; bad rows are counted and left out.
 
@@ -59,20 +40,24 @@ def read(task: Task, batches: Iterable[Sequence[Item]]) -> Iterator[tuple[list[I
     Raises:
         DataError: more bad rows than the task allows.
     """
-    loader: DataLoader[Any] = DataLoader(
-        _Canvases(task.pairs, task.canvas, task.augment),
-        batch_sampler=batches,  # type: ignore[arg-type]  # only iterated, so any iterable will do
-        num_workers=task.workers,
-        collate_fn=list,
-        worker_init_fn=leave_to_parent,
+    reading = read_batches(
+        task.pairs,
+        batches,
+        task.canvas,
+        bad=task.bad,
+        workers=task.workers,
+        row_of=attrgetter("row"),
+        view=partial(_view, task.augment),
     )
-    for samples in batches_of(loader):
-        task.bad.update((item.row, reason) for item, pixels, reason in samples if pixels is None)
+    for batch in reading:
         task.bad.check(len(task.pairs))
-        good = [(item, pixels) for item, pixels, _ in samples if pixels is not None]
-        if good:
-            stacked = torch.stack([pixels for _, pixels in good]).to(task.device)
-            yield [item for item, _ in good], stacked.float() / 255
+        if batch.keys:
+            yield batch.keys, batch.values.to(task.device).float() / 255
+
+
+def _view(augment: Augment, picture: Image.Image, item: Item) -> Tensor:
+    """The canvas as uint8, shape (3, size, size), augmented where the item says so."""
+    return to_tensor(picture) if item.seed is None else augment(picture, item.seed)
 
 
 def in_batches(rows: NDArray[np.int64], size: int = BATCH) -> Iterator[list[Item]]:
