@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipdefend.errors import ConfigError, DataError
+from clipdefend.evaluation.flat_metrics import flatten
 from clipdefend.evaluation.tally import Tally
 from clipdefend.metrics import (
     Share,
@@ -20,7 +21,6 @@ from clipdefend.metrics import (
     attacked,
     benign_accuracy,
     class_ranks,
-    flatten,
     robust_accuracy,
     topk_hits,
     wilson_interval,

@@ -13,7 +13,7 @@ hit at k = 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, get_args
 
@@ -24,13 +24,11 @@ from torch import Tensor
 
 from clipdefend.choices import AsrProtocol
 from clipdefend.errors import ConfigError, DataError
+from clipdefend.intervals import wilson_interval as wilson_interval  # part of this module's interface
 
 Array: TypeAlias = "npt.NDArray[Any] | Tensor"
 Booleans: TypeAlias = "npt.NDArray[np.bool_]"
 Ranks: TypeAlias = "npt.NDArray[np.int64]"
-
-Z95 = 1.959963984540054
-"""97.5 % quantile of the standard normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -125,35 +123,6 @@ def shares(ranks: Ranks, ks: Sequence[int], counted: Booleans | None = None) -> 
     return {int(k): Share.of(kept < k) for k in ks}
 
 
-def wilson_interval(successes: int, n: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a share, within [0, 1]; (NaN, NaN) for n = 0.
-
-    Args:
-        successes: from 0 to n.
-        n: number of trials.
-
-    Returns:
-        The lower and the upper bound.
-
-    Raises:
-        ValueError: successes outside 0 to n.
-
-    Reference: Wilson, Probable inference, the law of succession, and statistical inference, 1927.
-    """
-    if not 0 <= successes <= n:
-        raise ValueError(f"{successes} successes of {n} trials is impossible")
-    if n == 0:
-        return math.nan, math.nan
-    share = successes / n
-    z2 = Z95**2 / n
-    centre = (share + z2 / 2) / (1 + z2)
-    half = Z95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n)) / (1 + z2)
-    # At the ends the bound is exactly 0 or 1 in algebra, but not in floating point.
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == n else min(1.0, centre + half)
-    return low, high
-
-
 def benign_accuracy(true_ranks: Ranks, ks: Sequence[int]) -> dict[int, Share]:
     """BA@k: share of clean images whose class is among the k nearest class texts.
 
@@ -245,39 +214,6 @@ def attacked(
         )
     index = _array(labels)
     return np.ones(len(index), dtype=np.bool_) if protocol == "all" else np.asarray(index != target)
-
-
-def flatten(
-    *,
-    ba: Mapping[int, Share] | None = None,
-    asr: Mapping[int, Share] | None = None,
-    ra: Mapping[int, Share] | None = None,
-) -> dict[str, float | int]:
-    """Return the flat metrics of a manifest.
-
-    Args:
-        ba: BA@k, k -> Share.
-        asr, ra: ASR@k and RA@k, over the same images.
-
-    Returns:
-        ``ba@1``, ``ba@1_low``, ``ba@1_high`` and so on, ``n_clean`` and ``n_triggered``. A share of no images (n = 0)
-        has no value: its three numbers are left out and its count stays.
-    """
-    flat: dict[str, float | int] = {}
-    for name, found, count in (
-        ("ba", ba, "n_clean"),
-        ("asr", asr, "n_triggered"),
-        ("ra", ra, "n_triggered"),
-    ):
-        for k, share in (found or {}).items():
-            flat[count] = share.n
-            if share.n:
-                flat |= {
-                    f"{name}@{k}": share.value,
-                    f"{name}@{k}_low": share.low,
-                    f"{name}@{k}_high": share.high,
-                }
-    return flat
 
 
 def check_ks(ks: Sequence[int], classes: int) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from clipdefend.config.gate_options import GatesConfig, parse_bounds
 from clipdefend.errors import ConfigError
+from clipdefend.evaluation.flat_metrics import flatten
 from clipdefend.gates.verdict import judge
-from clipdefend.metrics import Share, flatten
+from clipdefend.metrics import Share
 
 METRICS = {
     "ba@1": 0.5,

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from clipdefend.choices import AsrProtocol
 from clipdefend.distributed import collectives
+from clipdefend.evaluation.flat_metrics import flatten
 from clipdefend.metrics import (
     Ranks,
     attack_success,
     benign_accuracy,
     class_ranks,
-    flatten,
     robust_accuracy,
 )
 
