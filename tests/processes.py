@@ -14,7 +14,7 @@ from pathlib import Path
 TIMEOUT = 300.0
 _CONTEXT = multiprocessing.get_context("forkserver")
 _IMPORTED = ("pytest", "accelerate", "open_clip", "torchvision")
-_OWN = ("cli.execute", "cli.parser", "commands.finetune_attack.run_finetune_attack", "evaluation")
+_OWN = ("cli.execute", "cli.app", "commands.finetune_attack.run_finetune_attack", "evaluation")
 _CONTEXT.set_forkserver_preload([*_IMPORTED, *(f"clipdefend.{name}" for name in _OWN)])
 
 

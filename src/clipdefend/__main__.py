@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from clipdefend import __version__
 from clipdefend.cli.boundary import guarded
 from clipdefend.distributed import launch
+from clipdefend.errors import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,33 +17,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> int:
-    launch.connect()
-    # Help and version come before the parser, whose import takes longer than they do.
-    if asked := _information(args):
-        if launch.current().main:
-            sys.stdout.write(asked)
-            sys.stdout.flush()
+    from clipdefend.cli.app import parse
+
+    try:
+        request = parse(args)
+    except ConfigError:
+        launch.connect()  # one process of several says so
+        raise
+    if request is None:
         return 0
+    launch.connect()
     from clipdefend.cli.execute import execute
-    from clipdefend.cli.parser import parse
 
-    return execute(parse(args), args)
-
-
-def _information(args: list[str]) -> str | None:
-    if args[:1] == ["--version"]:
-        return f"clipdefend {__version__}\n"
-    if not {"--help", "-h"} & set(args):
-        return None
-    from clipdefend.cli.help import command_help, doctor_help, main_help
-    from clipdefend.cli.invocation import DOCTOR
-    from clipdefend.config import COMMANDS
-    from clipdefend.console import is_terminal
-
-    bold = is_terminal(sys.stdout)
-    if args[0] == DOCTOR:
-        return doctor_help(bold=bold)
-    return command_help(args[0], bold=bold) if args[0] in COMMANDS else main_help(bold=bold)
+    return execute(request, args)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from clipdefend.cli.help import command_help
 from clipdefend.config import ReportConfig
 from clipdefend.runs import Context
 
@@ -44,11 +43,3 @@ def test_a_pipe_and_json(reported: Any, monkeypatch: pytest.MonkeyPatch) -> None
 def test_from_is_for_commands_of_one_run(reported: Any) -> None:
     done = reported("report", "--from", "x")
     assert (done.code, done.err) == (2, "error: report reads many runs: give 'x' without --from.\n")
-
-
-def test_the_help_says_so() -> None:
-    text = command_help("report")
-    assert text.startswith("Usage: clipdefend report [RUN...] [FLAGS]")
-    assert "--out DIR" in text
-    assert "[report]" in text
-    assert "--from" not in text

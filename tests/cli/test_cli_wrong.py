@@ -14,21 +14,21 @@ from clipdefend.runs import Run
 
 CASES: list[tuple[str, str]] = [
     ("", "No command given. Commands: poison, finetune-attack, augment, defend, evaluate, report, doctor;"),
-    ("poisn", "'poisn' is no command. Did you mean 'poison'? Commands: poison,"),
-    ("train", "'train' is no command. Commands: poison,"),
-    ("--runs r poison", "'--runs' stands before the command; write one of these first: poison,"),
+    ("poisn", "No such command 'poisn'. Did you mean 'poison'? See 'clipdefend --help'."),
+    ("train", "No such command 'train'. See 'clipdefend --help'."),
+    ("--runs r poison", "No such option: --runs. See 'clipdefend --help'."),
     (
         "poison --atack x",
-        "'--atack' is no flag of poison. Did you mean '--attack'? See clipdefend poison --help.",
+        "No such option: --atack. Did you mean '--attack'? See 'clipdefend poison --help'.",
     ),
-    ("poison --lr 1", "'--lr' is no flag of poison. See clipdefend poison --help."),
-    ("defend --warm-up 3", "'--warm-up' is no flag of defend. Did you mean '--warmup'?"),
-    ("defend -x", "'-x' is no flag of defend."),
-    ("poison extra", "poison: Got unexpected extra argument"),
-    ("defend a b", "defend: Got unexpected extra argument"),
-    ("defend --lr", "defend: Option '--lr' requires an argument."),
-    ("defend --config", "defend: Option '--config' requires an argument."),
-    ("defend --json=yes", "defend: Option '--json' does not take a value."),
+    ("poison --lr 1", "No such option: --lr. See 'clipdefend poison --help'."),
+    ("defend --warm-up 3", "No such option: --warm-up. Did you mean '--warmup'?"),
+    ("defend -x", "No such option: -x. See 'clipdefend defend --help'."),
+    ("poison extra", "error: Got unexpected extra argument"),
+    ("defend a b", "error: Got unexpected extra argument"),
+    ("defend --lr", "error: Option '--lr' requires an argument. See 'clipdefend defend --help'."),
+    ("defend --config", "error: Option '--config' requires an argument."),
+    ("defend --json=yes", "error: Option '--json' does not take a value."),
     ("defend --lr fast", "--lr is 'fast'; it takes a number."),
     ("defend --batch-size -4", "--batch-size is -4; it must be at least 1."),
     ("defend --precision fp32x", "Did you mean 'fp32'?"),
@@ -43,6 +43,12 @@ CASES: list[tuple[str, str]] = [
     ("poison --config broken.yaml", "--config broken.yaml is no valid YAML: line 2:"),
     ("evaluate --topk one", "--topk is 'one'; it takes whole numbers, as in 1,3,5."),
     ("evaluate --max-asr 5%", "--max-asr is '5%'; it takes a share for k = 1 as in 0.05, or for others"),
+    ("doctor --resume latest", "No such option: --resume."),
+    ("doctor --command poison", "--command is 'poison'; it takes 'defend' or 'finetune-attack'."),
+    (
+        "doctor --command finetune-attack --n-aug 3",
+        "--n-aug is not an option of finetune-attack. Leave it out.",
+    ),
     ("defend a --from b", "The input run is given twice, as 'a' and as --from 'b'; give one."),
     ("defend --resume latest", "--resume latest: no unfinished run of 'defend' under 'runs'."),
     (
@@ -110,7 +116,7 @@ def test_one_line_and_exit_code_2(
     before = listing(furnished.folder)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     command, *rest = line.split() or [None]
-    quiet = ["--quiet"] if command in COMMANDS else []
+    quiet = ["--quiet"] if command in (*COMMANDS, "doctor") else []
     done = furnished(*([command] if command else []), *quiet, *rest)
     assert done.code == 2, done.err
     assert done.out == ""

@@ -161,13 +161,9 @@ def test_steps_are_those_of_the_training(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (
-            ("--command", "poison"),
-            "doctor --command 'poison' is not to be had: give defend or finetune-attack.",
-        ),
-        (("--resume", "latest"), "doctor looks at a run that is not begun: leave --resume out."),
+        (("--command", "poison"), "--command is 'poison'; it takes 'defend' or 'finetune-attack'."),
         (("--from", "nowhere", "--data", "pairs.csv"), "nowhere"),
-        (("--epoch", "3"), "'--epoch' is no flag of defend."),
+        (("--epoch", "3"), "No such option: --epoch. Did you mean '--epochs'?"),
     ],
 )
 def test_mistakes(shell: Shell, args: tuple[str, ...], message: str) -> None:

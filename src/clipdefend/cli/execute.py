@@ -1,4 +1,4 @@
-"""Carrying out a request: configuration, command, result."""
+"""Runs a parsed command line: configuration, command, result."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from clipdefend.cli.boundary import drop_output
-from clipdefend.cli.invocation import Invocation, invocation_class
-from clipdefend.cli.parser import Request
-from clipdefend.config import COMMANDS, RunConfig, load_config, preset_difference, to_yaml
+from clipdefend.cli.invocation import DOCTOR, Examined, Invocation, invocation_class, option_leaves
+from clipdefend.cli.request import Request
+from clipdefend.config import COMMANDS, RunConfig, leaves, load_config, preset_difference, to_yaml
+from clipdefend.config.coerce import coerce
 from clipdefend.console import Console
 from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, ConfigError, GateFailed
@@ -34,7 +35,7 @@ SHARED = ("finetune-attack", "defend", "evaluate")
 
 
 class Result(Protocol):
-    """What a command hands back: a run, or a report."""
+    """What a command returns: a run, or a report."""
 
     @property
     def file(self) -> Path: ...
@@ -44,20 +45,23 @@ class Result(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """All that a command needs."""
+    """A command's configuration and its surroundings."""
 
     config: RunConfig
     context: Context
 
 
 def execute(request: Request, args: list[str]) -> int:
-    """Run a request and print its result; returns the exit code.
+    """Run a request and print its result.
+
+    Returns:
+        The exit code.
 
     Raises:
         ClipDefendError: the user's mistake.
         GateFailed: a bound was missed; the result has been printed.
     """
-    invocation = invocation_class(request.command)(**_typed(request.invocation))
+    invocation = read_invocation(request)
     if getattr(invocation, "list", False):
         from clipdefend.cli.listing import listing
 
@@ -68,7 +72,7 @@ def execute(request: Request, args: list[str]) -> int:
         _print(to_yaml(prepared.config))
         return 0
     _announce_preset(prepared)
-    if request.doctor:
+    if request.command == DOCTOR:
         return launch.current().from_main(lambda: _examine(prepared, invocation))
     command = _module(request.command)
     try:
@@ -87,13 +91,13 @@ def execute(request: Request, args: list[str]) -> int:
 
 
 def _module(command: str) -> Any:
-    """The module that carries a command out, imported when it is needed."""
+    """The module that runs a command, imported when it is needed."""
     name = command.replace("-", "_")
     return importlib.import_module(f"clipdefend.commands.{name}.run_{name}")
 
 
 def _examine(prepared: Prepared, invocation: Invocation) -> int:
-    """Print what the doctor finds. Raises ClipDefendError for a configuration that cannot work."""
+    """Print the doctor's findings. Raises ClipDefendError for a configuration that cannot work."""
     launch.alone()
     doctor = _module("doctor")
     with contextlib.redirect_stdout(sys.stderr):
@@ -110,9 +114,10 @@ def _examine(prepared: Prepared, invocation: Invocation) -> int:
 
 
 def _run(command: Callable[[RunConfig, Context], Result], prepared: Prepared) -> Result | None:
-    """Run a command, on all processes or, where they would not gain, on the first while the others wait.
+    """Run a command on all processes or, where they would not gain, on the first while the others wait.
 
-    Those that have waited have no result.
+    Returns:
+        The result; None in processes that only waited.
     """
     if prepared.config.command in SHARED or launch.current().world == 1:
         return command(prepared.config, prepared.context)
@@ -126,11 +131,27 @@ def _run(command: Callable[[RunConfig, Context], Result], prepared: Prepared) ->
     return made[0] if made else None
 
 
+def read_invocation(request: Request) -> Invocation:
+    """The flags about how a command is run."""
+    cls = invocation_class(request.command)
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in request.invocation.items()
+    }
+    if request.command == DOCTOR and "command" in values:
+        values["command"] = coerce(values["command"], Examined, "--command")
+    return cls(**values)
+
+
 def prepare(request: Request, invocation: Invocation, args: list[str]) -> Prepared:
     """Resolve the input, the configuration and the places."""
-    cls = COMMANDS[request.command]
+    cls = COMMANDS[getattr(invocation, "command", request.command)]
+    for path in request.flags:
+        if path not in leaves(cls):  # of another command that the doctor examines
+            flag = option_leaves(request.command)[path].spec.flags[0]
+            raise ConfigError(f"{flag} is not an option of {cls.command}. Leave it out.")
     runs = Path(invocation.runs)
-    source = _source(request, invocation)
+    source = _source(request, invocation, cls)
+    given = source is not None
     unfinished = _resumed(request, runs, invocation)
     if unfinished is not None:
         source = source or unfinished.source
@@ -141,39 +162,41 @@ def prepare(request: Request, invocation: Invocation, args: list[str]) -> Prepar
         sets=invocation.sets,
         recorded=unfinished.config if unfinished else None,
         inherited_data=launch.current().from_main(lambda: _inherited(runs, cls, source))
-        or ("builtin" if request.doctor else None),
+        or ("builtin" if request.command == DOCTOR else None),
+        source_given=given,
     )
     console = Console(quiet=invocation.quiet, silent=not launch.current().main)
     out = Path(invocation.out) if invocation.out is not None else None
-    inputs = tuple(launch.current().from_main(lambda: [_given(path) for path in request.inputs]))
+    many = request.inputs if cls.many else ()
+    inputs = tuple(launch.current().from_main(lambda: [_given(path) for path in many]))
     context = Context(runs=runs, source=source, inputs=inputs, out=out, console=console, cli_args=args)
     return Prepared(config=config, context=context)
 
 
-def _typed(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-
-
-def _source(request: Request, invocation: Invocation) -> str | None:
-    if request.run is not None and invocation.source is not None:
+def _source(request: Request, invocation: Invocation, cls: type[RunConfig]) -> str | None:
+    """The input run as given, or None."""
+    if cls.many:
+        if invocation.source is not None:
+            raise ConfigError(f"{cls.command} reads many runs: give {invocation.source!r} without --from.")
+        return None
+    (first,) = request.inputs or (None,)
+    if first is not None and invocation.source is not None:
         raise ConfigError(
-            f"The input run is given twice, as {request.run!r} and as --from {invocation.source!r}; give one."
+            f"The input run is given twice, as {first!r} and as --from {invocation.source!r}; give one."
         )
-    source = request.run if request.run is not None else invocation.source
-    if source is not None and COMMANDS[request.command].many:
-        raise ConfigError(f"{request.command} reads many runs: give {source!r} without --from.")
-    if source is not None and not COMMANDS[request.command].sources:
-        raise ConfigError(f"{request.command} reads no run, but --from {source!r} was given. Leave it out.")
+    source = first if first is not None else invocation.source
+    if source is not None and not cls.sources:
+        raise ConfigError(f"{cls.command} reads no run, but --from {source!r} was given. Leave it out.")
     return launch.current().from_main(lambda: _given(source)) if source is not None else None
 
 
 def _given(path: str) -> str:
-    """A path as it was given, or from standard input."""
+    """The path as given, or read from standard input for ``-``."""
     return read_path(sys.stdin) if path == "-" else path
 
 
 def _resumed(request: Request, runs: Path, invocation: Invocation) -> Unfinished | None:
-    """The unfinished run that ``--resume`` names; its recorded configuration is the base of this one's."""
+    """The unfinished run that ``--resume`` names, whose recorded configuration is the base of this one."""
     resume = request.flags.get("train.resume")
     if resume is None:
         return None
@@ -184,7 +207,7 @@ def _resumed(request: Request, runs: Path, invocation: Invocation) -> Unfinished
 
 
 def _inherited(runs: Path, cls: type[RunConfig], source: str | None) -> str | None:
-    """The data that the input run goes back to, for the choice of the preset; no run is no error here."""
+    """The data that the input run goes back to, which chooses the preset; None where there is no run."""
     if not cls.sources:
         return None
     try:
@@ -192,7 +215,7 @@ def _inherited(runs: Path, cls: type[RunConfig], source: str | None) -> str | No
             return inherited_data(find_run(runs, cls.sources, source))
         run = next(newest_runs(runs, cls.sources), None)
         return inherited_data(run) if run is not None else None
-    except ClipDefendError:  # the command meets it again and says so, unless it needs no input run
+    except ClipDefendError:  # the command meets it again and reports it, unless it does without an input run
         return None
 
 

@@ -1,18 +1,20 @@
-# option() returns dataclass fields
-"""How a command is run, as opposed to what it does: none of this changes a result or is recorded."""
+"""Flags about how a command is run rather than what it does: they change no result and are not recorded."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
+from clipdefend.config import COMMANDS, Leaf, leaves
 from clipdefend.config.fields import Config, option
 
 RUNS_VARIABLE = "CLIPDEFEND_RUNS"
-# Takes the command line of one of these and looks whether it would work, the first where none is named.
 DOCTOR = "doctor"
-DOCTOR_COMMANDS = ("defend", "finetune-attack")
+# The commands that it examines, the first by default.
+Examined = Literal["defend", "finetune-attack"]
+DOCTOR_COMMANDS: tuple[str, ...] = get_args(Examined)
 
 
 def default_runs() -> str:
@@ -59,7 +61,7 @@ class Invocation(Config):
 class PoisonInvocation(Invocation):
     """What only ``poison`` has."""
 
-    list: bool = option(False, "--list", "Print triggers, published variants and methods, and stop.")
+    list: bool = option(False, "--list", "List triggers, published variants and methods, and stop.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,34 @@ class ReportInvocation(Invocation):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class DoctorInvocation(Invocation):
+    """``doctor`` writes no run."""
+
+    command: Examined = option(
+        "defend", "--command", "Command to examine; the flags below are passed on to it."
+    )
+    out: str | None = option(None, "Not used.")
+    dry_run: bool = option(False, "--dry-run", "Print the configuration of that command as YAML and stop.")
+    json: bool = option(False, "--json", "Print all findings as JSON instead of the verdict.")
+
+
 def invocation_class(command: str) -> type[Invocation]:
-    """The flags of a command that are no configuration."""
-    own: dict[str, type[Invocation]] = {"poison": PoisonInvocation, "report": ReportInvocation}
+    """The flags of a command that are not part of its configuration."""
+    own: dict[str, type[Invocation]] = {
+        "poison": PoisonInvocation,
+        "report": ReportInvocation,
+        DOCTOR: DoctorInvocation,
+    }
     return own.get(command, Invocation)
+
+
+def option_leaves(command: str) -> Mapping[str, Leaf]:
+    """Dotted path -> leaf of a command's configuration; the doctor takes what any command it examines does."""
+    if command != DOCTOR:
+        return leaves(COMMANDS[command])
+    found: dict[str, Leaf] = {}
+    for name in DOCTOR_COMMANDS:
+        found = {**leaves(COMMANDS[name]), **found}
+    found.pop("train.resume")  # it examines a run that has not started
+    return found

@@ -13,8 +13,9 @@ from clipdefend.config.model_options import ModelConfig
 from clipdefend.config.poison_config import PoisonConfig
 from clipdefend.config.publish_options import PublishConfig
 from clipdefend.config.report_config import ReportConfig
-from clipdefend.config.resolve import load_config, preset_difference, to_dict, to_yaml
+from clipdefend.config.resolve import load_config
 from clipdefend.config.run_options import RunConfig
+from clipdefend.config.serialize import preset_difference, to_dict, to_yaml
 from clipdefend.config.subcaption_options import SubcaptionConfig
 from clipdefend.config.training_options import TrainConfig
 

@@ -37,9 +37,9 @@ def coerce(value: object, annotation: Any, where: str) -> Any:
         return _convert(value, annotation)
     except _MisfitError:
         hint = ""
-        choices = [str(choice) for choice in _choices(annotation)]
-        if choices and isinstance(value, str):
-            hint = nearest(value, choices)
+        allowed = [str(choice) for choice in choices(annotation)]
+        if allowed and isinstance(value, str):
+            hint = nearest(value, allowed)
         elif str in members(annotation) and isinstance(value, int | float):
             hint = " Put it in quotes."
         raise ConfigError(f"{where} is {_short(value)}; it takes {describe(annotation)}.{hint}") from None
@@ -174,7 +174,8 @@ def members(annotation: Any) -> tuple[Any, ...]:
     return (annotation,)
 
 
-def _choices(annotation: Any) -> list[Any]:
+def choices(annotation: Any) -> list[Any]:
+    """The values that a type names, its own or those of a tuple's items; empty where it takes any."""
     kinds = [
         typing.get_args(member)[0] if typing.get_origin(member) is tuple else member
         for member in members(annotation)

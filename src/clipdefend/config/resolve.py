@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from clipdefend.config.coerce import coerce
-from clipdefend.config.fields import Config, Leaf, leaves
+from clipdefend.config.fields import Leaf, leaves
 from clipdefend.config.presets import TIED, component_values, preset_values
 from clipdefend.config.run_options import RunConfig
 from clipdefend.config.suggest import siblings, suggest
-from clipdefend.config.yamlfile import YamlError, dump_yaml, parse_yaml, read_yaml
+from clipdefend.config.yamlfile import YamlError, parse_yaml, read_yaml
 from clipdefend.errors import ConfigError
 
 C = TypeVar("C", bound=RunConfig)
@@ -43,6 +42,7 @@ def load_config(
     sets: Sequence[str] = (),
     recorded: Mapping[str, Any] | None = None,
     inherited_data: str | None = None,
+    source_given: bool = False,
 ) -> C:
     """Resolve a command's configuration.
 
@@ -54,6 +54,8 @@ def load_config(
         sets: ``key.sub=value`` texts.
         recorded: a configuration that ``to_dict`` once gave, in place of a file: to repeat or resume a run.
         inherited_data: the data of the input run, which chooses the preset where no data is given.
+        source_given: the input run was named, so that it counts beside a ``checkpoint`` too, whose weights then
+            replace the run's and nothing else.
 
     Raises:
         ConfigError: an unknown key, or a value that does not fit; it names where it was given.
@@ -65,49 +67,14 @@ def load_config(
     layers.append(_from_flags(cls, flags or {}))
     layers.append(_from_sets(cls, sets))
     given = {item.leaf.path: item.value for layer in layers for item in layer}
+    if given.get("checkpoint") and not source_given:  # it stands in for an input run
+        inherited_data = None
     chosen = given.get("preset") or _preset_by_data(cls, given, inherited_data)
     layers.insert(0, _from_preset(cls, chosen, layers))
     return _build(cls, layers)
 
 
-def to_dict(config: Config) -> dict[str, Any]:
-    """Nested plain data: dicts, lists, texts, numbers; ``load_config(recorded=...)`` takes it back."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Config):
-            return to_dict(value)
-        return list(value) if isinstance(value, tuple) else copy.deepcopy(value)
-
-    fields = dataclasses.fields(config)  # type: ignore[arg-type]  # Config itself is no dataclass
-    return {field.name: plain(getattr(config, field.name)) for field in fields}
-
-
-def to_yaml(config: Config) -> str:
-    """The resolved configuration as a file that ``--config`` takes."""
-    return dump_yaml(to_dict(config))
-
-
-def preset_difference(config: RunConfig) -> dict[str, Any]:
-    """Dotted key -> value of what the configuration's preset changed and nothing above it changed back."""
-    known = leaves(type(config))
-    values = {
-        path: value
-        for path, value in preset_values(config.preset, config.command).items()
-        if value != known[path].default and _lookup(config, path) == value
-    }
-    for path, leaf in known.items():
-        chosen = _lookup(config, path)
-        if leaf.is_mapping and isinstance(chosen.get("name"), str):
-            parameters = component_values(config.preset, config.command, path, chosen["name"])
-            values |= {
-                f"{path}.{key}": value for key, value in parameters.items() if chosen.get(key) == value
-            }
-    return values
-
-
 def _preset_by_data(cls: type[C], given: Mapping[str, Any], inherited: str | None) -> str:
-    if given.get("checkpoint"):  # it stands in for an input run, so none is inherited from
-        inherited = None
     data = given.get(cls.data_key) or getattr(cls(), cls.data_key, None) or inherited
     return "quick" if data is not None and str(data).split(":")[0] == "builtin" else "paper"
 
@@ -290,10 +257,3 @@ def _merged(base: dict[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
         old = result.get(key)
         result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return result
-
-
-def _lookup(config: RunConfig, path: str) -> Any:
-    value: Any = config
-    for part in path.split("."):
-        value = getattr(value, part)
-    return value

@@ -14,9 +14,10 @@ from clipdefend.errors import RunError
 from clipdefend.runs.find import locate
 from clipdefend.runs.manifest import MANIFEST, MAX_MANIFEST_BYTES, SCHEMA, UNFINISHED
 
-# What may differ when a run is resumed: none of it changes the result.
+# What may differ when a run is resumed: none of it changes the result. ``max_bad`` only says when to give up.
 FREE_ON_RESUME = (
     "workers",
+    "max_bad",
     "train.resume",
     "train.log_every",
     "train.save_every",

@@ -1,0 +1,54 @@
+"""A resolved configuration as plain data, as YAML, and as what its preset changed."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+from clipdefend.config.fields import Config, leaves
+from clipdefend.config.presets import component_values, preset_values
+from clipdefend.config.run_options import RunConfig
+from clipdefend.config.yamlfile import dump_yaml
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Nested plain data: dicts, lists, texts, numbers; ``load_config(recorded=...)`` takes it back."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Config):
+            return to_dict(value)
+        return list(value) if isinstance(value, tuple) else copy.deepcopy(value)
+
+    fields = dataclasses.fields(config)  # type: ignore[arg-type]  # Config itself is no dataclass
+    return {field.name: plain(getattr(config, field.name)) for field in fields}
+
+
+def to_yaml(config: Config) -> str:
+    """The resolved configuration as a file that ``--config`` takes."""
+    return dump_yaml(to_dict(config))
+
+
+def preset_difference(config: RunConfig) -> dict[str, Any]:
+    """Dotted key -> value of what the configuration's preset changed and nothing above it changed back."""
+    known = leaves(type(config))
+    values = {
+        path: value
+        for path, value in preset_values(config.preset, config.command).items()
+        if value != known[path].default and _lookup(config, path) == value
+    }
+    for path, leaf in known.items():
+        chosen = _lookup(config, path)
+        if leaf.is_mapping and isinstance(chosen.get("name"), str):
+            parameters = component_values(config.preset, config.command, path, chosen["name"])
+            values |= {
+                f"{path}.{key}": value for key, value in parameters.items() if chosen.get(key) == value
+            }
+    return values
+
+
+def _lookup(config: RunConfig, path: str) -> Any:
+    value: Any = config
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
