@@ -10,21 +10,30 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors import safe_open
+from safetensors.torch import save
 
 from clipdefend.config import DefendConfig, PoisonConfig, TrainConfig, load_config
 from clipdefend.errors import DataError, Interrupted, RunError, Stopped
 from clipdefend.runs import MANIFEST, UNFINISHED, RunDir, atomic_write, find_unfinished, folder
+from clipdefend.runs.files import atomic_file, write_safetensors
 
 
 def training(**train: object) -> DefendConfig:
     return DefendConfig(train=TrainConfig(**train))  # type: ignore[arg-type]
 
 
+def write_state(run: RunDir) -> None:
+    run.state.mkdir()
+    (run.state / "state.pt").write_bytes(b"s")
+
+
 def start(runs: Path, config: DefendConfig | None = None, *, state: bool = True) -> RunDir:
     run = RunDir.begin(runs, config or training(), "cleanclip")
     if state:
-        run.state.mkdir()
+        write_state(run)
     with pytest.raises(Interrupted), run:
         raise KeyboardInterrupt
     return run
@@ -150,7 +159,7 @@ def test_an_interruption_without_a_state_leaves_nothing(tmp_path: Path) -> None:
 
 def test_an_interruption_with_a_state_can_be_resumed(tmp_path: Path) -> None:
     run = RunDir.begin(tmp_path, training(lr=0.5), "x")
-    run.state.mkdir()
+    write_state(run)
     run.log({"step": 1, "loss": float("inf")})
     with pytest.raises(Interrupted) as caught:
         leave(run, KeyboardInterrupt())
@@ -173,10 +182,20 @@ def test_an_interruption_with_a_state_can_be_resumed(tmp_path: Path) -> None:
     assert sorted(path.name for path in run.path.iterdir()) == ["half", MANIFEST, "metrics.jsonl"]
 
 
+def test_half_a_state_is_none(tmp_path: Path) -> None:
+    run = RunDir.begin(tmp_path / "runs", training(), "x")
+    run.state.mkdir()
+    (run.state / ".state.pt.17.tmp").write_bytes(b"half")
+    with pytest.raises(Interrupted) as caught:
+        leave(run, KeyboardInterrupt())
+    assert caught.value.folder is None
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_the_resume_state_goes_at_the_end_unless_it_is_kept(keep: bool, tmp_path: Path) -> None:
     with RunDir.begin(tmp_path, training(keep_state=keep), "x") as run:
-        run.state.mkdir()
+        write_state(run)
         finished = run.finish()
     assert run.state.exists() is keep
     assert finished.manifest["outputs"] == []
@@ -226,8 +245,10 @@ def test_an_unfinished_run_is_named_in_three_ways(given: str, tmp_path: Path) ->
 def test_the_latest_is_the_last_begun_of_the_command(tmp_path: Path) -> None:
     first, second = start(tmp_path), start(tmp_path)
     RunDir.begin(tmp_path, PoisonConfig(), "x")
-    os.utime(first.path / UNFINISHED, (1e9, 1e9))
+    os.utime(first.path / UNFINISHED, (2e9, 2e9))  # as copying does
     assert find_unfinished(tmp_path, "defend", "latest").path == second.path
+    (second.path / UNFINISHED).write_text("{")
+    assert find_unfinished(tmp_path, "defend", "latest").path == first.path
 
 
 def test_a_resumed_run_keeps_its_configuration(tmp_path: Path) -> None:
@@ -289,7 +310,7 @@ def test_the_manifest_is_written_last(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(28, "No space left on device")
 
     run = RunDir.begin(tmp_path, training(), "x")
-    run.state.mkdir()
+    write_state(run)
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(Stopped) as stopped, run:
         run.finish()
@@ -313,3 +334,25 @@ def test_an_atomic_write_replaces_a_file_or_leaves_it(
         atomic_write(file, "three")
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
     assert file.read_bytes() == b"two"
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    atomic_write(file, "one")
+    with pytest.raises(KeyboardInterrupt), atomic_file(file) as stream:
+        stream.write(b"tw")
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+    assert file.read_bytes() == b"one"
+
+
+def test_safetensors_have_the_same_bytes_whatever_the_order_of_their_metadata(tmp_path: Path) -> None:
+    tensors = {"b": torch.arange(6.0).view(2, 3), "a": torch.ones(2, dtype=torch.int64)}
+    orders = ({"warning": "Émile's", "format": "pt"}, {"format": "pt", "warning": "Émile's"})
+    for number in range(8):  # the library's hash map has another order in about every second object
+        write_safetensors(tmp_path / f"{number}", save(tensors, metadata=orders[number % 2]))
+    assert len({(tmp_path / f"{number}").read_bytes() for number in range(8)}) == 1
+    with safe_open(tmp_path / "0", framework="pt") as file:
+        assert file.metadata() == orders[0]
+        assert torch.equal(file.get_tensor("b"), tensors["b"])
+        assert torch.equal(file.get_tensor("a"), tensors["a"])

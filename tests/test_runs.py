@@ -126,8 +126,8 @@ def test_without_a_name_the_newest_of_a_fitting_kind_is_taken_and_said(tmp_path:
     first = make(tmp_path, PoisonConfig())
     second = make(tmp_path, PoisonConfig())
     make(tmp_path, AugmentConfig())
-    os.utime(first.file, (2e9, 2e9))
-    os.utime(second.file, (1e9, 1e9))
+    rewrite(first, end="2030-01-01T00:00:00.000+00:00")
+    os.utime(second.file, (2e9, 2e9))  # a copy's time says nothing
     said: list[str] = []
     assert find_run(tmp_path, ("poison",), None, say=said.append).path == first.path
     assert len(said) == 1
@@ -137,8 +137,18 @@ def test_without_a_name_the_newest_of_a_fitting_kind_is_taken_and_said(tmp_path:
 def test_equal_times_are_ordered_by_name(tmp_path: Path) -> None:
     runs = [make(tmp_path, PoisonConfig()) for _ in range(3)]
     for run in runs:
-        os.utime(run.file, (1e9, 1e9))
+        rewrite(run, end="2026-01-01T00:00:00.000+00:00")
     assert [run.name for run in newest_runs(tmp_path, ("poison",))] == [run.name for run in reversed(runs)]
+
+
+def test_the_end_is_read_in_any_form_of_yaml_and_any_zone(tmp_path: Path) -> None:
+    runs = [make(tmp_path, PoisonConfig()) for _ in range(5)]
+    ends = ["2026-05-01T12:00:00+02:00", "2026-05-01T11:00:00Z", None, "soon", "2026-05-01T10:30:00"]
+    for run, end in zip(runs, ends, strict=True):
+        rewrite(run, end=end)
+    runs[4].file.write_text(json.dumps({**runs[4].manifest, "end": ends[4]}))  # JSON is YAML too
+    found = [run.name for run in newest_runs(tmp_path, ("poison",))]
+    assert found == [runs[number].name for number in (1, 4, 0, 3, 2)]
 
 
 def test_damaged_and_unfinished_runs_are_passed_over_and_said(tmp_path: Path) -> None:
@@ -202,7 +212,7 @@ def test_the_newest_augment_run_of_the_same_pairs(tmp_path: Path) -> None:
     new = make(tmp_path, AugmentConfig(), fingerprint="p1")
     make(tmp_path, AugmentConfig(), fingerprint="p2")
     make(tmp_path, PoisonConfig(), fingerprint="p1")
-    os.utime(old.file, (1e9, 1e9))
+    rewrite(old, end="2020-01-01T00:00:00.000+00:00")
     found = find_augment(tmp_path, "p1")
     assert found is not None
     assert found.path == new.path

@@ -5,15 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from clipdefend.cli.boundary import guarded
+from clipdefend.cli.boundary import INTERRUPTED, guarded
 from clipdefend.distributed import launch
 from clipdefend.errors import ConfigError
+from clipdefend.interruption import ignore_signals
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code of design: 0, 2, 3, 130, or 1 after a traceback."""
     args = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _run(args), args)
+    code = guarded(lambda: _run(args), args)
+    if argv is None and code == INTERRUPTED:  # this process ends here
+        ignore_signals()
+    return code
 
 
 def _run(args: list[str]) -> int:

@@ -164,6 +164,7 @@ def test_an_interruption_exits_130_and_says_how_to_go_on(cli: Any) -> None:
     def stopped(config: RunConfig, context: Context) -> Run:
         with context.begin(config, "made", source=context.input(config)) as run:
             run.state.mkdir(exist_ok=True)
+            (run.state / "state.pt").touch()
             raise KeyboardInterrupt
 
     cli("poison")
@@ -200,6 +201,7 @@ def test_a_resumed_run_that_is_interrupted_early_is_as_it_was(cli: Any) -> None:
     def begun(config: RunConfig, context: Context) -> Run:
         with context.begin(config, "made", source=context.input(config)) as run:
             run.state.mkdir(exist_ok=True)
+            (run.state / "state.pt").touch()
             raise KeyboardInterrupt
 
     def stopped(config: RunConfig, context: Context) -> Run:
@@ -245,6 +247,7 @@ def test_a_fault_in_a_run_with_a_state_says_how_to_go_on(cli: Any, fault: Except
     def broken(config: RunConfig, context: Context) -> Run:
         with context.begin(config, "made", source=context.input(config)) as run:
             run.state.mkdir(exist_ok=True)
+            (run.state / "state.pt").touch()
             raise fault
 
     cli("poison")
@@ -261,6 +264,7 @@ def test_what_resuming_does_not_mend_says_nothing_of_it(cli: Any) -> None:
     def broken(config: RunConfig, context: Context) -> Run:
         with context.begin(config, "made", source=context.input(config)) as run:
             run.state.mkdir(exist_ok=True)
+            (run.state / "state.pt").touch()
             raise ConfigError("Wrong flag.")
 
     cli("poison")

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
+from clipdefend import interruption
+from clipdefend.interruption import interrupt
 from clipdefend.training.interrupt import StopRequests
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    interruption.forget()
+    yield
+    interruption.forget()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -27,6 +37,19 @@ def test_a_second_interrupt_stops_at_once_and_a_second_termination_does_not() ->
         assert stop.requested
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # the state's temporary file is being removed now
+
+
+def test_what_follows_an_interruption_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(interruption.time, "monotonic", lambda: now)
+    interruption.begin_tidying()
+    now = 109.0
+    interrupt(signal.SIGINT, None)
+    now = 111.0
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(signal.SIGINT, None)
+    interrupt(signal.SIGTERM, None)
 
 
 def test_handlers_come_back_after_an_error() -> None:

@@ -47,19 +47,20 @@ def test_no_state_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["write", "sync", "rename"])
-def test_a_kill_while_writing_leaves_the_old_state(
+def test_an_interruption_while_writing_leaves_the_old_state_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     save_state(tmp_path, progress(), tensors(1.0))
 
     def killed(*args: object, **kwargs: object) -> None:
-        raise SystemExit("killed")
+        raise KeyboardInterrupt
 
-    where = {"write": (state.torch, "save"), "sync": (state.os, "fsync"), "rename": (state.os, "replace")}
+    where = {"write": (state.torch, "save"), "sync": (os, "fsync"), "rename": (os, "replace")}
     with monkeypatch.context() as patch:
         patch.setattr(*where[moment], killed)
-        with pytest.raises(SystemExit):
+        with pytest.raises(KeyboardInterrupt):
             save_state(tmp_path, progress(global_step=99), tensors(2.0))
+    assert os.listdir(tmp_path) == [NAME]
     loaded, _ = load_state(tmp_path, "abc") or (None, {})
     assert loaded == progress()
     save_state(tmp_path, progress(global_step=99), tensors(2.0))

@@ -9,13 +9,14 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from clipdefend.console import is_terminal, one_line
 from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, EndedElsewhere, GateFailed, Interrupted, Stopped
+from clipdefend.interruption import begin_tidying, forget, interrupt
 
 DONE = 0
 BUG = 1
@@ -55,7 +56,7 @@ def guarded(function: Callable[[], int], args: Sequence[str]) -> int:
 
 def _outcome(function: Callable[[], int], args: Sequence[str]) -> int:
     try:
-        with _termination_interrupts():
+        with _interruptible():
             return function()
     except EndedElsewhere:
         return launch.current().ending()
@@ -98,16 +99,33 @@ def _end(line: str, code: int) -> int:
 
 
 @contextlib.contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    """Context in which SIGTERM cleans up as SIGINT does."""
+def _interruptible() -> Iterator[None]:
+    """Context in which SIGTERM cleans up as SIGINT does, and both interrupt once.
+
+    After an interruption the handlers stay: the message and the clean-up behind it are to be left alone too.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    forget()
+    # Shells have jobs in the background ignore SIGINT, which is then left as it is.
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    numbers = [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGINT]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    except (KeyboardInterrupt, Interrupted):
+        begin_tidying()
+        raise
+    except BaseException:
+        _restore(before)
+        raise
+    _restore(before)
+
+
+def _restore(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _how_to_go_on(folder: Path | None, args: Sequence[str]) -> str:

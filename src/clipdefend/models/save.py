@@ -13,7 +13,7 @@ from clipdefend.models.builder import build_model
 from clipdefend.models.clip import ClipModel, evaluating
 from clipdefend.models.configurations import CONFIG_NAME, read_config
 from clipdefend.models.weights import WEIGHTS_NAME, load_weights
-from clipdefend.runs.files import atomic_write
+from clipdefend.runs.files import atomic_write, write_safetensors
 
 CHECK_TEXTS = ("a red cat", "two bananas")
 
@@ -33,7 +33,7 @@ def save_model(model: ClipModel, folder: Path, *, note: str | None = None) -> No
     state = {k: v.detach().cpu().contiguous() for k, v in model.clip.state_dict().items()}
     metadata = {"format": "pt", **({"warning": note} if note else {})}
     # Not save_file, which makes files that only their owner may read.
-    atomic_write(folder / WEIGHTS_NAME, save(state, metadata=metadata))
+    write_safetensors(folder / WEIGHTS_NAME, save(state, metadata=metadata))
     atomic_write(folder / CONFIG_NAME, json.dumps(model.architecture.to_dict(), indent=2))
     if note:
         atomic_write(folder / "WARNING.txt", note + "\n")

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 LISTED_FILES = 20
+TEMPORARY = ".tmp"
+"""Ending of files that are still being written; their names begin with a dot."""
 
 
-def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write a file under a temporary name, flush it to the disk and rename it into place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that appears under its name when the context is left, whole, or not at all.
+
+    It is written under a temporary name, flushed to the disk and renamed into place. Whatever ends the context
+    early, an interruption too, removes the temporary file and leaves an older file of that name as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
         with temporary.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -26,9 +35,33 @@ def atomic_write(path: Path, data: bytes | str) -> None:
     sync_folder(path.parent)
 
 
+def atomic_write(path: Path, data: bytes | str) -> None:
+    """Write a file whole or not at all; see ``atomic_file``."""
+    with atomic_file(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+def write_safetensors(path: Path, serialised: bytes) -> None:
+    """Write what ``safetensors`` serialised, atomically, with the metadata's keys in sorted order.
+
+    The library keeps metadata in a hash map, so that two keys come out in either order and equal models would
+    differ in their digests. The header keeps its length: only the order of its keys changes.
+    """
+    start = 8  # the header's length comes first, as a little-endian 64-bit number
+    end = start + int.from_bytes(serialised[:start], "little")
+    header = json.loads(serialised[start:end])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    with atomic_file(path) as file:
+        file.write(serialised[:start])
+        file.write(text.ljust(end - start))
+        file.write(memoryview(serialised)[end:])
+
+
 def sweep(folder: Path) -> None:
-    """Remove what killed processes had not renamed into place yet, here and in all sub-folders."""
-    for file in folder.rglob(".*.tmp"):
+    """Remove temporary files that killed processes left behind, here and in all sub-folders."""
+    for file in folder.rglob(f".*{TEMPORARY}"):
         if file.is_file() or file.is_symlink():
             file.unlink(missing_ok=True)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
 
 from clipdefend.errors import RunError
-from clipdefend.runs.manifest import MANIFEST, Run
+from clipdefend.runs.manifest import MANIFEST, MAX_MANIFEST_BYTES, Run
 
 MAX_PATH_CHARACTERS = 4096
 FINGERPRINT = "fingerprint"
+_END_LINE = re.compile(rb"^end: ['\"]?([0-9T:.+Z -]{10,40}?)['\"]?\s*$", re.MULTILINE)
 
 Say = Callable[[str], None]
 
@@ -115,19 +118,35 @@ def inherited_data(run: Run) -> str | None:
 
 
 def _manifests(runs: Path) -> list[Path]:
-    """Manifests directly under ``runs`` by time of writing, which is the end of a run; ties by name."""
-    found: list[tuple[int, str, Path]] = []
+    """Manifests directly under ``runs``, the run that ended last first; ties by name.
+
+    The end is what the manifest says: times of files change when a folder is copied.
+    """
     try:
         folders = list(runs.iterdir()) if runs.is_dir() else []
     except OSError as error:
         raise RunError(f"The runs in {str(runs)!r} cannot be listed: {error.strerror}.") from None
-    for folder in folders:
-        file = folder / MANIFEST
-        try:
-            found.append((file.stat().st_mtime_ns, folder.name, file))
-        except OSError:
-            continue
-    return [file for _, _, file in sorted(found, reverse=True)]
+    files = [folder / MANIFEST for folder in folders if (folder / MANIFEST).is_file()]
+    return sorted(files, key=lambda file: (_end(file), file.parent.name), reverse=True)
+
+
+def _end(file: Path) -> datetime:
+    """When a run ended.
+
+    A manifest that cannot be read comes first, so that people are told of it; one without a time comes last. The
+    line is looked for before the manifest is parsed, since parsing hundreds of them takes seconds.
+    """
+    try:
+        with file.open("rb") as stream:
+            line = _END_LINE.search(stream.read(MAX_MANIFEST_BYTES))
+        text = line.group(1).decode() if line else str(Run.open(file).manifest.get("end"))
+    except (OSError, RunError):
+        return datetime.max.replace(tzinfo=timezone.utc)
+    try:
+        moment = datetime.fromisoformat(re.sub("Z$", "+00:00", text))  # Python 3.10 knows no Z
+    except ValueError:
+        return datetime.min.replace(tzinfo=timezone.utc)
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _either(kinds: Sequence[str]) -> str:

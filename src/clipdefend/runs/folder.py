@@ -16,7 +16,7 @@ from clipdefend.config import RunConfig, to_dict
 from clipdefend.config.yamlfile import dump_yaml
 from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, ConfigError, Interrupted, RunError, Stopped
-from clipdefend.runs.files import atomic_write, describe_outputs, sweep
+from clipdefend.runs.files import TEMPORARY, atomic_write, describe_outputs, sweep
 from clipdefend.runs.lock import acquire, release
 from clipdefend.runs.manifest import MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
 from clipdefend.runs.place import claim, next_folder
@@ -111,8 +111,13 @@ class RunDir:
 
     @property
     def state(self) -> Path:
-        """Folder of the resume state; it exists once there is one."""
+        """Folder of the resume state."""
         return self.path / STATE
+
+    @property
+    def has_state(self) -> bool:
+        """Whether there is a resume state; a folder that holds temporary files only is none."""
+        return self.state.is_dir() and any(file.suffix != TEMPORARY for file in self.state.iterdir())
 
     def log(self, values: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``."""
@@ -192,7 +197,7 @@ class RunDir:
             return
         interrupted = isinstance(error, KeyboardInterrupt | Interrupted)
         faulty = isinstance(error, ClipDefendError | OSError)
-        resumable = self.resumed or self.state.exists()
+        resumable = self.resumed or self.has_state
         if self.writes and not resumable and (interrupted or faulty):
             shutil.rmtree(self.path, ignore_errors=True)
         if interrupted:

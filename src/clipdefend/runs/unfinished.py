@@ -58,12 +58,22 @@ def find_unfinished(runs: Path, command: str, given: str) -> Unfinished:
 
 
 def _latest(runs: Path, command: str) -> Unfinished:
-    files = [file for file in runs.glob(f"*/{UNFINISHED}") if not (file.parent / MANIFEST).exists()]
-    for file in sorted(files, key=lambda file: (file.stat().st_mtime_ns, file.parent.name), reverse=True):
-        unfinished = _read_unfinished(file.parent)
-        if unfinished.command == command:
-            return unfinished
-    raise RunError(f"--resume latest: no unfinished run of {command!r} under {str(runs)!r}.")
+    """The unfinished run that was started last, as its record says: times of files change when they are copied."""
+    found: list[Unfinished] = []
+    damaged: RunError | None = None
+    for file in runs.glob(f"*/{UNFINISHED}"):
+        if (file.parent / MANIFEST).exists():
+            continue
+        try:
+            found.append(_read_unfinished(file.parent))
+        except RunError as error:
+            damaged = error
+    found = [run for run in found if run.command == command]
+    if not found:
+        raise damaged or RunError(
+            f"--resume latest: no unfinished run of {command!r} under {str(runs)!r}."
+        )
+    return max(found, key=lambda run: (datetime.fromisoformat(run.start), run.path.name))
 
 
 def _read_unfinished(folder: Path) -> Unfinished:

@@ -8,6 +8,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from clipdefend.distributed import launch
+from clipdefend.interruption import begin_tidying, interrupt
 
 
 class StopRequests:
@@ -30,10 +31,12 @@ class StopRequests:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.requested:  # the run ends now, and a second Ctrl-C must not cut off what it still writes
+            begin_tidying()
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT and launch.current().world == 1:
-            raise KeyboardInterrupt
+            interrupt(number, frame)
         self.requested = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from clipdefend.errors import RunError
+from clipdefend.runs.files import atomic_file
 
 NAME = "state.pt"
 
@@ -55,15 +55,10 @@ def save_state(folder: Path, progress: Progress, tensors: dict[str, Any]) -> Non
         OSError: the disk refuses, such as when it is full; the last state is still there.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{NAME}.tmp"
     try:
-        with partial.open("wb") as file:
+        with atomic_file(folder / NAME) as file:
             torch.save({"progress": asdict(progress), **tensors}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, folder / NAME)
     except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
         raise _refusal(error) from error
 
 
