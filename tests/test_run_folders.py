@@ -339,9 +339,14 @@ def test_an_atomic_write_replaces_a_file_or_leaves_it(
 def test_an_interrupted_write_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
     file = tmp_path / "f"
     atomic_write(file, "one")
-    with pytest.raises(KeyboardInterrupt), atomic_file(file) as stream:
-        stream.write(b"tw")
-        raise KeyboardInterrupt
+
+    def write_half() -> None:
+        with atomic_file(file) as stream:
+            stream.write(b"tw")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
     assert file.read_bytes() == b"one"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from pathlib import Path
@@ -66,6 +67,21 @@ def test_an_interruption_while_writing_leaves_the_old_state_alone(
     save_state(tmp_path, progress(global_step=99), tensors(2.0))
     loaded, _ = load_state(tmp_path, "abc") or (None, {})
     assert loaded == progress(global_step=99)
+
+
+def test_an_interruption_inside_of_torchs_writer_stays_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(io.FileIO):
+        def write(self, data: Any) -> int:
+            if self.tell():
+                raise KeyboardInterrupt
+            return super().write(data)
+
+    monkeypatch.setattr(Path, "open", lambda path, mode: Interrupted(path, mode))
+    with pytest.raises(KeyboardInterrupt):
+        save_state(tmp_path, progress(), {"model": {"weight": torch.zeros(100_000)}})
+    assert os.listdir(tmp_path) == []
 
 
 class Evil:

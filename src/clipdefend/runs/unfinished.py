@@ -70,9 +70,7 @@ def _latest(runs: Path, command: str) -> Unfinished:
             damaged = error
     found = [run for run in found if run.command == command]
     if not found:
-        raise damaged or RunError(
-            f"--resume latest: no unfinished run of {command!r} under {str(runs)!r}."
-        )
+        raise damaged or RunError(f"--resume latest: no unfinished run of {command!r} under {str(runs)!r}.")
     return max(found, key=lambda run: (datetime.fromisoformat(run.start), run.path.name))
 
 

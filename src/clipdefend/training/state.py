@@ -59,13 +59,13 @@ def save_state(folder: Path, progress: Progress, tensors: dict[str, Any]) -> Non
         with atomic_file(folder / NAME) as file:
             torch.save({"progress": asdict(progress), **tensors}, file)
     except (OSError, RuntimeError) as error:
-        raise _refusal(error) from error
+        raise _real_cause(error) from error
 
 
-def _refusal(error: BaseException) -> BaseException:
-    """What the disk said: torch's writer, which cannot close its file then, hides it behind an error of its own."""
+def _real_cause(error: BaseException) -> BaseException:
+    """What the disk said, or Ctrl-C: torch's writer, which cannot close its file then, raises an error of its own."""
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError):
+    while cause is not None and not isinstance(cause, OSError | KeyboardInterrupt):
         cause = cause.__context__
     return cause or error
 
