@@ -123,7 +123,7 @@ def _interruptible() -> Iterator[None]:
     _restore(before)
 
 
-def _restore(handlers: Mapping[int, Any]) -> None:
+def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
