@@ -1,12 +1,12 @@
-"""Make the lexicons and the synonym table that ship in clipdefend, from WordNet and the lists beside this script.
+"""Build the lexicons and the synonym table that ship with clipdefend, from WordNet and the lists in this folder.
 
-Usage: ``python examples/build_lexicons.py WORDNET_DICT_FOLDER [--out FOLDER]``, for example with the ``dict``
-folder of WordNet 3.0 or ``/usr/share/wordnet`` of the Debian package ``wordnet-base``. The result depends on
-nothing else: equal inputs give equal bytes.
+Usage: ``python examples/build_lexicons.py WORDNET_DICT_FOLDER [--out FOLDER]``, after ``pip install
+'clipdefend[lexicons]'``. The folder is the ``dict`` folder of WordNet 3.0, for example, or ``/usr/share/wordnet``
+of the Debian package ``wordnet-base``. Equal inputs give equal bytes.
 
-Of 3,000 terms a file, up to 1,000 are the hand-written ones of ``lexicon_words``, taken from its topics in turn.
-The rest come from WordNet: the most frequent words of its tagged texts ("common"), others that were tagged at
-least once ("medium") and untagged ones that are close to known words ("rare").
+Each file holds 3,000 terms, of which up to 1,000 are handwritten; they come from ``lexicon_words``, one term of
+each topic in turn. The rest come from WordNet: the most frequent words of its tagged texts ("common"), other words
+that were tagged at least once ("medium"), and untagged words that are close to known ones ("rare").
 """
 
 from __future__ import annotations

@@ -90,6 +90,13 @@ def test_plural_of_compounds() -> None:
         ("mix", "mixes mixing mixed mixed"),
         ("see", "sees seeing saw seen"),
         ("have", "has having had had"),
+        ("boo", "boos booing booed booed"),
+        ("video", "videos videoing videoed videoed"),
+        ("veto", "vetoes vetoing vetoed vetoed"),
+        ("forgo", "forgoes forgoing forwent forgone"),
+        ("forego", "foregoes foregoing forewent foregone"),
+        ("undergo", "undergoes undergoing underwent undergone"),
+        ("overdo", "overdoes overdoing overdid overdone"),
     ],
 )
 def test_verb_forms(verb: str, forms: str) -> None:
@@ -106,6 +113,13 @@ def test_phrases_inflect_their_verb() -> None:
     assert verb_form("lean against", "ing") == "leaning against"
     assert verb_form("ride on", "past") == "rode on"
     assert verb_form("be made of", "s") == "is made of"
+
+
+@pytest.mark.parametrize("preposition", ["into", "onto", "in front of"])
+def test_prepositions_have_one_form(preposition: str) -> None:
+    assert {verb_form(preposition, form) for form in ("base", "s", "ing", "past", "participle")} == {
+        preposition
+    }
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,8 @@ def test_no_word_in_two_spellings_or_inflections(kind: str) -> None:
     if kind == "nouns":
         assert not [name for name in names if singular(name) != name and singular(name) in names]
     if kind == "relations":
-        assert not [name for name in names if verb_form(name, "ing") in names]
+        # Prepositions have one form, which is not a second entry.
+        assert not [name for name in names if name != verb_form(name, "ing") in names]
 
 
 def test_no_offensive_words_and_no_names() -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from clipdefend.augment.check import differs_as_said
 from clipdefend.augment.lexicon import load_lexicon
-from clipdefend.augment.parsed import Relation
+from clipdefend.augment.parsed_caption import Relation
 from clipdefend.augment.replace import Replacer
 from clipdefend.augment.subcaptions import SubCaption
+from subcaption_check import is_consistent
 
 
 @pytest.mark.parametrize(
@@ -82,4 +82,4 @@ def test_noun_keeps_the_number_and_is_no_synonym(
     ],
 )
 def test_check(sub: SubCaption, right: bool) -> None:
-    assert differs_as_said(sub) is right
+    assert is_consistent(sub) is right

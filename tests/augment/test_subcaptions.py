@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from clipdefend.augment.check import differs_as_said
 from clipdefend.augment.lexicon import load_lexicon
-from clipdefend.augment.parsed import Parsed, Phrase, Relation, Triple
+from clipdefend.augment.parsed_caption import ParsedCaption, Phrase, Relation, Triple
 from clipdefend.augment.subcaptions import SubCaptioner
 from clipdefend.draws import text_random
 from clipdefend.errors import ConfigError
+from subcaption_check import is_consistent
 
 CAPTIONS = (
     "a photo of a red banana",
@@ -59,11 +59,13 @@ def captioner() -> SubCaptioner:
 
 
 @pytest.fixture(scope="module")
-def parsed(captioner: SubCaptioner) -> list[Parsed]:
+def parsed(captioner: SubCaptioner) -> list[ParsedCaption]:
     return list(captioner.parse(CAPTIONS))
 
 
-def test_adjectives_are_kept_with_the_given_chance(captioner: SubCaptioner, parsed: list[Parsed]) -> None:
+def test_adjectives_are_kept_with_the_given_chance(
+    captioner: SubCaptioner, parsed: list[ParsedCaption]
+) -> None:
     none = SubCaptioner(keep_adjectives=0.0)
     assert none.draw(parsed[1], random.Random(0))[0].factual == "a fish above a box"
     draws = [captioner.draw(parsed[1], random.Random(seed))[0].factual for seed in range(400)]
@@ -79,21 +81,21 @@ def test_article_is_sounded_anew_when_the_adjective_goes(captioner: SubCaptioner
     assert SubCaptioner(keep_adjectives=0).draw(found, random.Random(1))[0].factual == "a man sits on a bench"
 
 
-def test_captions_without_a_noun_give_nothing(captioner: SubCaptioner, parsed: list[Parsed]) -> None:
-    assert parsed[-2] == Parsed("", (), None)
+def test_captions_without_a_noun_give_nothing(captioner: SubCaptioner, parsed: list[ParsedCaption]) -> None:
+    assert parsed[-2] == ParsedCaption("", (), None)
     assert captioner.draw(parsed[-1], random.Random(0)) == []
     assert captioner.draw(parsed[-2], random.Random(0)) == []
 
 
 def test_counterfactuals_differ_in_what_they_say_and_keep_their_form(
-    captioner: SubCaptioner, parsed: list[Parsed]
+    captioner: SubCaptioner, parsed: list[ParsedCaption]
 ) -> None:
     seen: Counter[str] = Counter()
     for i, entry in enumerate(parsed):
         for epoch in range(60):
             for sub in captioner.draw(entry, text_random(0, "subcaptions", epoch, i)):
                 seen[sub.operation] += 1
-                assert differs_as_said(sub), sub
+                assert is_consistent(sub), sub
                 assert " a a" not in sub.counterfactual
                 for text in (sub.factual, sub.counterfactual):
                     assert_articles(text)
@@ -111,7 +113,7 @@ def assert_articles(text: str) -> None:
 
 
 def test_operations_are_drawn_evenly_where_all_are_open(
-    captioner: SubCaptioner, parsed: list[Parsed]
+    captioner: SubCaptioner, parsed: list[ParsedCaption]
 ) -> None:
     whole = SubCaptioner(keep_adjectives=1.0)
     drawn = Counter(whole.draw(parsed[1], random.Random(seed))[0].operation for seed in range(600))
@@ -140,7 +142,7 @@ def test_no_replacement_left_means_no_counterfactual(tmp_path: Path) -> None:
     for kind, term in (("nouns", "dog"), ("adjectives", "big"), ("relations", "chase")):
         (tmp_path / f"{kind}.txt").write_text(term, encoding="utf-8")
     captioner = SubCaptioner(lexicon=load_lexicon(tmp_path), keep_adjectives=1.0)
-    entry = Parsed("", (Triple(phrase("dogs", "plural", "two")._replace(adjectives=("large",)),
+    entry = ParsedCaption("", (Triple(phrase("dogs", "plural", "two")._replace(adjectives=("large",)),
                                Relation("chasing", "ing", "chasing", ""), phrase("dog")),), phrase("dog"))  # fmt: skip
     assert captioner.draw(entry, random.Random(0)) == []
 
@@ -151,11 +153,11 @@ def test_several_relations_and_counterfactuals(captioner: SubCaptioner) -> None:
     assert len(many) == 6
     assert len({sub.factual for sub in many}) == 2
     assert len({sub.counterfactual for sub in many}) == 6
-    assert all(differs_as_said(sub) for sub in many)
+    assert all(is_consistent(sub) for sub in many)
 
 
 def test_equal_draws_whatever_batch_order_and_processes(
-    captioner: SubCaptioner, parsed: list[Parsed]
+    captioner: SubCaptioner, parsed: list[ParsedCaption]
 ) -> None:
     assert list(captioner.parse(CAPTIONS, batch_size=1)) == parsed
     backwards = list(captioner.parse(reversed(CAPTIONS), batch_size=3))
@@ -166,7 +168,7 @@ def test_equal_draws_whatever_batch_order_and_processes(
 
 
 @pytest.mark.slow
-def test_equal_results_from_several_processes(captioner: SubCaptioner, parsed: list[Parsed]) -> None:
+def test_equal_results_from_several_processes(captioner: SubCaptioner, parsed: list[ParsedCaption]) -> None:
     assert list(captioner.parse(CAPTIONS, processes=2)) == parsed
 
 
@@ -199,12 +201,12 @@ def test_parsing_streams(captioner: SubCaptioner) -> None:
     assert next(stream).triples[0].relation.text == "on"
 
 
-def test_captioner_pickles(captioner: SubCaptioner, parsed: list[Parsed]) -> None:
+def test_captioner_pickles(captioner: SubCaptioner, parsed: list[ParsedCaption]) -> None:
     copy = pickle.loads(pickle.dumps(captioner))
     assert copy.draw(parsed[1], random.Random(3)) == captioner.draw(parsed[1], random.Random(3))
 
 
-def test_parsed_is_small_and_picklable(parsed: list[Parsed]) -> None:
+def test_parsed_is_small_and_picklable(parsed: list[ParsedCaption]) -> None:
     assert pickle.loads(pickle.dumps(parsed)) == parsed
     assert max(len(pickle.dumps(entry)) for entry in parsed) < 1000
 
@@ -235,7 +237,7 @@ def test_other_sources(source: str) -> None:
         for sub in subs:
             assert sub.operation == source
             assert (sub.replaced, sub.replacement) == (sub.factual, sub.counterfactual)
-            assert differs_as_said(sub)
+            assert is_consistent(sub)
             if source == "spans":
                 assert sub.factual in others[0]
                 assert len(sub.factual.split()) >= 2
@@ -245,7 +247,7 @@ def test_other_sources(source: str) -> None:
 def test_other_sources_need_other_captions() -> None:
     captioner = SubCaptioner(source="spans")
     with pytest.raises(ConfigError, match="pass others"):
-        captioner.draw(Parsed("a dog", (), None), random.Random(0))
+        captioner.draw(ParsedCaption("a dog", (), None), random.Random(0))
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from clipdefend.augment.check import differs_as_said
 from clipdefend.augment.subcaptions import SubCaption
 from command_lines import EVAL, TRAIN, Outcome, Shell, write_pairs
 from memory_pairs import noise
+from subcaption_check import is_consistent
 
 sys.path.append(str(Path(__file__).parents[1] / "augment"))
 from real_captions import REAL
@@ -27,7 +27,7 @@ def check(shell: Shell, made: Outcome) -> Counter[str]:
         rows = pq.read_table(made.folder / "subcaptions.parquet").to_pylist()
         recorded = made.manifest["details"]["operations"]
     for row in rows:
-        assert differs_as_said(SubCaption(**{part: row[part] for part in PARTS})), row
+        assert is_consistent(SubCaption(**{part: row[part] for part in PARTS})), row
     counts = Counter(row["operation"] for row in rows)
     assert counts == recorded
     return counts

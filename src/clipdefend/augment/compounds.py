@@ -6,8 +6,8 @@ import functools
 
 from clipdefend.augment.grammar import irregular_verbs, words
 from clipdefend.augment.inflect import is_mass, singular, verb_base
-from clipdefend.augment.known import is_living, known_pairs
 from clipdefend.augment.tree import Token, ancestors, move, replace_by
+from clipdefend.augment.vocabulary import is_living, known_pairs
 
 _PART_TAGS = frozenset(("NN", "NNP"))
 _HEAD_TAGS = frozenset(("NN", "NNS", "NNP", "JJ", "RB", "MD", "VBP"))
@@ -18,7 +18,7 @@ _ING_NOUNS = words("ing nouns")
 _A = frozenset(("a", "an"))
 
 
-def settle_compounds(tokens: list[Token]) -> None:
+def fix_compounds(tokens: list[Token]) -> None:
     """Mend the tree in place, from left to right."""
     pairs = known_pairs()
     for word in tokens[1:]:
@@ -26,17 +26,17 @@ def settle_compounds(tokens: list[Token]) -> None:
         tag = word.tag_
         heads = pairs.get(part.text)
         if heads and tag in _HEAD_TAGS and (word.text in heads or singular(word.text) in heads):
-            settle_known_pair(part, word)
+            fix_known_pair(part, word)
         elif tag in ("VBN", "VBD"):
             if part.tag_ in ("NN", "NNS") and not _may_be_verb(word.text):
-                join(part, word)
+                join_compound(part, word)
             elif word.dep_ == "ROOT":
-                settle_participle(tokens, word)
+                fix_participle(tokens, word)
         elif tag[:2] in ("VB", "NN") and word.text.endswith("ing"):
-            settle_place(word)
+            fix_place(word)
 
 
-def join(part: Token, noun: Token) -> None:
+def join_compound(part: Token, noun: Token) -> None:
     """Let a noun take the place of the word before it, which becomes its compound."""
     if part.head is not noun:
         if any(above is noun for above in ancestors(part)):
@@ -54,10 +54,10 @@ def join(part: Token, noun: Token) -> None:
     noun.tag_, noun.pos_ = ("NN" if singular(noun.text) == noun.text else "NNS"), "NOUN"
 
 
-def settle_known_pair(part: Token, noun: Token) -> None:
+def fix_known_pair(part: Token, noun: Token) -> None:
     """ "A fire hydrant on a street", "in a watering can": one thing, as the lexicon knows."""
     if part.tag_ in _PART_TAGS and part.dep_ not in _LINKS:
-        join(part, noun)
+        join_compound(part, noun)
 
 
 @functools.lru_cache(maxsize=1 << 12)
@@ -68,7 +68,7 @@ def _may_be_verb(text: str) -> bool:
     return verb_base(text, frozenset(irregular_verbs())) in irregular_verbs()
 
 
-def settle_participle(tokens: list[Token], verb: Token) -> None:
+def fix_participle(tokens: list[Token], verb: Token) -> None:
     """ "A chocolate frosted donut", "gold trimmed clock": a thing that is frosted, since no donut stands alone.
 
     Where a comma parts the two nouns, they are two things; where a person goes before, it may have done it.
@@ -101,7 +101,7 @@ def settle_participle(tokens: list[Token], verb: Token) -> None:
     move(verb, thing)
 
 
-def settle_place(doing: Token) -> None:
+def fix_place(doing: Token) -> None:
     """ "Standing in a field flying kites": in the field, flying kites, since nobody says "a kites"."""
     thing = doing.head
     if thing.i != doing.i + 1 or doing.dep_ not in ("amod", "compound") or thing.tag_[:2] != "NN":

@@ -23,7 +23,8 @@ _VOWEL_SOUND = re.compile(
 _HARD_CH = ("monarch", "triarch", "stomach", "epoch", "loch", "tech", "eunuch")
 # One syllable that ends in consonant, vowel, consonant: the last letter doubles (stop, stopping).
 _SHORT_SYLLABLE = re.compile(r"y?[^aeiouy]*(?:qu)?[aeiouy][bdfgklmnprtvz]")
-_PREFIX = re.compile(r"(?:over|under|re|un|out|mis|fore|up|inter|pre)(?=\w{3})")
+_PREFIX = re.compile(r"(?:over|under|re|un|out|mis|fore|up|inter|pre)(?=\w{2})")
+_VOWEL_O = ("ao", "eo", "io", "oo", "uo", "yo")
 
 
 def article(phrase: str) -> str:
@@ -109,6 +110,8 @@ def _regular(verb: str, form: VerbForm) -> str:
     if form == "s":
         if verb in ("quiz", "gas"):
             return verb + verb[-1] + "es"
+        if verb.endswith(_VOWEL_O):  # boos, videos, but goes
+            return verb + "s"
         if verb.endswith(("s", "x", "z", "ch", "sh", "o")):
             return verb + "es"
         return verb[:-1] + "ies" if _consonant_y(verb) else verb + "s"
@@ -138,13 +141,19 @@ def _irregular(verb: str) -> tuple[str, str] | None:
 
 @functools.lru_cache(maxsize=1 << 15)
 def verb_form(verb: str, form: VerbForm) -> str:
-    """The form of a verb given in its base form; of a phrase ("lean against"), with its first word inflected.
+    """Inflect a verb, or the first word of a phrase such as "lean against".
 
-    American spelling (traveling). Irregular verbs, also behind a prefix (overtake), come from a table.
+    The spelling is American (traveling). Irregular verbs come from a table, also behind a prefix (overtake).
+
+    Args:
+        verb: the base form. A preposition has no other forms and comes back as it is.
+        form: the form to make.
     """
     if form == "base":
         return verb
     head, space, rest = verb.partition(" ")
+    if head in words("prepositions"):
+        return verb
     if head in ("be", "have"):
         special = {"be": ("is", "being", "was", "been"), "have": ("has", "having", "had", "had")}[head]
         return special[("s", "ing", "past", "participle").index(form)] + space + rest

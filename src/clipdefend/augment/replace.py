@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from clipdefend.augment.grammar import pairs, words
 from clipdefend.augment.inflect import is_mass, is_plural_only, plural, singular, stems, verb_form
 from clipdefend.augment.lexicon import Lexicon
-from clipdefend.augment.parsed import Number, Relation
+from clipdefend.augment.parsed_caption import Number, Relation
 
 _SMALL_WORDS = frozenset(("a", "an", "the", "of", "in", "on", "at", "to", "by", "with", "for", "and"))
 _OF_SEVERAL = words("of several")

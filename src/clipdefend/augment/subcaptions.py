@@ -10,7 +10,7 @@ from typing import NamedTuple
 from clipdefend.augment.eda import Eda
 from clipdefend.augment.inflect import article
 from clipdefend.augment.lexicon import Lexicon, load_lexicon
-from clipdefend.augment.parsed import Parsed, Phrase, Relation
+from clipdefend.augment.parsed_caption import ParsedCaption, Phrase, Relation
 from clipdefend.augment.reader import read_captions
 from clipdefend.augment.replace import Replacer
 from clipdefend.errors import ConfigError
@@ -117,7 +117,9 @@ class SubCaptioner:
         self._eda = Eda()
         self._replacer = Replacer(lexicon if lexicon is not None else load_lexicon())
 
-    def parse(self, captions: Iterable[str], batch_size: int = 256, processes: int = 1) -> Iterator[Parsed]:
+    def parse(
+        self, captions: Iterable[str], batch_size: int = 256, processes: int = 1
+    ) -> Iterator[ParsedCaption]:
         """Parse captions, in order and one result each, in bounded memory.
 
         Args:
@@ -126,10 +128,10 @@ class SubCaptioner:
             processes: more than one start worker processes; a script then needs its ``__main__`` guard.
         """
         if self.source != "scene-graph":
-            return (Parsed(caption, (), None) for caption in captions)
+            return (ParsedCaption(caption, (), None) for caption in captions)
         return read_captions(captions, batch_size, processes)
 
-    def draw(self, parsed: Parsed, rng: random.Random) -> list[SubCaption]:
+    def draw(self, parsed: ParsedCaption, rng: random.Random) -> list[SubCaption]:
         """Draw sub-captions; equal generators give equal ones.
 
         Returns:

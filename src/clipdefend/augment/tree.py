@@ -60,7 +60,7 @@ class Chunk:
         self.text = self.lemma_ = root.text
 
 
-class Stretch:
+class Span:
     """A slice of a sentence."""
 
     __slots__ = ("lemma_", "text")
@@ -105,8 +105,8 @@ class Tree:
         kept = [token for token in self.tokens if token.i not in dropped] if dropped else self.tokens
         return iter([*kept, *self.phantoms])
 
-    def __getitem__(self, place: int | slice) -> Token | Stretch:
-        return Stretch(self.tokens[place]) if isinstance(place, slice) else self.tokens[place]
+    def __getitem__(self, place: int | slice) -> Token | Span:
+        return Span(self.tokens[place]) if isinstance(place, slice) else self.tokens[place]
 
     def clear(self) -> None:
         """Cut the links between tokens, so that they go at once instead of waiting for the garbage collector."""

@@ -48,7 +48,7 @@ class Triple(NamedTuple):
     object: Phrase
 
 
-class Parsed(NamedTuple):
+class ParsedCaption(NamedTuple):
     """A caption, its triples, the main one first, and its key word; None when it has no noun."""
 
     caption: str

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from clipdefend.augment.compounds import settle_compounds
+from clipdefend.augment.compounds import fix_compounds
 from clipdefend.augment.grammar import words
 from clipdefend.augment.inflect import singular, verb_form
-from clipdefend.augment.known import is_known_noun
-from clipdefend.augment.speech import settle_part_of_speech
+from clipdefend.augment.part_of_speech import fix_part_of_speech
 from clipdefend.augment.tree import ancestors
+from clipdefend.augment.vocabulary import is_known_noun
 
 if TYPE_CHECKING:
     from clipdefend.augment.tree import Token, Tree
@@ -26,35 +26,35 @@ _CLAUSES = frozenset(("ccomp", "advcl", "xcomp", "acl", "relcl", "parataxis"))
 _LOOSE = frozenset(("appos", "dep", "npadvmod", "nummod"))
 
 
-def give_hints(tree: Tree) -> None:
+def correct_parse(tree: Tree) -> None:
     """Mend the tree in place."""
     tokens = tree.tokens
-    settle_compounds(tokens)
+    fix_compounds(tokens)
     start = -1
     for token in tokens:
         if token.text in _ADJECTIVES:
             start = token.i if start < 0 else start
         elif start >= 0:
-            settle_adjectives(tokens, start, token)
+            fix_adjectives(tokens, start, token)
             start = -1
     for token in tokens:
         tag = token.tag_
         if tag in ("NN", "NNS", "NNP", "VB", "VBP", "JJ", "RB"):
-            settle_part_of_speech(tokens, token)
+            fix_part_of_speech(tokens, token)
             tag = token.tag_
         if tag in ("NNS", "VBZ") and token.text in _VERBS:
-            settle_verb(tokens, token)
+            fix_verb(tokens, token)
         elif tag in ("VBP", "VBZ") and token.dep_ == "compound":
-            settle_finite_verb(token)
+            fix_finite_verb(token)
         elif tag == "NN" and token.dep_ in _CLAUSES and token.text.endswith("ing"):
             token.tag_, token.pos_ = "VBG", "VERB"
         elif tag == "VBG" and token.dep_ == "ROOT":
-            settle_subject(token)
+            fix_subject(token)
         elif tag == "IN" and token.dep_ == "prep" and not token.children:
-            settle_object(tokens, token)
+            fix_object(tokens, token)
 
 
-def settle_adjectives(tokens: list[Token], start: int, noun: Token) -> None:
+def fix_adjectives(tokens: list[Token], start: int, noun: Token) -> None:
     """Hang the adjectives from ``start`` on the noun behind them, which takes the place that one of them had."""
     run = tokens[start : noun.i]
     if any(word.dep_ == "conj" for word in run) or (noun.i - start == 1 and noun.text in _ORANGE):
@@ -67,12 +67,12 @@ def settle_adjectives(tokens: list[Token], start: int, noun: Token) -> None:
         for word in run:
             word.tag_ = "JJ"
     elif noun.dep_ == "compound" and noun.head.i > noun.i:
-        settle_adjectives_of_compound(run, noun)
+        fix_adjectives_of_compound(run, noun)
     else:
-        take_over(run, noun)
+        make_head(run, noun)
 
 
-def take_over(run: list[Token], noun: Token) -> None:
+def make_head(run: list[Token], noun: Token) -> None:
     """Let a noun take the place of those of its adjectives that were taken for something else."""
     start = run[0].i
     together = {word.i for word in (*run, noun)}
@@ -102,7 +102,7 @@ def take_over(run: list[Token], noun: Token) -> None:
         noun.dep_ = "dobj" if noun.head.i < noun.i else "nsubj"
 
 
-def settle_adjectives_of_compound(run: list[Token], noun: Token) -> None:
+def fix_adjectives_of_compound(run: list[Token], noun: Token) -> None:
     """The same for "an orange fire truck", where only compounds are mistaken for adjectives."""
     head = noun.head
     for word in run:
@@ -119,7 +119,7 @@ def make_adjective(word: Token, noun: Token) -> None:
     word.children = []
 
 
-def settle_verb(tokens: list[Token], verb: Token) -> None:
+def fix_verb(tokens: list[Token], verb: Token) -> None:
     """ "The hat circles three windmills": a verb, since a noun stands before it and a noun phrase behind it."""
     if {"nsubj", "dobj"} <= {child.dep_ for child in verb.children}:
         verb.tag_, verb.pos_ = "VBZ", "VERB"
@@ -151,7 +151,7 @@ def settle_verb(tokens: list[Token], verb: Token) -> None:
     verb.children = sorted((*verb.children, thing), key=lambda token: token.i)
 
 
-def settle_finite_verb(verb: Token) -> None:
+def fix_finite_verb(verb: Token) -> None:
     """ "A man and a woman ride horses": no compound noun, since the verb has a subject."""
     thing = verb.head
     if thing.i < verb.i or not any(child.dep_ == "nsubj" for child in verb.children):
@@ -166,7 +166,7 @@ def settle_finite_verb(verb: Token) -> None:
     verb.children.append(thing)
 
 
-def settle_subject(verb: Token) -> None:
+def fix_subject(verb: Token) -> None:
     """ "A butterfly chasing a flower": the noun before the verb is its subject, however it hangs there."""
     if not any(child.dep_ in ("nsubj", "nsubjpass", "expl") for child in verb.children):
         for child in verb.children:
@@ -174,7 +174,7 @@ def settle_subject(verb: Token) -> None:
                 child.dep_ = "nsubj"
 
 
-def settle_object(tokens: list[Token], preposition: Token) -> None:
+def fix_object(tokens: list[Token], preposition: Token) -> None:
     """ "A bridge behind three clouds": a noun right behind a preposition without an object belongs to it."""
     for token in tokens[preposition.i + 1 :]:
         if token.tag_ in _NOUN_TAGS and token.dep_ != "compound":

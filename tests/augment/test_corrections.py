@@ -1,14 +1,17 @@
-"""Whatever is mended, a caption's words remain one tree."""
+"""Whatever a correction changes, the words of a caption remain one tree."""
 
 from __future__ import annotations
 
+import functools
 from itertools import islice
+from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from clipdefend.augment.hints import give_hints
-from clipdefend.augment.reader import _tools
+from clipdefend.augment.corrections import correct_parse
+from clipdefend.augment.reader import MODEL
+from clipdefend.augment.scene_graph import load_parsers
 from clipdefend.augment.tree import Tree, ancestors
 
 SUBJECTS = (
@@ -49,6 +52,11 @@ PLACES = (
 LINKS = ("", ",", "and", ", and", "who", "while")
 
 
+@functools.lru_cache(maxsize=1)
+def spacy_pipeline() -> Any:
+    return load_parsers(MODEL)[0]
+
+
 @settings(max_examples=150, deadline=None)
 @example(["several deer", "gather", "outdoors", "with a dog", "", "stands", "on a wall"])
 @example(["many fish", "ski", "outdoors", "in a field surrounded by trees", "", "looks", "calm"])
@@ -62,9 +70,8 @@ LINKS = ("", ",", "and", ", and", "who", "while")
 )
 def test_every_word_hangs_on_its_head_once_and_none_on_itself(parts: list[str]) -> None:
     text = " ".join(" ".join(parts).split())
-    nlp, _ = _tools()
-    tree = Tree(nlp(text), text)
-    give_hints(tree)
+    tree = Tree(spacy_pipeline()(text), text)
+    correct_parse(tree)
     for token in tree.tokens:
         assert all(above is not token for above in islice(ancestors(token), len(tree.tokens))), token.text
         assert all(child.head is token for child in token.children), token.text

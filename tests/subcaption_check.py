@@ -1,15 +1,15 @@
-"""Whether a counterfactual differs from its factual in what it says and in nothing else."""
+"""A check that a counterfactual differs from its factual by its operation and by nothing else."""
 
 from __future__ import annotations
 
 from clipdefend.augment.subcaptions import JOINT, SubCaption
 
 
-def differs_as_said(sub: SubCaption) -> bool:
-    """Whether putting the replacements where the replaced parts stand turns the factual into the counterfactual.
+def is_consistent(sub: SubCaption) -> bool:
+    """Return whether the recorded replacements turn the factual into the counterfactual.
 
-    The parts stand in their order and do not overlap; "a" and "an" count as one word, since the article follows
-    the word behind it.
+    The replaced parts occur in the order given and do not overlap. "a" and "an" count as the same word, because
+    the article changes with the word that follows it.
     """
     old, new = sub.replaced.split(JOINT), sub.replacement.split(JOINT)
     if len(old) != len(new) or any(left == right for left, right in zip(old, new, strict=True)):

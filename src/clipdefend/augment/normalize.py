@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from clipdefend.augment.corrections import correct_parse
 from clipdefend.augment.grammar import words
-from clipdefend.augment.hints import give_hints
-from clipdefend.augment.known import is_known_noun, is_living
 from clipdefend.augment.tree import PRONOUN, Token, Tree, move, replace_by
+from clipdefend.augment.vocabulary import is_known_noun, is_living
 
 _NOUN_SLOTS = frozenset(("nsubj", "nsubjpass", "dobj", "pobj"))
 _QUANTIFIERS, _MEDIA = words("quantifiers"), words("media")
@@ -19,9 +19,9 @@ _HUMAN_VERBS = words("human verbs")
 _WORN_OR_HELD = frozenset(("in", "with", "on"))
 
 
-def mend(tree: Tree) -> None:
+def normalize_tree(tree: Tree) -> None:
     """Mend a tree in place and find its noun phrases."""
-    give_hints(tree)
+    correct_parse(tree)
     merge_prepositions(tree)
     for token in tree.tokens:
         if token.i in tree.dropped:
@@ -29,22 +29,22 @@ def mend(tree: Tree) -> None:
         text = token.text
         if token.pos_ == "NOUN":
             if text in _QUANTIFIERS or (text in _MEDIA and token.dep_ in ("ROOT", "attr")):
-                promote(tree, token)
+                replace_quantifier(tree, token)
             elif text.endswith("ing"):
-                free_participle(token)
+                split_participle(token)
             if text in _NOT_NOUNS:
                 token.lemma_ = PRONOUN
         elif token.pos_ == "VERB":
             if token.dep_ in ("pobj", "pcomp", "dobj"):
-                free_participle(token)
-            mend_clause(tree, token)
+                split_participle(token)
+            normalize_clause(tree, token)
         elif token.tag_ in ("PRP", "WP", "WDT", "EX", "DT"):
             token.pos_, token.lemma_ = "PRON", PRONOUN
         if token.pos_ in _MISTAKEN and token.dep_ in _NOUN_SLOTS and _looks_like_noun(token):
             token.pos_ = "NOUN"
     for token in tree.tokens:
         if token.pos_ == "VERB" and token.dep_ in ("conj", "advcl", "xcomp") and token.i not in tree.dropped:
-            lend_subject(tree, token)
+            add_implied_subject(tree, token)
     tree.find_chunks()
 
 
@@ -105,7 +105,7 @@ def _merge(tree: Tree, start: int, end: int) -> bool:
     return True
 
 
-def promote(tree: Tree, token: Token) -> None:
+def replace_quantifier(tree: Tree, token: Token) -> None:
     """ "A couple of dogs on a bed": let the dogs stand for the couple."""
     link = next((c for c in token.children if c.text == "of" and c.dep_ == "prep"), None)
     noun = next((c for c in link.children if c.dep_ == "pobj"), None) if link else None
@@ -123,7 +123,7 @@ def promote(tree: Tree, token: Token) -> None:
     tree.dropped.update((token.i, link.i))
 
 
-def free_participle(token: Token) -> None:
+def split_participle(token: Token) -> None:
     """ "A child kneeling in ..." taken for a compound noun: make the child kneel."""
     compounds = [c for c in token.children if c.dep_ == "compound" and c.i == token.i - 1 and c.tag_ == "NN"]
     if not compounds or token.text in _ING_NOUNS or not any(c.i > token.i for c in token.children):
@@ -136,10 +136,10 @@ def free_participle(token: Token) -> None:
     token.head = token
     move(token, noun)
     token.tag_, token.pos_, token.dep_ = "VBG", "VERB", "acl"
-    find_doer(token)
+    reattach_to_agent(token)
 
 
-def mend_clause(tree: Tree, verb: Token) -> None:
+def normalize_clause(tree: Tree, verb: Token) -> None:
     """Bring relative clauses, passives and "there is" into the forms that the scene-graph parser reads."""
     children = verb.children
     subject = next((c for c in children if c.dep_ in ("nsubj", "nsubjpass")), None)
@@ -148,11 +148,11 @@ def mend_clause(tree: Tree, verb: Token) -> None:
         verb.children = children = [c for c in children if c is not subject]
         tree.dropped.add(subject.i)
         if subject.text == "who":
-            find_doer(verb)
+            reattach_to_agent(verb)
     elif subject is not None and subject.dep_ == "nsubjpass":
         subject.dep_ = "nsubj"
     elif verb.dep_ == "acl" and verb.tag_ == "VBG":
-        find_doer(verb)
+        reattach_to_agent(verb)
     for child in children:
         if child.dep_ == "agent":
             child.dep_ = "prep"
@@ -168,7 +168,7 @@ def mend_clause(tree: Tree, verb: Token) -> None:
                     child.dep_ = "acl"
 
 
-def lend_subject(tree: Tree, verb: Token) -> None:
+def add_implied_subject(tree: Tree, verb: Token) -> None:
     """Give a verb the subject of the verb it hangs on, through a token that only the parser meets."""
     above = verb
     for _ in range(4):
@@ -193,7 +193,7 @@ def lend_subject(tree: Tree, verb: Token) -> None:
     tree.phantoms.append(phantom)
 
 
-def find_doer(verb: Token) -> None:
+def reattach_to_agent(verb: Token) -> None:
     """ "A girl in a pink shirt holding a cup": the girl holds it, though the shirt stands nearer."""
     noun = verb.head
     if is_living(noun.text):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from clipdefend.augment.grammar import pairs, words
 from clipdefend.augment.inflect import plural, singular
-from clipdefend.augment.known import is_known_noun, is_living, known_adjectives, known_verbs
 from clipdefend.augment.tree import Token
+from clipdefend.augment.vocabulary import is_known_noun, is_living, known_adjectives, known_verbs
 
 _A = frozenset(("a", "an"))
 _HEADS = frozenset(("ROOT", "nsubj", "dobj"))
@@ -32,17 +32,17 @@ _BEHIND = (
 )
 
 
-def settle_part_of_speech(tokens: list[Token], word: Token) -> None:
+def fix_part_of_speech(tokens: list[Token], word: Token) -> None:
     """Mend the part of speech of a word, and what hangs on it, where the words around leave no doubt."""
     if word.tag_[0] == "N":
-        settle_noun_as_verb(tokens, word)
+        fix_noun_as_verb(tokens, word)
     elif word.tag_[0] == "V":
-        settle_verb_as_noun(tokens, word)
+        fix_verb_as_noun(tokens, word)
     else:
-        settle_noun_behind_noun(tokens, word)
+        fix_noun_behind_noun(tokens, word)
 
 
-def settle_noun_behind_noun(tokens: list[Token], word: Token) -> None:
+def fix_noun_behind_noun(tokens: list[Token], word: Token) -> None:
     """ "A fire hydrant on a corner": "hydrant" is no adjective, since adjectives do not stand there."""
     noun = tokens[word.i - 1] if word.i else word
     if noun.tag_ != "NN" or word.dep_ not in ("amod", "dep", "advmod") or noun.dep_ == "compound":
@@ -77,7 +77,7 @@ def make_compound(part: Token, noun: Token) -> None:
     noun.children = sorted((*inside, part, *noun.children), key=lambda token: token.i)
 
 
-def settle_noun_as_verb(tokens: list[Token], word: Token) -> None:
+def fix_noun_as_verb(tokens: list[Token], word: Token) -> None:
     """ "A surfer paddles over a wave", "sheep graze in a meadow": no compound noun, since it has no number."""
     subject = tokens[word.i - 1] if word.i else word
     if word.dep_ not in _HEADS or subject.dep_ not in ("compound", "nsubj") or subject.head is not word:
@@ -126,7 +126,7 @@ def settle_noun_as_verb(tokens: list[Token], word: Token) -> None:
         word.tag_, word.pos_ = "VBZ" if word.tag_ == "NNS" else "VBP", "VERB"
 
 
-def settle_verb_as_noun(tokens: list[Token], word: Token) -> None:
+def fix_verb_as_noun(tokens: list[Token], word: Token) -> None:
     """ "A red stop sign with ...": no verb, since one thing "signs" and nothing follows that it could do it to."""
     subject = tokens[word.i - 1] if word.i else word
     if subject.dep_ != "nsubj" or subject.head is not word or subject.tag_ != "NN":
