@@ -22,7 +22,7 @@ from torch import Tensor
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
-from clipdefend.data.labelled.labelled_images import open_labelled
+from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import load_model

@@ -24,7 +24,7 @@ import torch
 from torch.nn import functional as F
 
 from clipdefend.canvas import Canvas
-from clipdefend.data.labelled.labelled_images import open_labelled
+from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.evaluation.class_texts import class_embeddings
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import load_model

@@ -65,11 +65,16 @@ def imports(node: ast.AST) -> Iterator[str]:
 
 def top_level_imports(module: ast.Module) -> set[str]:
     """First parts of what is imported whenever the module is; not under TYPE_CHECKING or in functions."""
+    return {name.split(".")[0] for node in top_level(module) for name in imports(node)}
 
-    def always(nodes: list[ast.stmt]) -> Iterator[str]:
+
+def top_level(module: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Import statements that are carried out whenever the module is imported."""
+
+    def always(nodes: list[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
         for node in nodes:
             if isinstance(node, (ast.Import, ast.ImportFrom)):
-                yield from imports(node)
+                yield node
             elif isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.dump(node.test):
                 yield from always(node.body + node.orelse)
             elif isinstance(node, ast.Try):
@@ -78,7 +83,52 @@ def top_level_imports(module: ast.Module) -> set[str]:
             elif isinstance(node, (ast.With, ast.ClassDef)):
                 yield from always(node.body)
 
-    return {name.split(".")[0] for name in always(module.body)}
+    yield from always(module.body)
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def module_graph() -> dict[str, set[str]]:
+    """For each module of the source the modules of the source that it imports at its top level.
+
+    An import of a package's own name counts as an import of its ``__init__``; that Python imports the ``__init__`` of
+    every package above a module is left aside, since ours hold names only.
+    """
+    modules = {module_name(path): path for path in FILES}
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        found: set[str] = set()
+        for node in top_level(tree(path)):
+            if isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            else:
+                found.update(
+                    inner if (inner := f"{node.module}.{alias.name}") in modules else str(node.module)
+                    for alias in node.names
+                )
+        graph[name] = (found & modules.keys()) - {name}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Sets of modules that import each other, directly or through others."""
+    reach: dict[str, set[str]] = {}
+    for start in graph:
+        seen: set[str] = set()
+        ahead = list(graph[start])
+        while ahead:
+            if (name := ahead.pop()) not in seen:
+                seen.add(name)
+                ahead += graph[name]
+        reach[start] = seen
+    found: list[set[str]] = []
+    for name in graph:
+        if name in reach[name] and not any(name in circle for circle in found):
+            found.append({other for other in reach[name] if name in reach[other]})
+    return found
 
 
 def functions(module: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -110,6 +160,20 @@ def test_imports_go_downwards(path: Path) -> None:
         if other.startswith("__"):  # __version__ and __doc__
             other = "__init__"
         assert other == own or LEVEL[other] < LEVEL[own], f"{own} imports {name}, which is not below it"
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"a"}}) == [{"a", "b", "c"}]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    known = {"clipdefend.objectives", "clipdefend.objectives.objective"}
+    assert [circle for circle in circles(module_graph()) if circle != known] == []
+
+
+def test_no_file_name_occurs_twice() -> None:
+    names = [path.name for path in FILES if path.name != "__init__.py"]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)

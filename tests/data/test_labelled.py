@@ -11,7 +11,7 @@ import pytest
 
 from clipdefend import world
 from clipdefend.data.decode import ImageError
-from clipdefend.data.labelled.labelled_images import open_labelled
+from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.errors import DataError
 from data_samples import number_of, numbered, write_tar
 

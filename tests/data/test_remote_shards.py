@@ -229,7 +229,8 @@ def test_a_damaged_remote_shard_keeps_what_is_whole(server: Server, cache: Path)
     path.write_bytes(data[: data.rindex(b"photo 2") + 3])
     pairs = open_pairs(spec, cache=cache)
     assert pairs.captions() == ["photo 0", "photo 1", "photo 4", "photo 5"]
-    assert pairs.skipped == 2  # the sample without its caption, and the end that is cut off
+    assert pairs.skipped == 1
+    assert "000002: has no caption (.txt or .json) (cut off at byte" in pairs.skip_reasons[0]
 
 
 def test_nobody_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

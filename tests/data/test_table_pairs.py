@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipdefend.data import tables
 from clipdefend.data.decode import ImageError
 from clipdefend.data.pairs import Pairs, open_pairs
-from clipdefend.data.text_columns import MAX_CAPTION_BYTES
+from clipdefend.data.tables import csv_quotes
+from clipdefend.data.tables.text_columns import MAX_CAPTION_BYTES
 from clipdefend.errors import DataError
 from data_samples import number_of, numbered
 
@@ -157,13 +157,97 @@ def test_wrong_csv_files(content: bytes, words: str, pair_folder: MakeFolder, ca
     assert not [path for path in cache.glob("*") if path.suffix == ".tmp"]
 
 
-def test_a_quote_that_is_never_closed(
+@pytest.mark.parametrize("block", [150, 2000, csv_quotes.BLOCK_BYTES])
+@pytest.mark.parametrize(
+    "others",
+    [
+        {},
+        {300: '"Hello" on a wall'},
+        {300: 'a sign that says ""open""'},
+        {300: 'a pipe of 12"'},
+        {300: '"another that is not closed'},
+        {300: '"closed, with a comma"'},
+    ],
+)
+def test_a_quote_that_is_never_closed_costs_its_own_line(
+    block: int, others: dict[int, str], pair_folder: MakeFolder, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_quotes, "BLOCK_BYTES", block)
+    captions = {number: f"photo {number}" for number in range(600)} | {150: '"big cat'} | others
+    text = "image,caption\n" + "".join(f"images/0.png,{caption}\n" for caption in captions.values())
+    pairs = opened(pair_folder(1) / "a.csv", text, cache)
+    unclosed = [
+        number for number, caption in captions.items() if caption.startswith('"') and caption.count('"') == 1
+    ]
+    assert len(pairs) + pairs.skipped == 600
+    assert [reason.split(":")[0] for reason in pairs.skip_reasons] == [
+        f"a.csv, line {n + 2}" for n in unclosed
+    ]
+    assert all("never closed" in reason for reason in pairs.skip_reasons)
+    found = pairs.captions()
+    assert found[:150] == [f"photo {number}" for number in range(150)]
+    assert found[-299:] == [f"photo {number}" for number in range(301, 600)]
+    if others == {300: '"closed, with a comma"'}:
+        assert found[299] == "closed, with a comma"
+
+
+@pytest.mark.parametrize("block", [80, 200, csv_quotes.BLOCK_BYTES])
+def test_quoted_line_breaks_across_blocks(
+    block: int, pair_folder: MakeFolder, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_quotes, "BLOCK_BYTES", block)
+    captions = [f'{n} lines,\n""{"x" * n}""\n' for n in range(40)]
+    text = "image,caption\n" + "".join(f'images/0.png,"{caption}."\n' for caption in captions)
+    pairs = opened(pair_folder(1) / "a.csv", text, cache)
+    assert pairs.captions() == [caption.replace('""', '"') + "." for caption in captions]
+    assert pairs.skipped == 0
+
+
+def test_a_line_longer_than_a_block_is_counted(
     pair_folder: MakeFolder, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 2000)
-    text = 'image,caption\nimages/0.png,"open\n' + "images/0.png,closed\n" * 1000
-    with pytest.raises(DataError, match="quote that is never closed"):
-        opened(pair_folder(1) / "a.csv", text, cache)
+    monkeypatch.setattr(csv_quotes, "BLOCK_BYTES", 100)
+    text = f"image,caption\nimages/0.png,a\nimages/0.png,{'x' * 1000}\nimages/0.png,b\n"
+    pairs = opened(pair_folder(1) / "a.csv", text, cache)
+    assert pairs.captions() == ["a", "b"]
+    assert pairs.skip_reasons == ("a.csv, line 3: is longer than 100 bytes",)
+
+
+@pytest.mark.parametrize("before", ["\n", "\n\n", "\r\n", "  \n,,\n", "\ufeff\n"])
+def test_empty_lines_before_the_header(before: str, pair_folder: MakeFolder, cache: Path) -> None:
+    text = f"{before}image,caption\nimages/0.png,a\n\nimages/0.png,b\n"
+    pairs = opened(pair_folder(1) / "a.csv", text, cache)
+    assert (pairs.captions(), pairs.skipped) == (["a", "b"], 0)
+
+
+def test_lines_that_end_in_carriage_returns_alone(pair_folder: MakeFolder, cache: Path) -> None:
+    pairs = opened(pair_folder(1) / "a.csv", "image,caption\rimages/0.png,a\rimages/0.png,b\r", cache)
+    assert (pairs.captions(), pairs.skipped) == (["a", "b"], 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "a.tsv",
+            "a red cat\thttp://example.org/1.jpg\na dog\thttp://example.org/2.jpg\n",
+            "its first line is a row",
+        ),
+        ("a.tsv", "images/0.png\ta red cat\nimages/0.png\ta dog\n", "its first line is a row"),
+        ("a.csv", "image,caption\nhttp://example.org/1.jpg,a\n", "web addresses.*img2dataset"),
+        ("a.csv", "url,caption\nhttp://example.org/1.jpg,a\n", "'url' holds web addresses.*img2dataset"),
+        (
+            "a.csv",
+            "url,caption,key,status\nhttp://x,a,0,success\n",
+            "table of addresses that img2dataset writes",
+        ),
+    ],
+)
+def test_what_a_table_is_and_what_to_do(
+    name: str, content: str, words: str, pair_folder: MakeFolder, cache: Path
+) -> None:
+    with pytest.raises(DataError, match=words):
+        opened(pair_folder(1) / name, content, cache)
 
 
 def test_wrong_column_names_and_delimiters(pair_folder: MakeFolder, cache: Path) -> None:

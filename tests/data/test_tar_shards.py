@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from clipdefend.data.decode import ImageError
 from clipdefend.data.pairs import open_pairs
-from clipdefend.data.store import tar
+from clipdefend.data.store import tar, tar_samples
 from clipdefend.data.store.shards import open_shard
 from clipdefend.errors import DataError
 from data_samples import number_of, numbered, write_tar
@@ -81,18 +81,18 @@ def test_captions_from_json_where_the_text_is_missing_or_empty(tmp_path: Path, c
     assert number_of(pairs.image(1)) == 2
 
 
-def test_members_may_come_apart_and_keys_end_at_the_first_dot(tmp_path: Path, cache: Path) -> None:
+def test_members_may_come_apart_and_further_fields_are_no_samples(tmp_path: Path, cache: Path) -> None:
     members = [("dir.d/a.jpg", numbered(1)), ("b.jpg", numbered(2)), ("b.seg.png", b"mask"), ("README", b"x")]
     members += [
         ("dir.d/a.txt", b"one"),
         ("b.txt", b"two"),
-        ("c.d.jpg", b"ignored"),
+        ("c.d.jpg", b"of no caption"),
         ("c.txt", b"of no image"),
     ]
     pairs = open_pairs(str(write_tar(tmp_path / "a.tar", members)), cache=cache)
     assert {pairs.caption(row): number_of(pairs.image(row)) for row in range(2)} == {"one": 1, "two": 2}
     assert len(pairs) == 2
-    assert pairs.skip_reasons == ("a.tar/c: has no image",)
+    assert pairs.skip_reasons == ("a.tar/c.d: has no caption (.txt or .json)", "a.tar/c: has no image")
 
 
 def test_incomplete_and_unusable_samples_are_counted(tmp_path: Path, cache: Path) -> None:
@@ -183,22 +183,104 @@ def test_a_truncated_shard_keeps_what_is_whole(tmp_path: Path, cache: Path) -> N
     assert "00000.tar: cut off at byte" in pairs.skip_reasons[0]
 
 
-def test_a_damaged_header_keeps_what_came_before(tmp_path: Path, cache: Path) -> None:
-    path = write_tar(tmp_path / "a.tar", [*sample(0), *sample(1)], tarfile.USTAR_FORMAT)
+def damage(path: Path, *names: str) -> None:
+    """Change one letter in the headers of some members."""
     data = bytearray(path.read_bytes())
     with tarfile.open(path) as archive:
-        place = archive.getmember("000000001.jpg").offset
-    data[place + 3] ^= 1
+        for name in names:
+            data[archive.getmember(name).offset + 3] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("names", "lost"),
+    [
+        (["000000001.jpg"], [1]),
+        (["000000000.jpg"], [0]),
+        (["000000001.txt", "000000001.json"], [1]),
+        (["000000001.jpg", "000000001.json", "000000001.txt"], [1]),
+        (["000000001.jpg", "000000002.jpg"], [1, 2]),
+        (["000000002.jpg", "000000002.json", "000000002.txt"], [2]),
+    ],
+)
+def test_reading_goes_on_behind_a_damaged_header_and_counts_what_is_lost(
+    names: list[str], lost: list[int], tmp_path: Path, cache: Path
+) -> None:
+    members = [member for number in range(4) for member in sample(number)]
+    path = write_tar(tmp_path / "a.tar", members, tarfile.USTAR_FORMAT)
+    damage(path, *names)
+    pairs = open_pairs(str(path), cache=cache)
+    kept = [number for number in range(4) if number not in lost]
+    assert pairs.captions() == [f"photo {number}" for number in kept]
+    assert [number_of(pairs.image(row)) for row in range(len(kept))] == kept
+    assert pairs.skipped == len(lost)
+    assert all("damaged header at byte" in reason for reason in pairs.skip_reasons)
+
+
+def test_a_part_of_zeros_is_a_gap_and_archives_in_a_row_are_one(tmp_path: Path, cache: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", [*sample(0), *sample(1), *sample(2)], tarfile.USTAR_FORMAT)
+    data = bytearray(path.read_bytes())
+    data[6 * 512 : 9 * 512] = bytes(3 * 512)  # of the nine members' 18 blocks, the first half of sample 1
     path.write_bytes(bytes(data))
     pairs = open_pairs(str(path), cache=cache)
+    assert (pairs.captions(), pairs.skipped) == (["photo 0", "photo 2"], 1)
+    two = (
+        write_tar(tmp_path / "b.tar", sample(0)).read_bytes()
+        + write_tar(tmp_path / "b.tar", sample(1)).read_bytes()
+    )
+    (tmp_path / "b.tar").write_bytes(two)
+    pairs = open_pairs(str(tmp_path / "b.tar"), cache=cache)
+    assert (pairs.captions(), pairs.skipped) == (["photo 0", "photo 1"], 0)
+
+
+def test_a_shard_without_the_mark_of_its_end_is_named(tmp_path: Path, cache: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", [*sample(0), *sample(1)], tarfile.USTAR_FORMAT)
+    path.write_bytes(path.read_bytes()[: 6 * 512])
+    pairs = open_pairs(str(path), cache=cache)
     assert pairs.captions() == ["photo 0"]
-    assert "damaged header" in pairs.skip_reasons[0]
+    assert pairs.skip_reasons == (
+        "a.tar: ends without the mark of its end, as a download that was cut off does",
+    )
+
+
+@pytest.mark.parametrize("order", [("jpg", "json", "txt"), ("txt", "jpg", "json"), ("json", "txt", "jpg")])
+def test_archives_made_kind_by_kind(order: tuple[str, ...], tmp_path: Path, cache: Path) -> None:
+    members = [member for number in range(30) for member in sample(number)]
+    members.sort(key=lambda member: order.index(member[0].rpartition(".")[2]))
+    pairs = open_pairs(str(write_tar(tmp_path / "a.tar", members)), cache=cache)
+    assert pairs.captions() == [f"photo {number}" for number in range(30)]
+    assert [number_of(pairs.image(row)) for row in range(30)] == list(range(30))
+    assert pairs.skipped == 0
+
+
+def test_names_with_dots_and_every_image_ending_that_is_read(tmp_path: Path, cache: Path) -> None:
+    names = ["photo.final.1", "photo.final.2", "a.b/v1.0.3", "x"]
+    endings = ["jpg", "PNG", "tiff", "bmp"]
+    members = [
+        m for n, (name, end) in enumerate(zip(names, endings, strict=True)) for m in sample(n, name, end)
+    ]
+    pairs = open_pairs(
+        str(write_tar(tmp_path / "a.tar", [*members, ("photo.final.3.jpg", b"")])), cache=cache
+    )
+    assert pairs.captions() == [f"photo {number}" for number in range(4)]
+    assert pairs.skip_reasons == ("a.tar/photo.final.3: has no caption (.txt or .json)",)
+
+
+def test_hidden_members_are_left_out(tmp_path: Path, cache: Path) -> None:
+    members = [
+        *sample(0, "./a"),
+        *sample(1, "__MACOSX/._a"),
+        *sample(2, "._a"),
+        *sample(3, ".ipynb_checkpoints/a"),
+    ]
+    pairs = open_pairs(str(write_tar(tmp_path / "a.tar", members)), cache=cache)
+    assert (pairs.captions(), pairs.skipped) == (["photo 0"], 0)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no usable pair"),
+        (b"", r"is empty \(0 bytes\).*download it again"),
         (bytes(10_240), "no usable pair"),
         (b"this is text " * 100, "not a tar archive"),
         (b"short", "not a tar archive"),
@@ -240,13 +322,13 @@ def test_a_shard_that_changes_after_indexing(tmp_path: Path, cache: Path) -> Non
 
 
 def test_too_many_incomplete_samples(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tar, "MAX_PENDING", 10)
+    monkeypatch.setattr(tar_samples, "MAX_PENDING", 10)
     path = write_tar(tmp_path / "a.tar", [(f"{n}.jpg", b"x") for n in range(20)])
-    with pytest.raises(DataError, match="over 10 images without a caption"):
+    with pytest.raises(DataError, match="over 10 images without a caption beside them"):
         open_pairs(str(path), cache=cache)
 
 
-def members_of(path: Path) -> list[tar.Member]:
+def members_of(path: Path) -> list[tar.Member | tar.Gap]:
     with open_shard(path) as shard:
         return list(tar.members(shard))
 
@@ -301,8 +383,9 @@ def test_sizes_from_8_gib_in_base_256(tmp_path: Path) -> None:
     (member,) = members_of(path)
     assert (member.size, member.offset) == (9 * 2**30, 512)
     path.write_bytes(info.tobuf(tarfile.PAX_FORMAT))
-    with pytest.raises(tar.TarDamage, match="cut off"):
-        members_of(path)
+    (gap,) = members_of(path)
+    assert isinstance(gap, tar.Gap)
+    assert "cut off" in gap.reason
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -320,8 +403,9 @@ def test_scrambled_headers_end_in_damage_or_in_members_inside_the_file(
     path.write_bytes(bytes(data))
     try:
         for member in members_of(path):
-            assert 0 <= member.offset <= member.offset + member.size <= len(data)
-    except (tar.TarDamage, DataError):
+            if isinstance(member, tar.Member):
+                assert 0 <= member.offset <= member.offset + member.size <= len(data)
+    except DataError:
         pass
 
 

@@ -11,7 +11,7 @@ import pytest
 import torchvision
 from PIL import Image
 
-from clipdefend.data.labelled.labelled_images import open_labelled
+from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.data.labelled.probe_splits import open_splits
 from clipdefend.data.labelled.torchvision_sets import SETS, named_set, probe_splits
 from clipdefend.errors import DataError

@@ -14,7 +14,7 @@ from PIL import Image
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_tensor
-from clipdefend.data.labelled.labelled_images import open_labelled
+from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.interchange import webdataset
 from clipdefend.interchange.export import Export

@@ -8,8 +8,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipdefend.data.class_source import PLACEHOLDER, ClassFile, parse_python
-from clipdefend.data.tables import read_text
+from clipdefend.data.class_names.python_source import PLACEHOLDER, ClassFile, parse_python
+from clipdefend.data.folders import read_text
 from clipdefend.errors import DataError
 from clipdefend.registry import nearest
 

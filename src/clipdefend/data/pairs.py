@@ -10,15 +10,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipdefend.data import sources
 from clipdefend.data.bad import BadRows
 from clipdefend.data.decode import ImageError, decode_image
-from clipdefend.data.discover import Source, discover
+from clipdefend.data.pair_formats.discover import Source, discover
+from clipdefend.data.pair_formats.pair_format import Columns
 from clipdefend.data.paths import ImageFolders
 from clipdefend.data.store.build import open_index
 from clipdefend.data.store.index import BYTES, Index, stamp
 from clipdefend.data.store.ranges import ByteRanges
 from clipdefend.data.store.remote import RemoteFile, RemoteRanges, is_remote
+from clipdefend.data.tables.text_columns import DOWNLOAD, is_address
 from clipdefend.errors import DataError
 from clipdefend.registry import nearest
 
@@ -176,6 +177,11 @@ class IndexedPairs(Pairs):
                 if isinstance(encoded, Path) or encoded:
                     return
         count = min(_LOOK_AT, len(self))
+        if is_address(self.image_ref(0)):
+            raise DataError(
+                f"The image column of {self.spec!r} holds web addresses ({self.image_ref(0)[:100]!r}), not files:"
+                f" {DOWNLOAD}."
+            )
         reason = first or "the file is empty"
         raise DataError(
             f"None of the first {count} images of {self.spec!r} can be used;"
@@ -247,7 +253,7 @@ def open_pairs(
     if spec.split(":", 1)[0] == "builtin":
         return _builtin(spec)
     source = discover(spec)
-    columns = sources.Columns(image_key, caption_key, delimiter)
+    columns = Columns(image_key, caption_key, delimiter)
     schema, write = source.format.schema, source.format.write
     index = open_index(
         cache,

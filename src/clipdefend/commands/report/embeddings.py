@@ -16,7 +16,8 @@ from clipdefend.commands.shared import inputs
 from clipdefend.config import DefendConfig, FinetuneAttackConfig, ReportConfig, load_config
 from clipdefend.data.classes import load_templates, resolve_target
 from clipdefend.data.image_reader import read_canvases
-from clipdefend.data.labelled.labelled_images import LabelledImages, open_labelled
+from clipdefend.data.labelled.labelled_images import LabelledImages
+from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.draws import permutation
 from clipdefend.errors import ClipDefendError, ConfigError
 from clipdefend.evaluation.cache import Cache

@@ -11,7 +11,7 @@ from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
 from clipdefend.config import ColumnsConfig, EvalConfig, ModelConfig, RunConfig
 from clipdefend.data.classes import load_templates, resolve_target, same_names
-from clipdefend.data.labelled.labelled_images import open_labelled
+from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.data.pairs import Pairs, open_pairs
 from clipdefend.distributed import launch
 from clipdefend.errors import ConfigError, RunError

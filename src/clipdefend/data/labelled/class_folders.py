@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from clipdefend.data import decode, tables
 from clipdefend.data.bad import MAX_EXAMPLES
-from clipdefend.data.class_source import ClassFile
+from clipdefend.data.class_names.python_source import ClassFile
 from clipdefend.data.classes import (
     imagenet_classes,
     imagenet_templates,
@@ -24,10 +23,11 @@ from clipdefend.data.classes import (
     same_number,
 )
 from clipdefend.data.decode import ImageError, decode_image
+from clipdefend.data.folders import is_image, list_names, some_names
 from clipdefend.data.labelled.labelled_images import LabelledImages, file_stamp
 from clipdefend.data.paths import ImageFolders
-from clipdefend.data.sources import list_names
-from clipdefend.data.text_columns import IMAGE_COLUMNS, LABEL_COLUMNS, choose_column, usable_paths
+from clipdefend.data.tables.csv_table import csv_rows, read_header
+from clipdefend.data.tables.text_columns import IMAGE_COLUMNS, LABEL_COLUMNS, choose_column, usable_paths
 from clipdefend.errors import DataError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def open_class_folders(folder: Path, given: Sequence[str] | None) -> FileImages:
     inside = [
         name for name in list_names(folder) if not name.startswith((".", "__")) and (folder / name).is_dir()
     ]
-    per_class = [[name for name in list_names(folder / entry) if _is_image(name)] for entry in inside]
+    per_class = [[name for name in list_names(folder / entry) if is_image(name)] for entry in inside]
     if not any(per_class):
         raise DataError(
             f"Folder {str(folder)!r} has no subfolder with images: it needs one subfolder per class"
@@ -113,20 +113,12 @@ def _folder_classes(
     return ClassFile([name.replace("_", " ") for name in inside], None), list(range(len(inside)))
 
 
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and name.rpartition(".")[2].lower() in decode.SUFFIXES
-
-
-def some_names(names: Sequence[str]) -> str:
-    return ", ".join(repr(name[:40]) for name in names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"
-
-
 def open_table(path: Path, given: Sequence[str] | None) -> FileImages:
     """``labels.csv`` with columns image and label (an index into the class names), paths relative to its
     folder.
     """
     known = ClassFile(list(given), None) if given is not None else _classes_beside(path)
-    header = tables.read_header(path, None, ((None, IMAGE_COLUMNS), (None, LABEL_COLUMNS)))
+    header = read_header(path, None, ((None, IMAGE_COLUMNS), (None, LABEL_COLUMNS)))
     where = f"Table {str(path)!r}"
     columns = (
         choose_column(header.names, None, IMAGE_COLUMNS, "the column name image", where),
@@ -135,9 +127,7 @@ def open_table(path: Path, given: Sequence[str] | None) -> FileImages:
     skipped: list[str] = []
     paths: list[pa.Array] = []
     labels: list[NDArray[np.int64]] = []
-    for refs, numbers in tables.csv_rows(
-        path, header, columns, lambda at, why: skipped.append(f"{at}: {why}")
-    ):
+    for refs, numbers in csv_rows(path, header, columns, lambda at, why: skipped.append(f"{at}: {why}")):
         paths.append(usable_paths(refs))
         labels.append(_integers(numbers, path, sum(map(len, labels))))
     return FileImages(

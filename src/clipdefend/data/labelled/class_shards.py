@@ -13,22 +13,23 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from clipdefend.data import decode, tables
+from clipdefend.data import decode
 from clipdefend.data.bad import MAX_EXAMPLES
 from clipdefend.data.classes import load_classes, load_templates
 from clipdefend.data.decode import decode_image
+from clipdefend.data.folders import list_names, read_text
 from clipdefend.data.labelled.labelled_images import LabelledImages
-from clipdefend.data.store import tar
 from clipdefend.data.store.index import stamp
 from clipdefend.data.store.ranges import ByteRanges
 from clipdefend.data.store.shards import open_shard
+from clipdefend.data.store.tar import read_at
+from clipdefend.data.store.tar_samples import samples
 from clipdefend.errors import DataError
 
 if TYPE_CHECKING:
     from PIL import Image
 
 MAX_SHARDS = 100_000
-_SHARD_IMAGES = frozenset({"webp", "png", "jpg", "jpeg"})
 
 
 @dataclass(kw_only=True)
@@ -64,7 +65,7 @@ def open_shards(folder: Path, given: Sequence[str] | None) -> ShardImages:
     up.
     """
     _check_kind(folder)
-    count = tables.read_text(folder / "nshards.txt", 1024).strip()
+    count = read_text(folder / "nshards.txt", 1024).strip()
     if not (count.isascii() and count.isdigit() and 1 <= int(count) <= MAX_SHARDS):
         raise DataError(
             f"File {str(folder / 'nshards.txt')!r} holds {count[:40]!r}: it must hold the number of shards."
@@ -74,6 +75,13 @@ def open_shards(folder: Path, given: Sequence[str] | None) -> ShardImages:
     found: list[tuple[int, int, int, int, str]] = []
     skipped: list[str] = []
     shards = [folder / f"{number}.tar" for number in range(int(count))]
+    if more := [
+        name for name in list_names(folder) if re.fullmatch(r"\d+\.tar", name) and folder / name not in shards
+    ]:
+        raise DataError(
+            f"Folder {str(folder)!r} has {len(more)} shards more than nshards.txt says ({int(count)}), such as"
+            f" {more[0]!r}: correct nshards.txt, or move them away."
+        )
     for number, shard in enumerate(shards):
         _read_shard(number, shard, found, skipped)
     columns = np.array([row[:4] for row in found], np.int64).reshape(-1, 4)
@@ -93,7 +101,7 @@ def open_shards(folder: Path, given: Sequence[str] | None) -> ShardImages:
 
 def _check_kind(folder: Path) -> None:
     path = folder.parent / "dataset_type.txt"
-    kind = tables.read_text(path, 1024).strip() if path.is_file() else ""
+    kind = read_text(path, 1024).strip() if path.is_file() else ""
     if kind not in ("", "classification", "zeroshot_classification"):
         raise DataError(
             f"Labelled images {str(folder.parent)!r} are of type {kind[:40]!r}: only classification is read."
@@ -105,28 +113,20 @@ def _read_shard(
 ) -> None:
     """Append (shard, offset, size, label, name) of each sample."""
     with open_shard(shard) as opened:
-        try:
-            for key, slots in tar.samples(
-                opened, _labelled_slot, lambda slots: {"image", "cls"} <= slots.keys()
-            ):
-                image, label = slots.get("image"), slots.get("cls")
-                if image is None or label is None:
-                    skipped.append(f"{shard.name}/{key}: has no {'image' if image is None else '.cls'}")
-                    continue
-                text = (
-                    tar.read_at(opened, label)[:32].decode("ascii", "replace").strip()
-                    if label.regular
-                    else ""
-                )
-                if not (
-                    image.regular and image.size <= decode.MAX_BYTES and re.fullmatch(r"-?\d{1,9}", text)
-                ):
-                    skipped.append(f"{shard.name}/{key}: has no usable image or label ({text[:20]!r})")
-                    continue
-                found.append((number, image.offset, image.size, int(text), image.name[:1024]))
-        except tar.TarDamage as damage:
-            skipped.append(f"{shard.name}: {damage}")
+        for key, slots, damage in samples(
+            opened, _labelled_slot, lambda slots: {"image", "cls"} <= slots.keys()
+        ):
+            image, label = slots.get("image"), slots.get("cls")
+            if image is None or label is None:
+                reason = f"/{key}: has no {'image' if image is None else '.cls'}" if key else f": {damage}"
+                skipped.append(f"{shard.name}{reason}" + (f" ({damage})" if key and damage else ""))
+                continue
+            text = read_at(opened, label)[:32].decode("ascii", "replace").strip() if label.regular else ""
+            if not (image.regular and image.size <= decode.MAX_BYTES and re.fullmatch(r"-?\d{1,9}", text)):
+                skipped.append(f"{shard.name}/{key}: has no usable image or label ({text[:20]!r})")
+                continue
+            found.append((number, image.offset, image.size, int(text), image.name[:1024]))
 
 
 def _labelled_slot(ending: str) -> str | None:
-    return "image" if ending in _SHARD_IMAGES else "cls" if ending == "cls" else None
+    return "image" if ending in decode.SUFFIXES else "cls" if ending == "cls" else None

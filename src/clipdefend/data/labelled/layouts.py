@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from clipdefend.data.labelled.class_folders import open_class_folders, open_table, some_names
+from clipdefend.data.folders import list_names, some_names
+from clipdefend.data.labelled.class_folders import open_class_folders, open_table
 from clipdefend.data.labelled.class_shards import open_shards
 from clipdefend.data.labelled.labelled_images import LabelledImages
 from clipdefend.data.paths import expand
-from clipdefend.data.sources import list_names
 from clipdefend.errors import DataError
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipdefend.data.labelled import torchvision_sets
-from clipdefend.data.labelled.labelled_images import LabelledImages, open_labelled
+from clipdefend.data.labelled.labelled_images import LabelledImages
+from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.data.paths import expand
 from clipdefend.draws import permutation
 from clipdefend.errors import DataError

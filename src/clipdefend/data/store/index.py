@@ -22,7 +22,7 @@ from clipdefend.data.store import remote
 from clipdefend.data.store.remote import RemoteFile, Stamp
 from clipdefend.errors import DataError
 
-FORMAT = 1
+FORMAT = 2
 BATCH_ROWS = 16_384
 MARK = b"CLIPDEFEND-INDEX"
 _RELEASE_EVERY = 512
@@ -116,7 +116,7 @@ class Index:
                 self._reader.num_record_batches != full + 1
                 or self._reader.get_batch(full).num_rows != rest + 1
             ):
-                raise ValueError("it has not the rows that it promises")
+                raise ValueError("row count differs from the header")
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(
                 f"Index {self.path} cannot be used: {error}. Delete it and start again."

@@ -10,26 +10,44 @@ Format".
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from clipdefend.data.store.shards import Location, Shard
+from clipdefend.data.store.shards import Shard
 from clipdefend.errors import DataError
 
 BLOCK = 512
+_MARK, _MARK_OFFSET = b"ustar", 257
 MAX_EXTENDED_BYTES = 2**20
 """Largest extended header (long names, pax records)."""
-MAX_PENDING = 1_000_000
-"""Incomplete samples of one shard that are remembered while their other members are looked for."""
-
+MAX_SEARCH_BYTES = 256 * 2**20
+"""How far behind a damaged header the next one is looked for; more than the largest image that is read."""
+_SEARCH_BLOCK = 2**20
 _REGULAR = (b"0", b"\0", b"7")
 _NO_DATA = (b"1", b"2", b"3", b"4", b"5", b"6")
-_KEY = re.compile(r"^((?:.*/|)[^./]+)\.([^/]*)$", re.DOTALL)
 _PAX_RECORD = re.compile(rb"(\d{1,20}) ([^=]+)=")
 
 
-class TarDamage(Exception):  # noqa: N818  (not an error of the user's yet: what was read before it is good)
-    """The archive cannot be followed any further."""
+class _Stop(Exception):  # noqa: N818  (an ordinary archive ends with one)
+    """From a place on, members cannot be followed as the format has it.
+
+    Args:
+        reason: for people.
+        position: of the header, in bytes.
+        final: nothing can follow.
+        at_mark: two blocks of zeros, with which an archive ends.
+    """
+
+    def __init__(self, reason: str, position: int, *, final: bool = False, at_mark: bool = False) -> None:
+        super().__init__(reason)
+        self.position, self.final, self.at_mark = position, final, at_mark
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A part of an archive whose members are not known: one at least."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +60,17 @@ class Member:
     size: int
 
 
-def members(shard: Shard) -> Iterator[Member]:
-    """Members of an uncompressed tar in order, folders left out.
+def members(shard: Shard) -> Iterator[Member | Gap]:
+    """Members of an uncompressed tar in order, folders left out, and the gaps between them.
+
+    Behind a damaged header the next one is looked for: 512-byte blocks with the mark ``ustar`` and a checksum that
+    fits. Archives that were appended to one another are read as one.
 
     Raises:
-        DataError: the file cannot be read, or does not begin as a tar.
-        TarDamage: a damaged header, or a member that goes beyond the end of the file.
+        DataError: the file cannot be read, is empty or compressed, or holds no tar header.
     """
     try:
-        _check_start(shard.path, shard.read(BLOCK, 0))
+        _check_start(shard)
         yield from _walk(shard)
     except OSError as error:
         raise DataError(f"Shard {str(shard.path)!r} cannot be read: {error.strerror or error}.") from error
@@ -64,38 +84,54 @@ def read_at(shard: Shard, member: Member) -> bytes:
         return b""
 
 
-def _check_start(path: Location, header: bytes) -> None:
+def _check_start(shard: Shard) -> None:
+    header, path = shard.read(BLOCK, 0), shard.path
+    if not shard.size:
+        raise DataError(
+            f"Shard {str(path)!r} is empty (0 bytes), as a failed download leaves it:"
+            " download it again, or leave it out of the files that you name."
+        )
     if header.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
         raise DataError(
             f"Shard {str(path)!r} is compressed: unpack it to a plain .tar, images are compressed already."
         )
-    if header.strip(b"\0") and (len(header) < BLOCK or not _checksum_fits(header)):
+    sound = not header.strip(b"\0") or (len(header) == BLOCK and _checksum_fits(header))
+    if not sound and _next_header(shard, 0)[0] is None:
         raise DataError(f"Shard {str(path)!r} is not a tar archive.")
 
 
-def _walk(shard: Shard) -> Iterator[Member]:
+def _walk(shard: Shard) -> Iterator[Member | Gap]:
+    position: int | None = 0
+    while position is not None:
+        try:
+            yield from _follow(shard, position)
+        except _Stop as stop:
+            position, zeros = (None, True) if stop.final else _next_header(shard, stop.position)
+            if not (stop.at_mark and (zeros or position is None)):
+                yield Gap(str(stop))
+
+
+def _follow(shard: Shard, position: int) -> Iterator[Member]:
+    """Members from a header on, as far as one leads to the next. Raises _Stop in every case."""
     total = shard.size
-    position = 0
     long_name: str | None = None
     long_size: int | None = None
     while True:
         header = shard.read(BLOCK, position)
-        if not header.strip(b"\0"):
-            return
-        if len(header) < BLOCK or not _checksum_fits(header):
-            raise TarDamage(f"damaged header at byte {position:,}")
+        _check_header(shard, header, position)
         kind = header[156:157]
         offset = position + BLOCK
         size = 0 if kind in _NO_DATA else _number(header[124:136], position)
         if kind not in (b"x", b"g", b"L", b"K") and long_size is not None and kind not in _NO_DATA:
             size = long_size
         if offset + size > total:
-            raise TarDamage(f"cut off at byte {total:,} within a member that begins at byte {position:,}")
+            where = f"within a member that begins at byte {position:,}"
+            raise _Stop(f"cut off at byte {total:,} {where}", position, final=True)
         if kind == b"S":
-            raise TarDamage(f"sparse member at byte {position:,}, which is not supported")
+            raise _Stop(f"sparse member at byte {position:,}, which is not supported", position)
         if kind in (b"x", b"L"):
             if size > MAX_EXTENDED_BYTES:
-                raise TarDamage(f"extended header of {size:,} bytes at byte {position:,}")
+                raise _Stop(f"extended header of {size:,} bytes at byte {position:,}", position)
             data = shard.read(size, offset)
             if kind == b"L":
                 long_name = _decode(data.rstrip(b"\0"))
@@ -109,6 +145,39 @@ def _walk(shard: Shard) -> Iterator[Member]:
                 yield Member(name, kind in _REGULAR, offset, size)
             long_name = long_size = None
         position = offset + -(-size // BLOCK) * BLOCK
+
+
+def _check_header(shard: Shard, header: bytes, position: int) -> None:
+    """Raise _Stop when a header is the end of the archive or of the file, or damaged."""
+    if not header:
+        reason = "ends without the mark of its end, as a download that was cut off does"
+        raise _Stop(reason, position, final=True)
+    if not header.strip(b"\0"):
+        at_mark = not shard.read(BLOCK, position + BLOCK).strip(b"\0")
+        raise _Stop(f"damaged header at byte {position:,}", position, at_mark=at_mark)
+    if len(header) < BLOCK:
+        raise _Stop(f"cut off at byte {shard.size:,} within a header", position, final=True)
+    if not _checksum_fits(header):
+        raise _Stop(f"damaged header at byte {position:,}", position)
+
+
+def _next_header(shard: Shard, start: int) -> tuple[int | None, bool]:
+    """Where the next sound header behind ``start`` begins, or None; and whether all up to there is zero."""
+    zeros = True
+    place = start + BLOCK
+    stop = min(shard.size, start + MAX_SEARCH_BYTES)
+    while place < stop:
+        data = shard.read(_SEARCH_BLOCK, place)
+        mark = data.find(_MARK)
+        while mark >= 0:
+            block, rest = divmod(mark, BLOCK)
+            header = data[block * BLOCK : (block + 1) * BLOCK]
+            if rest == _MARK_OFFSET and len(header) == BLOCK and _checksum_fits(header):
+                return place + block * BLOCK, zeros and not data[: block * BLOCK].strip(b"\0")
+            mark = data.find(_MARK, mark + 1)
+        zeros = zeros and not data.strip(b"\0")
+        place += _SEARCH_BLOCK
+    return None, zeros
 
 
 def _checksum_fits(header: bytes) -> bool:
@@ -134,7 +203,7 @@ def _number(field: bytes, position: int) -> int:
     except ValueError:
         value = -1
     if value < 0:
-        raise TarDamage(f"damaged size at byte {position:,}")
+        raise _Stop(f"damaged size at byte {position:,}", position)
     return value
 
 
@@ -157,72 +226,13 @@ def _pax(data: bytes, position: int) -> tuple[str | None, int | None]:
         record = _PAX_RECORD.match(data, start)
         length = int(record[1]) if record else 0
         if record is None or length <= record.end() - start or start + length > len(data):
-            raise TarDamage(f"damaged pax header at byte {position:,}")
+            raise _Stop(f"damaged pax header at byte {position:,}", position)
         value = data[record.end() : start + length - 1]
         if record[2] == b"path":
             name = _decode(value)
         elif record[2] == b"size":
             if not value.isdigit() or len(value) > 18:
-                raise TarDamage(f"damaged pax header at byte {position:,}")
+                raise _Stop(f"damaged pax header at byte {position:,}", position)
             size = int(value)
         start += length
     return name, size
-
-
-Slots = dict[str, Member]
-
-
-def samples(
-    shard: Shard, slot_of: Callable[[str], str | None], complete: Callable[[Slots], bool]
-) -> Iterator[tuple[str, Slots]]:
-    """Members of a tar grouped by key, as webdataset does: the name up to the first dot of its last part.
-
-    A sample is given out when the key changes and it is complete; incomplete ones wait for further members
-    of the same key anywhere in the shard and are given out at its end. A member that a sample has already
-    starts a new one.
-
-    Args:
-        shard: opened.
-        slot_of: from an ending (lower case, all after the first dot) to a slot such as "image"; None:
-            ignored.
-        complete: whether the slots make a sample.
-
-    Raises:
-        DataError: no tar, or more than MAX_PENDING incomplete samples.
-        TarDamage: after all that could be read has been given out.
-    """
-    pending: dict[str, Slots] = {}
-    key, slots = "", Slots()
-    damage: TarDamage | None = None
-    walk = members(shard)
-    while True:
-        try:
-            member = next(walk, None)
-        except TarDamage as error:
-            damage, member = error, None
-        if member is None:
-            break
-        match = _KEY.match(member.name)
-        slot = slot_of(match[2].lower()) if match else None
-        if match is None or slot is None:
-            continue
-        if match[1] != key or slot in slots:
-            if complete(slots):
-                yield key, slots
-            elif slots:
-                pending[key] = slots
-            key = match[1]
-            slots = pending.pop(key, {})
-            if slot in slots:
-                yield key, slots
-                slots = {}
-            if len(pending) > MAX_PENDING:
-                raise DataError(
-                    f"Shard {str(shard.path)!r} has over {MAX_PENDING:,} images without a caption or the reverse."
-                )
-        slots[slot] = member
-    if slots:
-        pending[key] = slots
-    yield from pending.items()
-    if damage is not None:
-        raise damage

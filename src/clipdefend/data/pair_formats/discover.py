@@ -7,17 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipdefend.data import decode, sources
+from clipdefend.data.folders import list_names, walk
+from clipdefend.data.pair_formats.folder_pairs import FOLDER, holds_pairs, holds_parts
+from clipdefend.data.pair_formats.pair_format import Format
+from clipdefend.data.pair_formats.parquet_pairs import PARQUET
+from clipdefend.data.pair_formats.tar_pairs import TAR
+from clipdefend.data.pair_formats.text_pairs import CSV, JSONL
 from clipdefend.data.paths import MAX_FILES, braces, expand
 from clipdefend.data.store.remote import RemoteFile, checked, is_remote
 from clipdefend.data.store.shards import Location
 from clipdefend.errors import DataError
 
+FORMATS = (CSV, JSONL, PARQUET, TAR)
+"""Formats that are known by the ending of a file name."""
 _TABLES = {
-    "metadata.csv": sources.CSV,
-    "metadata.tsv": sources.CSV,
-    "metadata.jsonl": sources.JSONL,
-    "metadata.parquet": sources.PARQUET,
+    "metadata.csv": CSV,
+    "metadata.tsv": CSV,
+    "metadata.jsonl": JSONL,
+    "metadata.parquet": PARQUET,
 }
 
 
@@ -32,14 +39,14 @@ class Source:
     """
 
     spec: str
-    format: sources.Format
+    format: Format
     files: Sequence[Location]
 
     @property
     def bases(self) -> list[Path]:
         """For each local file the folder that its image paths start from."""
         local = [path for path in self.files if isinstance(path, Path)]
-        if self.format is sources.FOLDER:
+        if self.format is FOLDER:
             return [local[0]] * len(local)
         return [path.parent for path in local]
 
@@ -48,7 +55,7 @@ def discover(spec: str) -> Source:
     """Raises DataError when nothing is there, or nothing that holds pairs."""
     far = _remote(spec)
     if far:
-        return Source(spec, sources.TAR, far)
+        return Source(spec, TAR, far)
     normal, files = expand(spec)
     odd = next((path for path in files if not (path.is_file() or path.is_dir())), None)
     if odd is not None:
@@ -73,13 +80,13 @@ def _remote(spec: str) -> list[RemoteFile]:
     return files
 
 
-def _format(spec: str, files: Sequence[Path]) -> sources.Format:
+def _format(spec: str, files: Sequence[Path]) -> Format:
     """Format by file name endings, the same for all files."""
     endings = {path.suffix.lower() for path in files}
-    for candidate in sources.FORMATS:
+    for candidate in FORMATS:
         if endings <= candidate.endings:
             return candidate
-    allowed = ", ".join(sorted(ending for candidate in sources.FORMATS for ending in candidate.endings))
+    allowed = ", ".join(sorted(ending for candidate in FORMATS for ending in candidate.endings))
     raise DataError(
         f"Data source {spec!r} has files ending in {', '.join(map(repr, sorted(endings)))}: give files of one"
         f" format ({allowed}), a folder, or 'builtin'."
@@ -89,31 +96,25 @@ def _format(spec: str, files: Sequence[Path]) -> sources.Format:
 def _folder(spec: str, folder: Path) -> Source:
     """A metadata table, shards, images beside captions or Parquet files, in this order.
 
-    Shards and images come before Parquet because img2dataset writes a Parquet table of URLs beside them.
+    Shards and images come before Parquet because img2dataset writes a Parquet table of addresses beside them.
     """
-    names = sources.list_names(folder)
+    names = list_names(folder)
     for table, table_format in _TABLES.items():
         if table in names:
             return Source(spec, table_format, [folder / table])
-    if shards := _ending(folder, names, sources.TAR):
-        return Source(spec, sources.TAR, shards)
-    subfolders = [folder / name for name in names if (folder / name).is_dir()]
-    with_pairs = [path for path in subfolders if _holds_pairs(sources.list_names(path))]
-    if with_pairs or _holds_pairs(names):
-        return Source(spec, sources.FOLDER, [folder, *with_pairs])
-    if tables := _ending(folder, names, sources.PARQUET):
-        return Source(spec, sources.PARQUET, tables)
+    if shards := _ending(folder, names, TAR):
+        return Source(spec, TAR, shards)
+    found = list(walk(folder))
+    if any(holds_pairs(inside) for _, inside in found):
+        below = [path for path, inside in found if path != folder and holds_parts(inside)]
+        return Source(spec, FOLDER, [folder, *below])
+    if tables := _ending(folder, names, PARQUET):
+        return Source(spec, PARQUET, tables)
     raise DataError(
         f"Folder {str(folder)!r} holds no pairs: it needs metadata.csv, .tsv, .jsonl or .parquet (columns"
-        " file_name and text), .tar shards, images beside .txt captions (here or one folder down), or"
-        " .parquet files."
+        " file_name and text), .tar shards, images beside .txt captions (here or in folders below), or .parquet files."
     )
 
 
-def _ending(folder: Path, names: Sequence[str], wanted: sources.Format) -> list[Path]:
+def _ending(folder: Path, names: Sequence[str], wanted: Format) -> list[Path]:
     return [folder / name for name in names if Path(name).suffix.lower() in wanted.endings]
-
-
-def _holds_pairs(names: Sequence[str]) -> bool:
-    endings = {name.rpartition(".")[2].lower() for name in names}
-    return bool(endings & decode.SUFFIXES) and bool(endings & {"txt", "json"})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,11 +13,20 @@ from clipdefend.data.paths import MAX_PATH_BYTES
 from clipdefend.errors import DataError
 from clipdefend.registry import nearest
 
+Skip = Callable[[str, str], None]
+"""Told of each row that cannot be read: where it stands, and why."""
+
 IMAGE_COLUMNS = ("filepath", "image", "image_path", "file_name", "path")
 CAPTION_COLUMNS = ("title", "caption", "text")
 LABEL_COLUMNS = ("label",)
 MAX_CAPTION_BYTES = 16_384
 """Longest caption that is kept, in bytes of UTF-8; CLIP itself reads 77 tokens."""
+_ADDRESS = re.compile(r"^(?:https?|s3|gs)://", re.IGNORECASE)
+_ADDRESS_COLUMNS = ("url", "image_url", "img_url", "image url", "image_urls", "urls")
+_IMAGE_PATH = re.compile(r"\.(?:jpe?g|png|webp|gif|bmp|tiff?)$", re.IGNORECASE)
+DOWNLOAD = (
+    "download the images first (img2dataset does it) and give the folder or the .tar shards that it writes"
+)
 
 
 def find_column(names: Sequence[str], given: str | None, candidates: Sequence[str]) -> int | None:
@@ -50,13 +60,32 @@ def choose_column(
     if place is None:
         raise DataError(
             f"{where}: none of the columns {shown} is known ({', '.join(candidates)}):"
-            f" name the right one with {flag}."
+            f" {_advice(names, candidates, flag)}."
         )
     if names.count(names[place]) > 1:
         raise DataError(
             f"{where} has {names.count(names[place])} columns named {names[place]!r}: rename all but one."
         )
     return place
+
+
+def _advice(names: Sequence[str], candidates: Sequence[str], flag: str) -> str:
+    """What to do about a column that is missing, by what the table seems to be."""
+    plain = [name.strip().casefold() for name in names]
+    if any(_ADDRESS.match(name) or _IMAGE_PATH.search(name) for name in plain):
+        return "its first line is a row, not a header; put a line of column names before it, such as filepath and title"
+    if candidates != IMAGE_COLUMNS or not (addresses := [name for name in plain if name in _ADDRESS_COLUMNS]):
+        return f"name the right one with {flag}"
+    if {"key", "status"} <= set(plain):
+        return "this is the table of addresses that img2dataset writes; give the folder or the .tar shards beside it"
+    return (
+        f"column {addresses[0]!r} holds web addresses, not files; {DOWNLOAD}. Name another column with {flag}"
+    )
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is a web address, where a path is wanted."""
+    return _ADDRESS.match(text) is not None
 
 
 def usable_paths(column: Any) -> pa.Array:

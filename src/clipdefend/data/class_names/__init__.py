@@ -1,0 +1,1 @@
+"""Files of class names in the forms that circulate, parsed and never evaluated."""

@@ -1,0 +1,1 @@
+"""Formats of image-caption pairs: one file each, listed in ``discover.FORMATS``."""

@@ -1,0 +1,1 @@
+"""Tables read by streaming: CSV and its kin, JSON lines, Parquet."""
