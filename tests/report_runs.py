@@ -39,16 +39,28 @@ class Lab:
     def __init__(self, folder: Path, seed: int = 0) -> None:
         self.folder, self.seed = folder, seed
 
-    def poison(self, attack: str = "badnet", target: str = "banana", **attack_settings: Any) -> Run:
+    def poison(
+        self,
+        attack: str = "badnet",
+        target: str = "banana",
+        *,
+        canvas: str | None = None,
+        trigger: Mapping[str, Any] | None = None,
+        tensors: bytes | None = None,
+        **attack_settings: Any,
+    ) -> Run:
+        """A poison run; ``canvas``, ``trigger`` and ``tensors`` as its manifest records them."""
         config = self._config("poison", attack={"name": attack, **attack_settings})
         with RunDir.begin(self.folder, config, attack) as run:
             picture = io.BytesIO()
             Image.new("RGB", (40, 30), "red").save(picture, format="PNG")
             (run.path / "preview.png").write_bytes(picture.getvalue())
-            return run.finish(
-                metrics={"psnr": 30.0, "ssim": 0.9},
-                details={"target": target, "poisoned": 20, "rows": 100, "trigger": {"name": attack}},
-            )
+            if tensors is not None:
+                (run.path / "trigger.safetensors").write_bytes(tensors)
+            details = {"target": target, "poisoned": 20, "rows": 100, "trigger": trigger or {"name": attack}}
+            if canvas is not None:
+                details["canvas"] = {"size": 32, "mode": canvas}
+            return run.finish(metrics={"psnr": 30.0, "ssim": 0.9}, details=details)
 
     def victim(
         self, poison: Run, values: Mapping[str, float], floor: Mapping[str, float] | None = None

@@ -75,11 +75,15 @@ def test_gates_that_fail_are_named_and_the_result_stands(
         ),
         (
             ("--max-ba-drop", "0.1", "--templates", "imagenet", *VICTIM),
-            "was measured with eval.templates 'simple' and this one is with 'imagenet'",
+            "was measured with --templates simple and this one is with --templates imagenet: --max-ba-drop compares",
         ),
         (
             ("--max-ba-drop", "0.1", "--canvas", "squash", *VICTIM),
-            "was measured with the canvas 'crop' and this one is with 'squash': give --canvas crop",
+            "was measured with --canvas crop and this one is with --canvas squash: --max-ba-drop compares",
+        ),
+        (
+            ("--max-ba-drop", "0.1", "--quick", "5", *VICTIM),
+            "was measured with no --quick and this one is with --quick 5: --max-ba-drop compares",
         ),
         (("--min-ba", "0.1", "--junit", "."), "--junit '.' is a folder: give the name of a file."),
         (("--min-ba", "0.1", "--junit", "pairs.csv/x.xml"), "--junit 'pairs.csv/x.xml' cannot be written"),

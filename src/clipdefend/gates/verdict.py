@@ -61,16 +61,17 @@ def _judge_one(
 ) -> Gate:
     found, reference = _number(metrics, metric), _number(against[1], metric) if against else None
     limit = f"{flag} {_percent(bound)}"
+    fault = None
     if found is None or (against and reference is None):
         whose = metric.upper() if found is None or against is None else f"{metric.upper()} of {against[0]}"
-        return Gate(
-            flag=flag,
-            metric=metric,
-            bound=bound,
-            value=None,
-            passed=False,
-            sentence=f"{whose} has no value for {limit}{_why(metric, metrics)}",
+        fault = f"{whose} has no value for {limit}{_why(metric, metrics)}"
+    elif against and _other_count(metrics, against[1]):
+        fault = (
+            f"{metric.upper()} cannot be compared for {limit}: it was measured on {metrics['n_clean']} images here"
+            f" and on {against[1]['n_clean']} in {against[0]}"
         )
+    if fault is not None or found is None:
+        return Gate(flag=flag, metric=metric, bound=bound, value=None, passed=False, sentence=str(fault))
     shown = f"{metric.upper()} is {_described(metrics, metric, found)}"
     if against and reference is not None:
         value = round(reference - found, 12)  # 0.6 - 0.58 is more than 0.02 in floating point
@@ -87,6 +88,12 @@ def _judge_one(
     return Gate(
         flag=flag, metric=metric, bound=bound, value=value, passed=passed, sentence=f"{shown}, {said}"
     )
+
+
+def _other_count(metrics: Metrics, others: Metrics) -> bool:
+    """Whether two runs say that they measured different numbers of clean images."""
+    counts = metrics.get("n_clean"), others.get("n_clean")
+    return None not in counts and counts[0] != counts[1]
 
 
 def _number(metrics: Metrics, name: str) -> float | None:

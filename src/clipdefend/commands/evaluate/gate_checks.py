@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clipdefend.commands.shared.inputs import AttackRecord
-from clipdefend.config import EvaluateConfig, GatesConfig, to_dict
+from clipdefend.config import EvaluateConfig, GatesConfig
 from clipdefend.distributed import launch
-from clipdefend.errors import ConfigError, GateFailed, RunError
+from clipdefend.errors import ConfigError, GateFailed
+from clipdefend.evaluation.setting import EvaluationSetting, nearest_poison
 from clipdefend.gates.annotations import github_errors, is_github
 from clipdefend.gates.junit import junit_xml
 from clipdefend.gates.verdict import Gate, judge
 from clipdefend.runs import Context, Run, atomic_write, find_run
 
-# What may differ between two evaluations whose BA is compared.
-FREE = {"topk", "asr_protocol", "batch_size", "download", "quick"}
+FLAGS = {
+    "data": "--eval-data",
+    "root": "--eval-root",
+    "split": "--eval-split",
+    "class_names": "--class-names",
+    "templates": "--templates",
+    "quick": "--quick",
+    "canvas": "--canvas",
+}
+"""The flag of each fact that evaluations must share for their BA to be compared."""
 
 
 @dataclass
@@ -34,7 +41,7 @@ class Gates:
         """Resolve the gates of a configuration.
 
         Raises:
-            ConfigError: a gate of ASR without a trigger, or a run that BA cannot be compared with.
+            ConfigError: a gate of ASR without a trigger, or a run without the BA to compare with.
             RunError: no such run.
         """
         gates = config.gates
@@ -45,16 +52,25 @@ class Gates:
         if gates.against is None:
             return cls(gates, None)
         against = find_run(context.runs, ("finetune-attack", "defend", "evaluate"), gates.against)
-        _check_comparable(against, config)
+        lacking = [k for k in gates.bounds["--max-ba-drop"] if f"ba@{k}" not in against.metrics]
+        if lacking:
+            raise ConfigError(
+                f"Run {against.name} has no BA@{lacking[0]} for --max-ba-drop: evaluate it with"
+                f" --topk {','.join(map(str, sorted({1, *config.eval.topk})))}, and give that run."
+            )
         return cls(gates, against)
 
-    def check_canvas(self, mode: str) -> None:
-        """Raise ConfigError where the images of the run that BA is compared with were resized in another way."""
-        theirs = _canvas_mode(self.against) if self.against else None
-        if self.against and theirs not in (None, mode):
+    def check_comparable(self, setting: EvaluationSetting) -> None:
+        """Raise ConfigError where BA was measured under other conditions in the run that it is compared with."""
+        if self.against is None:
+            return
+        theirs = EvaluationSetting.of(self.against, nearest_poison(self.against))
+        for name, (own, other) in setting.differences(theirs, attack=False).items():
+            flag = FLAGS[name]
             raise ConfigError(
-                f"Run {self.against.name} was measured with the canvas {theirs!r} and this one is with {mode!r}:"
-                f" give --canvas {theirs}, as --max-ba-drop compares equal images only."
+                f"Run {self.against.name} was measured with {_given(flag, other)} and this one is with"
+                f" {_given(flag, own)}: --max-ba-drop compares the same images, prompts and geometry only. Give the"
+                " same here, or another run to --against."
             )
 
     def judge(self, metrics: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -99,39 +115,9 @@ def check_file(given: str, flag: str) -> None:
         raise ConfigError(f"{flag} {given!r} cannot be written: {error.strerror}. Choose another.") from None
 
 
-def _check_comparable(against: Run, config: EvaluateConfig) -> None:
-    """BA is compared on the same images with the same prompts."""
-    lacking = [k for k in config.gates.bounds["--max-ba-drop"] if f"ba@{k}" not in against.metrics]
-    if lacking:
-        raise ConfigError(
-            f"Run {against.name} has no BA@{lacking[0]} for --max-ba-drop: evaluate it with"
-            f" --topk {','.join(map(str, sorted({1, *config.eval.topk})))}, and give that run."
-        )
-    own, theirs = to_dict(config.eval), against.config.get("eval")
-    theirs = theirs if isinstance(theirs, dict) else {}
-    # A training measures all images in the end, whatever it does between epochs.
-    if config.eval.quick != (theirs.get("quick") if against.command == "evaluate" else None):
-        raise ConfigError(
-            f"Run {against.name} was measured on other images than this one, which has --quick {config.eval.quick}:"
-            " --max-ba-drop compares equal images only."
-        )
-    for key in sorted({*own, *theirs} - FREE):
-        if own.get(key) != theirs.get(key):
-            raise ConfigError(
-                f"Run {against.name} was measured with eval.{key} {theirs.get(key)!r} and this one is with"
-                f" {own.get(key)!r}: --max-ba-drop compares equal images and prompts only."
-            )
-
-
-def _canvas_mode(run: Run) -> str | None:
-    """How the images of a run were resized: as an evaluation says, else as the attack's; None where neither does."""
-    if run.command == "evaluate":
-        canvas = run.details.get("canvas")
-        return canvas.get("mode") if isinstance(canvas, dict) else None
-    with contextlib.suppress(RunError):  # an ancestor that is gone
-        poison = run.find_ancestor("poison")
-        return AttackRecord.of(poison).canvas if poison else None
-    return None
+def _given(flag: str, value: object) -> str:
+    """A flag with its value for people."""
+    return f"no {flag}" if value is None else f"{flag} {value}"
 
 
 def _write_junit(path: Path, gates: Sequence[Gate], finished: Run) -> None:

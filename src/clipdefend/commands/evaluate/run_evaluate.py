@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from clipdefend.canvas import Canvas
 from clipdefend.commands.evaluate.gate_checks import Gates
 from clipdefend.commands.evaluate.probing import ProbeTask
 from clipdefend.commands.evaluate.publish import check_places, export_images, write_results
+from clipdefend.commands.evaluate.result_tables import part_of, show_results
 from clipdefend.commands.evaluate.retrieving import RetrievalTask
 from clipdefend.commands.shared import inputs
 from clipdefend.commands.shared.fitting import floor
 from clipdefend.config import EvaluateConfig, to_dict
 from clipdefend.errors import ConfigError
 from clipdefend.evaluation.cache import Cache
+from clipdefend.evaluation.setting import EvaluationSetting, nearest_poison
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
 from clipdefend.runs import Context, Run, find_run
@@ -38,9 +40,12 @@ def run(config: EvaluateConfig, context: Context) -> Run:
     check_places(config.publish)
     model = _model(config, source, context)
     canvas = inputs.canvas_of(model, attack, config.canvas)
-    gates.check_canvas(canvas.mode)
     benchmark = _benchmark(config, canvas, context, attack)
     target = _target_name(config, benchmark, attack)
+    setting = EvaluationSetting.planned(
+        to_dict(config.eval), canvas=canvas.mode, target=target, poison=poison
+    )
+    gates.check_comparable(setting)
     tasks = _tasks(config, canvas, context, attack, target)
     device = make_accelerator(config.device).device
     label = source.name.split("-", 1)[-1] if source else "checkpoint"
@@ -50,7 +55,8 @@ def run(config: EvaluateConfig, context: Context) -> Run:
         details: dict[str, Any] = {}
         if benchmark is not None:
             metrics |= _measure(benchmark, model, context, "Evaluate")
-            known = _floor(config, context, source, benchmark, device)
+            setting = setting.counted(metrics)
+            known = _floor(config, context, source, benchmark, setting, device)
             metrics |= {key: value for key, value in known.items() if key.removeprefix("floor_") in metrics}
             details |= _describe(benchmark)
             if config.publish.export is not None:
@@ -69,7 +75,7 @@ def run(config: EvaluateConfig, context: Context) -> Run:
             },
             device=str(device),
         )
-    show(context, finished, source)
+    show_results(context, finished, source, setting)
     if config.publish.clip_benchmark is not None:
         write_results(config.publish.clip_benchmark, finished, config, source)
     gates.tell(context, finished)
@@ -87,69 +93,6 @@ def _check_asked(config: EvaluateConfig) -> None:
     asked += ["--clip-benchmark"] if config.publish.clip_benchmark is not None else []
     if asked:
         raise ConfigError(f"{' and '.join(asked)} are of zero-shot evaluation: give --eval-data.")
-
-
-def show(context: Context, finished: Run, source: Run | None) -> None:
-    """A table of the model beside the clean model and the victim where they are known."""
-    measured = finished.metrics
-    show_tasks(context, finished)
-    if "n_clean" not in measured:
-        return
-    rows = [(name, values) for name, values in _lineage(finished, source) if values]
-    shares = [key for key in measured if "_" not in key]  # those of probes and retrieval have a prefix
-    counts = f"{measured['n_clean']} clean images"
-    if "n_triggered" in measured:
-        details = finished.details
-        counts += f", {measured['n_triggered']} triggered ({details['attack']} for {details['target']!r})"
-    table = [[key.upper(), *(_cell(values, key) for _, values in rows)] for key in shares]
-    title = f"{counts}; % with 95 % Wilson intervals"
-    context.console.table(title, ["", *(name for name, _ in rows)], table)
-
-
-def show_tasks(context: Context, finished: Run) -> None:
-    """A table of the linear probe, and one of retrieval, where they were measured."""
-    measured, details = finished.metrics, finished.details
-    titles = {}
-    if "probe" in details:
-        training = details["probe"]["training"]
-        kind = f"logistic regression, C = {training['C']:.3g}" if "C" in training else "a layer by AdamW"
-        counts = f"{measured['probe_n_clean']} clean images"
-        if "probe_n_triggered" in measured:
-            counts += f", {measured['probe_n_triggered']} triggered"
-        titles["probe_"] = f"Linear probe on {details['probe']['data']}, {kind}: {counts}"
-    if "retrieval" in details:
-        counts = f"{measured['n_retrieval_images']} images, {measured['n_retrieval_captions']} captions"
-        if "n_retrieval_triggered" in measured:
-            counts += f", {measured['n_retrieval_triggered']} triggered images without the target's"
-        titles["retrieval_"] = f"Retrieval: {counts}"
-    for prefix, title in titles.items():
-        keys = [key for key in measured if key.startswith(prefix) and f"{key}_low" in measured]
-        rows = [[key.removeprefix(prefix).replace("_", " ").upper(), _cell(measured, key)] for key in keys]
-        context.console.table(f"{title}; % with 95 % Wilson intervals", ["", "this model"], rows)
-
-
-def _lineage(finished: Run, source: Run | None) -> list[tuple[str, dict[str, Any]]]:
-    """Names and metrics of the clean model, the victim and the model itself."""
-    metrics = finished.metrics
-
-    def part(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-        return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
-
-    found = [("clean", part(metrics, "floor_"))]
-    if source is not None and source.command == "defend":
-        all_images = finished.config["eval"].get("quick") is None  # as the victim's figures are
-        if all_images and _setting(source.config["eval"]) == _setting(finished.config["eval"]):
-            found.append(("victim", part(source.metrics, "victim_")))
-        found.append((str(source.config.get("method")), metrics))
-    else:
-        found.append(("victim" if source else "checkpoint", metrics))
-    return found
-
-
-def _cell(values: Mapping[str, Any], key: str) -> str:
-    if key not in values:
-        return "-"
-    return f"{100 * values[key]:.1f} [{100 * values[f'{key}_low']:.1f}, {100 * values[f'{key}_high']:.1f}]"
 
 
 def _source(config: EvaluateConfig, context: Context) -> Run | None:
@@ -238,21 +181,23 @@ def _measure(benchmark: Benchmark, model: ClipModel, context: Context, title: st
 
 
 def _floor(
-    config: EvaluateConfig, context: Context, source: Run | None, benchmark: Benchmark, device: Any
+    config: EvaluateConfig,
+    context: Context,
+    source: Run | None,
+    benchmark: Benchmark,
+    setting: EvaluationSetting,
+    device: Any,
 ) -> dict[str, float]:
-    """The clean model's metrics: of ``--clean-checkpoint``, else of the weights that the attack began with."""
+    """Return the clean model's metrics as ``floor_...``.
+
+    They are those of ``--clean-checkpoint``, measured now, else those that the attack recorded of the weights that it
+    began with, as far as these are comparable.
+    """
     if config.clean_checkpoint is not None:
         clean = inputs.bare_model(config.clean_checkpoint, config.model, source, config.seed, context)
         return floor(_measure(benchmark, clean.to(device), context, "Evaluate the clean model"))
-    if source is None or config.attack_from or config.target or config.canvas or config.eval.quick:
+    victim = source.find_ancestor("finetune-attack") if source else None
+    if victim is None:
         return {}
-    victim = source.find_ancestor("finetune-attack")
-    if victim is None or _setting(victim.config["eval"]) != _setting(to_dict(config.eval)):
-        return {}
-    return {key: value for key, value in victim.metrics.items() if key.startswith("floor_")}
-
-
-def _setting(record: Mapping[str, Any]) -> list[Any]:
-    """What two evaluations must have in common for their figures to be compared; each k stands for itself."""
-    keys = ("data", "root", "split", "class_names", "templates", "asr_protocol")
-    return [record.get(key) for key in keys]
+    theirs = EvaluationSetting.of(victim, nearest_poison(victim))
+    return floor(setting.comparable(theirs, part_of(victim.metrics, "floor_")))

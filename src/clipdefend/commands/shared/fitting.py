@@ -55,6 +55,7 @@ def fit(job: Job, context: Context, *, pretrained: bool = True, attack: bool = F
     progress = trainer.run()
     details = {
         "fingerprint": job.pairs.fingerprint,
+        "canvas": {"size": job.canvas.size, "mode": job.canvas.mode},
         "objective": str(job.objective),
         "terms": job.objective.to_dict(),
         "steps": progress.global_step,

@@ -1,0 +1,180 @@
+"""The conditions of an evaluation: which figures of two runs may stand side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from clipdefend.attacks.trigger import TENSOR_FILE
+from clipdefend.data.classes import plain_name
+from clipdefend.errors import RunError
+from clipdefend.runs import Run
+
+Value = TypeVar("Value")
+
+IMAGES = {
+    "data": "other images",
+    "root": "another folder of images",
+    "split": "another split",
+    "class_names": "other class names",
+    "templates": "other prompts",
+    "quick": "another subset",
+    "canvas": "another canvas",
+    "n_clean": "another number of images",
+}
+"""What evaluations must have in common for BA to be compared, each with the words for a difference in it."""
+ATTACK = {
+    "protocol": "another ASR protocol",
+    "target": "another target",
+    "trigger": "another trigger",
+    "n_triggered": "another number of triggered images",
+}
+"""What they must have in common besides for ASR and RA to be compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSetting:
+    """All that decides whether two evaluations are comparable.
+
+    BA needs the same images, prompts and geometry. ASR and RA need the same trigger, target and protocol on top of
+    these. The k, the batch size and the model are no part of it; neither are the size of the canvas and the
+    interpolation, which belong to the model (the trigger's digest holds the size that it was made for).
+
+    Attributes:
+        data, root, split, class_names, templates: of the labelled images, as configured.
+        quick: number of images of the fixed subset; None: all images.
+        canvas: "crop" or "squash"; None where an old manifest does not tell.
+        protocol: which triggered images count.
+        target: the attacker's class, by its plain name; None without an attack.
+        trigger: digest of the trigger, see ``trigger_digest``; None without an attack.
+        n_clean, n_triggered: images that were measured; None before the measurement.
+    """
+
+    data: str | None = None
+    root: str | None = None
+    split: str | None = None
+    class_names: str | None = None
+    templates: str | None = None
+    quick: int | None = None
+    canvas: str | None = None
+    protocol: str | None = None
+    target: str | None = None
+    trigger: str | None = None
+    n_clean: int | None = None
+    n_triggered: int | None = None
+
+    @classmethod
+    def planned(
+        cls, record: Mapping[str, Any], *, canvas: str | None, target: str | None, poison: Run | None
+    ) -> EvaluationSetting:
+        """Return the setting of an evaluation that has not been carried out.
+
+        Args:
+            record: its ``eval`` configuration as plain data.
+            canvas: "crop" or "squash".
+            target: name of the target class.
+            poison: the run whose trigger is used.
+        """
+        keys = ("data", "root", "split", "class_names", "templates", "quick")
+        return cls(
+            **{key: record.get(key) for key in keys},
+            protocol=record.get("asr_protocol"),
+            canvas=canvas,
+            target=plain_name(target) if target is not None and poison is not None else None,
+            trigger=trigger_digest(poison) if poison is not None else None,
+        )
+
+    @classmethod
+    def of(cls, run: Run, poison: Run | None) -> EvaluationSetting:
+        """Return the setting that a finished run's own figures were measured in.
+
+        Manifests of older versions lack some of the facts, which are then taken from the attack.
+
+        Args:
+            run: an ``evaluate``, ``defend`` or ``finetune-attack`` run.
+            poison: the run whose trigger was used, see ``nearest_poison``.
+        """
+        record = run.config.get("eval")
+        record = dict(record) if isinstance(record, Mapping) else {}
+        if run.command != "evaluate":
+            record["quick"] = None  # between epochs alone: the figures of a manifest are those of all images
+        attack = poison.details if poison is not None else {}
+        target = run.details.get("target") or run.config.get("target") or attack.get("target")
+        canvas = _mode(run.details) or run.config.get("canvas") or _mode(attack)
+        setting = cls.planned(
+            record, canvas=canvas, target=None if target is None else str(target), poison=poison
+        )
+        return setting.counted(run.metrics)
+
+    def counted(self, metrics: Mapping[str, Any]) -> EvaluationSetting:
+        """Return the same setting with the numbers of images that flat metrics tell."""
+        counts = {key: metrics.get(key) for key in ("n_clean", "n_triggered")}
+        return dataclasses.replace(self, **counts)
+
+    def differences(self, other: EvaluationSetting, *, attack: bool) -> dict[str, tuple[Any, Any]]:
+        """Return what keeps figures of two evaluations from being compared.
+
+        Args:
+            other: the other evaluation.
+            attack: whether ASR and RA are compared, or BA alone.
+
+        Returns:
+            Name of each fact that differs -> its values here and there. Numbers of images that one of the two does
+            not know yet are passed over.
+        """
+        found = {}
+        for name in (*IMAGES, *(ATTACK if attack else ())):
+            own, theirs = getattr(self, name), getattr(other, name)
+            unknown = name in ("n_clean", "n_triggered") and None in (own, theirs)
+            if own != theirs and not unknown:
+                found[name] = (own, theirs)
+        return found
+
+    def comparable(self, other: EvaluationSetting, metrics: Mapping[str, Value]) -> dict[str, Value]:
+        """Return those of another evaluation's flat metrics that may stand beside this one's: all, BA or none."""
+        if self.differences(other, attack=False):
+            return {}
+        if self.differences(other, attack=True):
+            return {name: value for name, value in metrics.items() if name.startswith("ba@")}
+        return dict(metrics)
+
+
+def in_words(differences: Iterable[str]) -> str:
+    """Return the facts that differ, for people; counts are named only where they alone differ."""
+    names = list(differences)
+    causes = [name for name in names if not name.startswith("n_")] or names
+    return ", ".join((IMAGES | ATTACK)[name] for name in causes)
+
+
+def nearest_poison(run: Run) -> Run | None:
+    """The poison run whose trigger a run was measured with; None where there is none, or it is gone."""
+    with contextlib.suppress(RunError):
+        return run.find_ancestor("poison")
+    return None
+
+
+def trigger_digest(poison: Run) -> str:
+    """Digest of a poison run's trigger, equal for equal triggers whatever pairs they were put on.
+
+    It covers the attack's parameters, the size of the canvas, the seed and the tensors, by the digest of their file;
+    the file itself is not read.
+    """
+    files = {
+        str(entry["path"]): entry["sha256"]
+        for entry in poison.manifest["outputs"]
+        if entry["path"] == TENSOR_FILE
+    }
+    facts = json.dumps([poison.details.get("trigger"), files], sort_keys=True, default=str)
+    return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def _mode(details: Mapping[str, Any]) -> str | None:
+    """How images become square, as a manifest's details record it."""
+    canvas = details.get("canvas")
+    mode = canvas.get("mode") if isinstance(canvas, Mapping) else None
+    return mode if isinstance(mode, str) else None
