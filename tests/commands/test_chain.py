@@ -328,6 +328,10 @@ def test_the_clean_models_figures_are_the_floor(chain: Shell, tmp_path: Path) ->
     assert {k: measured.manifest["metrics"][f"floor_{k}"] for k in TOP} == {
         k: metrics[f"floor_{k}"] for k in TOP
     }
+    recorded = measured.manifest["metrics"]
+    assert recorded["recovery@3"] == recorded["ra@3"] / recorded["floor_ra@3"]
+    (shown,) = (line.split() for line in measured.err.splitlines() if line.startswith("RECOVERY@3"))
+    assert shown == ["RECOVERY@3", "100.0", f"{100 * recorded['recovery@3']:.1f}"]
     other = chain("evaluate", "--from", attack.folder, *EVAL, "--topk", 2, "--workers", 0, *runs)
     assert other.manifest["metrics"]["floor_ba@1"] == metrics["floor_ba@1"]  # k = 2 was not measured then
     assert {"floor_ba@2", "floor_ba@3"}.isdisjoint(other.manifest["metrics"])

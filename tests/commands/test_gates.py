@@ -66,6 +66,7 @@ def test_gates_that_fail_are_named_and_the_result_stands(
             ("--max-asr", "0.1@5"),
             "--max-asr names k = 5, and --topk 1,3 does not measure it: add it to --topk.",
         ),
+        (("--min-recovery", "0.9@5"), "--min-recovery names k = 5, and --topk 1,3 does not measure it"),
         (("--max-ba-drop", "0.1"), "--max-ba-drop and --against need each other"),
         (("--max-ba-drop", "0.1", "--against", "001-poison-badnet"), "is of kind 'poison'"),
         (("--max-ba-drop", "0.1", "--against", "nowhere"), "Run 'nowhere' does not exist."),
@@ -98,3 +99,26 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_computed(
     (error,) = done.errors
     assert said in error
     assert chain.runs() == before
+
+
+@pytest.mark.parametrize("flag", ["--max-asr", "--min-ra", "--min-recovery"])
+def test_a_gate_of_an_attack_needs_one(chain: Shell, flag: str) -> None:
+    weights = chain.folder / "runs" / "002-finetune-attack-badnet" / "model"
+    done = chain("evaluate", "--checkpoint", weights, *EVAL, flag, 0.5, "--runs", "elsewhere")
+    assert done.code == 2
+    assert done.errors == [f"error: {flag} needs a trigger: give the poison run with --attack-from."]
+
+
+def test_gates_of_ra_and_recovery(chain: Shell, tmp_path: Path) -> None:
+    start = chain.folder / "runs" / "004-defend-ft-badnet" / "model"
+    gates = ("--min-ra", "0@3", "--min-recovery", "0.9@3", "--clean-checkpoint", start)
+    done = chain(
+        "evaluate", "--from", "004-defend-ft-badnet", *EVAL, "--workers", 0, *gates, "--out", tmp_path / "a"
+    )
+    assert done.code == 0, done.err  # the model is its own clean model
+    assert "gate passed: RECOVERY@3 is 100.00 % (n = 18), not below --min-recovery 90.00 %" in done.err
+    bare = chain(
+        *EVALUATE, "--min-recovery", 0, "--out", tmp_path / "b"
+    )  # the attack began at random weights
+    assert bare.code == 3
+    assert "RECOVERY@1 has no value for --min-recovery 0.00 %, since no RA of the clean model" in bare.err

@@ -20,6 +20,8 @@ METRICS = {
     "asr@1_low": 0.03,
     "asr@1_high": 0.08,
     "asr@5": 0.3,
+    "ra@1": 0.4,
+    "recovery@1": 0.8,
     "n_clean": 400,
     "n_triggered": 390,
 }
@@ -34,6 +36,10 @@ METRICS = {
         ("--max-asr", 5, 0.05, False),
         ("--min-ba", 1, 0.5, True),
         ("--min-ba", 1, 0.51, False),
+        ("--min-ra", 1, 0.4, True),
+        ("--min-ra", 1, 0.41, False),
+        ("--min-recovery", 1, 0.8, True),
+        ("--min-recovery", 1, 0.81, False),
         ("--max-asr", 3, 1.0, False),  # not measured
         ("--min-ba", 3, 0.0, False),
     ],
@@ -46,11 +52,11 @@ def test_a_bound_is_kept_up_to_its_border_and_never_without_a_value(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, True, "0.01"])
-@pytest.mark.parametrize("flag", ["--max-asr", "--min-ba", "--max-ba-drop"])
+@pytest.mark.parametrize("flag", ["--max-asr", "--min-ba", "--min-ra", "--min-recovery", "--max-ba-drop"])
 def test_what_is_no_number_passes_no_gate(flag: str, value: object) -> None:
-    metrics = {"asr@1": value, "ba@1": value}
+    metrics = {f"{share}@1": value for share in ("asr", "ba", "ra", "recovery")}
     reference = ("victim", {"ba@1": 0.5})
-    (gate,) = judge({flag: {1: 0.0 if flag == "--min-ba" else 1.0}}, metrics, reference)  # type: ignore[arg-type]
+    (gate,) = judge({flag: {1: 0.0 if flag.startswith("--min") else 1.0}}, metrics, reference)  # type: ignore[arg-type]
     assert not gate.passed
     assert gate.value is None
     assert "has no value" in gate.sentence
@@ -85,6 +91,29 @@ def test_a_drop_is_counted_from_the_named_run(before: float, bound: float, passe
     assert gate.value == pytest.approx(before - 0.5)
     assert gate.sentence.endswith(said)
     assert gate.name == f"ba@1 drop <= {bound:g}"
+
+
+def test_bounds_of_ra_and_recovery_name_the_triggered_images() -> None:
+    missed, kept = judge({"--min-ra": {1: 0.5}, "--min-recovery": {1: 0.75}}, METRICS)
+    assert missed.sentence == "RA@1 is 40.00 % (n = 390), below --min-ra 50.00 %"
+    assert kept.sentence == "RECOVERY@1 is 80.00 % (n = 390), not below --min-recovery 75.00 %"
+    assert [missed.name, kept.name] == ["ra@1 >= 0.5", "recovery@1 >= 0.75"]
+
+
+def test_recovery_without_a_clean_model_passes_no_gate_and_says_what_to_give() -> None:
+    (gate,) = judge({"--min-recovery": {1: 0.0}}, {"ra@1": 0.5, "n_triggered": 10})
+    assert not gate.passed
+    assert gate.sentence.endswith(
+        "no RA of the clean model under this trigger is known: give it with --clean-checkpoint"
+    )
+
+
+def test_a_drop_over_other_numbers_of_images_passes_no_gate() -> None:
+    (gate,) = judge({"--max-ba-drop": {1: 1.0}}, METRICS, ("002-victim", {"ba@1": 0.5, "n_clean": 399}))
+    assert (gate.passed, gate.value) == (False, None)
+    assert gate.sentence.endswith("since it was measured on 400 images here and on 399 in 002-victim")
+    (same,) = judge({"--max-ba-drop": {1: 0.0}}, METRICS, ("002-victim", {"ba@1": 0.5, "n_clean": 400}))
+    assert same.passed
 
 
 @pytest.mark.parametrize(("found", "passed"), [(0.58, True), (0.5799, False)])

@@ -17,12 +17,19 @@ Bound = float | str | None
 
 @dataclass(frozen=True, kw_only=True)
 class GatesConfig(Config):
-    """Bounds of BA and ASR; a share for k = 1, or several with their k as in 0.05@1,0.2@5."""
+    """Bounds of BA, ASR, RA and recovery; a share for k = 1, or several with their k as in 0.05@1,0.2@5."""
 
     max_asr: Bound = option(
         None, "--max-asr", "Exit code 3 when ASR@K is above; 0.05@1,0.2@5 for several K.", metavar=BOUND
     )
     min_ba: Bound = option(None, "--min-ba", "Exit code 3 when BA@K is below.", metavar=BOUND)
+    min_ra: Bound = option(None, "--min-ra", "Exit code 3 when RA@K is below.", metavar=BOUND)
+    min_recovery: Bound = option(
+        None,
+        "--min-recovery",
+        "Exit code 3 when recovery@K, RA@K as a share of the clean model's, is below.",
+        metavar=BOUND,
+    )
     max_ba_drop: Bound = option(
         None, "--max-ba-drop", "Exit code 3 when BA@K is further below that of --against.", metavar=BOUND
     )
@@ -52,13 +59,20 @@ class GatesConfig(Config):
             )
         if self.junit is not None and not bounds:
             raise ConfigError(
-                "--junit has nothing to report without a gate: give --max-asr, --min-ba or --max-ba-drop."
+                "--junit has nothing to report without a gate: give --max-asr, --min-ba, --min-ra, --min-recovery or"
+                " --max-ba-drop."
             )
 
     @property
     def bounds(self) -> dict[str, dict[int, float]]:
         """Flag -> k -> bound, of the gates that were given."""
-        given = {"--max-asr": self.max_asr, "--min-ba": self.min_ba, "--max-ba-drop": self.max_ba_drop}
+        given = {
+            "--max-asr": self.max_asr,
+            "--min-ba": self.min_ba,
+            "--min-ra": self.min_ra,
+            "--min-recovery": self.min_recovery,
+            "--max-ba-drop": self.max_ba_drop,
+        }
         return {flag: parse_bounds(value, flag) for flag, value in given.items() if value is not None}
 
     def check_ks(self, measured: Sequence[int]) -> None:

@@ -38,3 +38,25 @@ def flatten(
                     f"{name}@{k}_high": share.high,
                 }
     return flat
+
+
+def recovery(metrics: Mapping[str, float], clean: Mapping[str, float]) -> dict[str, float]:
+    """Return ``recovery@k`` = RA@k of the model / RA@k of the clean model under the same trigger.
+
+    A trigger whose images go to another wrong class than the target is not gone, and ASR alone does not tell. A trigger
+    also hides a part of the image, so that the measure is the clean model on the same images, and not BA. The value
+    may be above 1.
+
+    Args:
+        metrics: flat metrics of the model.
+        clean: flat metrics of the clean model, measured in the same setting, see ``EvaluationSetting``.
+
+    Returns:
+        ``recovery@1`` and so on, for the k that both have; a clean model whose RA is 0 gives none.
+    """
+    found = {}
+    for name, value in metrics.items():
+        share, _, k = name.partition("@")
+        if share == "ra" and k.isdigit() and clean.get(name):
+            found[f"recovery@{k}"] = value / clean[name]
+    return found

@@ -10,6 +10,16 @@ Metrics = Mapping[str, float]
 Bounds = Mapping[str, Mapping[int, float]]
 
 
+SHARES = {
+    "--max-asr": "asr",
+    "--min-ba": "ba",
+    "--min-ra": "ra",
+    "--min-recovery": "recovery",
+    "--max-ba-drop": "ba",
+}
+"""The metric of each bound; a flag that begins with --min is a lower bound."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gate:
     """One bound and what was measured.
@@ -33,14 +43,12 @@ class Gate:
     @property
     def name(self) -> str:
         """Such as "asr@5 <= 0.05", the same whatever was measured."""
-        if self.flag == "--min-ba":
-            return f"{self.metric} >= {self.bound:g}"
         drop = " drop" if self.flag == "--max-ba-drop" else ""
-        return f"{self.metric}{drop} <= {self.bound:g}"
+        return f"{self.metric}{drop} {'>=' if _is_lower(self.flag) else '<='} {self.bound:g}"
 
 
 def judge(bounds: Bounds, metrics: Metrics, against: tuple[str, Metrics] | None = None) -> list[Gate]:
-    """A verdict on every bound.
+    """Reach a verdict on every bound.
 
     Args:
         bounds: flag -> k -> share.
@@ -50,54 +58,70 @@ def judge(bounds: Bounds, metrics: Metrics, against: tuple[str, Metrics] | None 
     gates = []
     for flag, by_k in bounds.items():
         for k, bound in sorted(by_k.items()):
-            metric = f"{'asr' if flag == '--max-asr' else 'ba'}@{k}"
+            metric = f"{SHARES[flag]}@{k}"
             other = against if flag == "--max-ba-drop" else None
-            gates.append(_judge_one(flag, metric, bound, metrics, other))
+            fault = _fault(flag, metric, bound, metrics, other)
+            if fault is not None:
+                gate = Gate(flag=flag, metric=metric, bound=bound, value=None, passed=False, sentence=fault)
+            elif other is not None:
+                gate = _judge_drop(flag, metric, bound, metrics, other)
+            else:
+                gate = _judge_share(flag, metric, bound, metrics)
+            gates.append(gate)
     return gates
 
 
-def _judge_one(
+def _fault(
     flag: str, metric: str, bound: float, metrics: Metrics, against: tuple[str, Metrics] | None
-) -> Gate:
-    found, reference = _number(metrics, metric), _number(against[1], metric) if against else None
+) -> str | None:
+    """Why a bound cannot be judged; None where it can."""
     limit = f"{flag} {_percent(bound)}"
-    fault = None
-    if found is None or (against and reference is None):
-        whose = metric.upper() if found is None or against is None else f"{metric.upper()} of {against[0]}"
-        fault = f"{whose} has no value for {limit}{_why(metric, metrics)}"
-    elif against and _other_count(metrics, against[1]):
-        fault = (
-            f"{metric.upper()} cannot be compared for {limit}: it was measured on {metrics['n_clean']} images here"
-            f" and on {against[1]['n_clean']} in {against[0]}"
-        )
-    if fault is not None or found is None:
-        return Gate(flag=flag, metric=metric, bound=bound, value=None, passed=False, sentence=str(fault))
-    shown = f"{metric.upper()} is {_described(metrics, metric, found)}"
-    if against and reference is not None:
-        value = round(reference - found, 12)  # 0.6 - 0.58 is more than 0.02 in floating point
-        passed = value <= bound
-        drop = f"{100 * abs(value):.2f} points {'below' if value >= 0 else 'above'}"
-        shown += f", {drop} the {_described(against[1], metric, reference)} of {against[0]}"
-        said = f"{'within' if passed else 'more than'} {limit}"
-    elif flag == "--min-ba":
-        value, passed = found, found >= bound
-        said = f"{'not below' if passed else 'below'} {limit}"
-    else:
-        value, passed = found, found <= bound
-        said = f"{'not above' if passed else 'above'} {limit}"
-    return Gate(
-        flag=flag, metric=metric, bound=bound, value=value, passed=passed, sentence=f"{shown}, {said}"
-    )
-
-
-def _other_count(metrics: Metrics, others: Metrics) -> bool:
-    """Whether two runs say that they measured different numbers of clean images."""
+    if _number(metrics, metric) is None:
+        return f"{metric.upper()} has no value for {limit}{_why(metric, metrics)}"
+    if against is None:
+        return None
+    name, others = against
+    if _number(others, metric) is None:
+        return f"{metric.upper()} of {name} has no value for {limit}"
     counts = metrics.get("n_clean"), others.get("n_clean")
-    return None not in counts and counts[0] != counts[1]
+    if None not in counts and counts[0] != counts[1]:
+        return (
+            f"{metric.upper()} has no value for {limit}, since it was measured on {counts[0]} images here and on"
+            f" {counts[1]} in {name}"
+        )
+    return None
+
+
+def _judge_drop(flag: str, metric: str, bound: float, metrics: Metrics, against: tuple[str, Metrics]) -> Gate:
+    name, others = against
+    found, reference = metrics[metric], others[metric]
+    value = round(reference - found, 12)  # 0.6 - 0.58 is more than 0.02 in floating point
+    passed = value <= bound
+    sentence = (
+        f"{metric.upper()} is {_described(metrics, metric, found)},"
+        f" {100 * abs(value):.2f} points {'below' if value >= 0 else 'above'} the"
+        f" {_described(others, metric, reference)} of {name}, {'within' if passed else 'more than'} {flag}"
+        f" {_percent(bound)}"
+    )
+    return Gate(flag=flag, metric=metric, bound=bound, value=value, passed=passed, sentence=sentence)
+
+
+def _judge_share(flag: str, metric: str, bound: float, metrics: Metrics) -> Gate:
+    value = float(metrics[metric])
+    side, passed = ("below", value >= bound) if _is_lower(flag) else ("above", value <= bound)
+    sentence = (
+        f"{metric.upper()} is {_described(metrics, metric, value)}, {'not ' if passed else ''}{side} {flag}"
+        f" {_percent(bound)}"
+    )
+    return Gate(flag=flag, metric=metric, bound=bound, value=value, passed=passed, sentence=sentence)
+
+
+def _is_lower(flag: str) -> bool:
+    return flag.startswith("--min")
 
 
 def _number(metrics: Metrics, name: str) -> float | None:
-    """A metric, None where it is absent or no number."""
+    """A metric; None where it is absent or not a finite number."""
     value = metrics.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
@@ -107,14 +131,16 @@ def _number(metrics: Metrics, name: str) -> float | None:
 def _described(metrics: Metrics, metric: str, value: float) -> str:
     """Such as "12.00 % [10.12, 14.20] (n = 1965)"."""
     low, high = _number(metrics, f"{metric}_low"), _number(metrics, f"{metric}_high")
-    n = _number(metrics, "n_triggered" if metric.startswith("asr") else "n_clean")
+    n = _number(metrics, "n_clean" if metric.startswith("ba") else "n_triggered")
     interval = "" if low is None or high is None else f" [{100 * low:.2f}, {100 * high:.2f}]"
     return f"{_percent(value)}{interval}{'' if n is None else f' (n = {n:.0f})'}"
 
 
 def _why(metric: str, metrics: Metrics) -> str:
-    if metric.startswith("asr") and metrics.get("n_triggered") == 0:
+    if not metric.startswith("ba") and metrics.get("n_triggered") == 0:
         return ", since every image is of the target class"
+    if metric.startswith("recovery"):
+        return ", since no RA of the clean model under this trigger is known: give it with --clean-checkpoint"
     return ""
 
 

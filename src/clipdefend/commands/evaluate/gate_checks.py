@@ -13,7 +13,7 @@ from clipdefend.errors import ConfigError, GateFailed
 from clipdefend.evaluation.setting import EvaluationSetting, nearest_poison
 from clipdefend.gates.annotations import github_errors, is_github
 from clipdefend.gates.junit import junit_xml
-from clipdefend.gates.verdict import Gate, judge
+from clipdefend.gates.verdict import SHARES, Gate, judge
 from clipdefend.runs import Context, Run, atomic_write, find_run
 
 FLAGS = {
@@ -41,12 +41,13 @@ class Gates:
         """Resolve the gates of a configuration.
 
         Raises:
-            ConfigError: a gate of ASR without a trigger, or a run without the BA to compare with.
+            ConfigError: a gate of ASR or RA without a trigger, or a run without the BA to compare with.
             RunError: no such run.
         """
         gates = config.gates
-        if gates.max_asr is not None and not has_trigger:
-            raise ConfigError("--max-asr needs a trigger: give the poison run with --attack-from.")
+        of_attack = [flag for flag in gates.bounds if not SHARES[flag].startswith("ba")]
+        if of_attack and not has_trigger:
+            raise ConfigError(f"{of_attack[0]} needs a trigger: give the poison run with --attack-from.")
         if gates.junit is not None:
             check_file(gates.junit, "--junit")
         if gates.against is None:

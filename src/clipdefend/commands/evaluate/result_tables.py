@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from clipdefend.evaluation.flat_metrics import recovery
 from clipdefend.evaluation.setting import IMAGES, EvaluationSetting, in_words, nearest_poison
 from clipdefend.runs import Context, Run
 
@@ -72,7 +73,8 @@ def _columns(
         name = str(source.config.get("method"))
     if finished.config.get("checkpoint") is not None:  # in place of the run's own weights
         name = "checkpoint"
-    return [*found, (name, metrics)]
+    clean = dict(found[0][1])
+    return [(each, {**values, **recovery(values, clean)}) for each, values in (*found, (name, metrics))]
 
 
 def _tell_differences(context: Context, differences: Mapping[str, Any]) -> None:
@@ -93,4 +95,7 @@ def part_of(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def _cell(values: Mapping[str, Any], key: str) -> str:
     if key not in values:
         return "-"
-    return f"{100 * values[key]:.1f} [{100 * values[f'{key}_low']:.1f}, {100 * values[f'{key}_high']:.1f}]"
+    share = f"{100 * values[key]:.1f}"
+    if f"{key}_low" not in values:
+        return share
+    return f"{share} [{100 * values[f'{key}_low']:.1f}, {100 * values[f'{key}_high']:.1f}]"

@@ -16,6 +16,7 @@ from clipdefend.commands.shared.fitting import floor
 from clipdefend.config import EvaluateConfig, to_dict
 from clipdefend.errors import ConfigError
 from clipdefend.evaluation.cache import Cache
+from clipdefend.evaluation.flat_metrics import recovery
 from clipdefend.evaluation.setting import EvaluationSetting, nearest_poison
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
@@ -58,6 +59,7 @@ def run(config: EvaluateConfig, context: Context) -> Run:
             setting = setting.counted(metrics)
             known = _floor(config, context, source, benchmark, setting, device)
             metrics |= {key: value for key, value in known.items() if key.removeprefix("floor_") in metrics}
+            metrics |= recovery(metrics, part_of(known, "floor_"))
             details |= _describe(benchmark)
             if config.publish.export is not None:
                 details["exported"] = export_images(config, benchmark, context)
