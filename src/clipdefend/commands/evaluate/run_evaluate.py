@@ -7,10 +7,10 @@ from typing import Any
 
 from clipdefend.canvas import Canvas
 from clipdefend.commands.evaluate.gate_checks import Gates
-from clipdefend.commands.evaluate.probing import ProbeTask
+from clipdefend.commands.evaluate.probe_measurement import ProbeMeasurement
 from clipdefend.commands.evaluate.publish import check_places, export_images, write_results
 from clipdefend.commands.evaluate.result_tables import part_of, show_results
-from clipdefend.commands.evaluate.retrieving import RetrievalTask
+from clipdefend.commands.evaluate.retrieval_measurement import RetrievalMeasurement
 from clipdefend.commands.shared import inputs
 from clipdefend.commands.shared.fitting import floor
 from clipdefend.config import EvaluateConfig, to_dict
@@ -23,8 +23,9 @@ from clipdefend.models.clip import ClipModel
 from clipdefend.runs import Context, Run, find_run
 from clipdefend.training.devices import make_accelerator
 
-Task = Callable[[ClipModel], tuple[dict[str, float], dict[str, Any]]]
-"""Gives flat metrics of a model, and what the manifest says of them."""
+Measured = tuple[dict[str, float], dict[str, Any]]
+"""Flat metrics of a model, and what the manifest says of them."""
+Measurement = Callable[[ClipModel], Measured]
 
 
 def run(config: EvaluateConfig, context: Context) -> Run:
@@ -47,7 +48,7 @@ def run(config: EvaluateConfig, context: Context) -> Run:
         to_dict(config.eval), canvas=canvas.mode, target=target, poison=poison
     )
     gates.check_comparable(setting)
-    tasks = _tasks(config, canvas, context, attack, target)
+    others = _other_measurements(config, canvas, context, attack, target)
     device = make_accelerator(config.device).device
     label = source.name.split("-", 1)[-1] if source else "checkpoint"
     with context.begin(config, label, source=source) as folder:
@@ -55,16 +56,10 @@ def run(config: EvaluateConfig, context: Context) -> Run:
         metrics: dict[str, float] = {}
         details: dict[str, Any] = {}
         if benchmark is not None:
-            metrics |= _measure(benchmark, model, context, "Evaluate")
+            metrics, details = _measure_zero_shot(config, context, source, benchmark, setting, model)
             setting = setting.counted(metrics)
-            known = _floor(config, context, source, benchmark, setting, device)
-            metrics |= {key: value for key, value in known.items() if key.removeprefix("floor_") in metrics}
-            metrics |= recovery(metrics, part_of(known, "floor_"))
-            details |= _describe(benchmark)
-            if config.publish.export is not None:
-                details["exported"] = export_images(config, benchmark, context)
-        for name, task in tasks.items():
-            found, details[name] = task(model)
+        for name, measure in others.items():
+            found, details[name] = measure(model)
             metrics |= found
         finished = folder.finish(
             parents=[parent for parent in (source, poison if config.attack_from else None) if parent],
@@ -140,20 +135,22 @@ def _target_name(
     return config.target or (attack.target if attack else None)
 
 
-def _tasks(
+def _other_measurements(
     config: EvaluateConfig,
     canvas: Canvas,
     context: Context,
     attack: inputs.AttackRecord | None,
     target: str | None,
-) -> dict[str, Task]:
-    """What is measured besides, by name, with its data opened."""
-    tasks: dict[str, Task] = {}
+) -> dict[str, Measurement]:
+    """The measurements besides zero-shot classification, by name, with their data opened."""
+    others: dict[str, Measurement] = {}
     if config.probe.data is not None:
-        tasks["probe"] = ProbeTask(config, canvas, context, attack)
+        others["probe"] = ProbeMeasurement(config, canvas, context, attack)
     if config.retrieval.data is not None:
-        tasks["retrieval"] = RetrievalTask(config, config.retrieval.data, canvas, context, attack, target)
-    return tasks
+        others["retrieval"] = RetrievalMeasurement(
+            config, config.retrieval.data, canvas, context, attack, target
+        )
+    return others
 
 
 def _describe(benchmark: Benchmark) -> dict[str, Any]:
@@ -175,6 +172,25 @@ def _attacked(
         "target": target,
         "asr_protocol": config.eval.asr_protocol,
     }
+
+
+def _measure_zero_shot(
+    config: EvaluateConfig,
+    context: Context,
+    source: Run | None,
+    benchmark: Benchmark,
+    setting: EvaluationSetting,
+    model: ClipModel,
+) -> Measured:
+    """Measure BA, ASR and RA, beside the clean model's where they are known."""
+    metrics = _measure(benchmark, model, context, "Evaluate")
+    known = _floor(config, context, source, benchmark, setting.counted(metrics), model.device)
+    metrics |= {key: value for key, value in known.items() if key.removeprefix("floor_") in metrics}
+    metrics |= recovery(metrics, part_of(known, "floor_"))
+    details = _describe(benchmark)
+    if config.publish.export is not None:
+        details["exported"] = export_images(config, benchmark, context)
+    return metrics, details
 
 
 def _measure(benchmark: Benchmark, model: ClipModel, context: Context, title: str) -> dict[str, float]:

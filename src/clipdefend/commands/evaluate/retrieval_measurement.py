@@ -26,7 +26,7 @@ PREFIX = "retrieval_"
 TEXT_BATCH = 512
 
 
-class RetrievalTask:
+class RetrievalMeasurement:
     """Retrieval among pairs, opened before anything is measured.
 
     Args:

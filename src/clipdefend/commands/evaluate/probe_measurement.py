@@ -24,7 +24,7 @@ from clipdefend.runs import Context
 PREFIX = "probe_"
 
 
-class ProbeTask:
+class ProbeMeasurement:
     """One probe: its data, opened and checked before anything is measured.
 
     Args:
