@@ -169,7 +169,7 @@ def test_version_and_help(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         assert main(line.split()) == 0
         assert capsys.readouterr().out.startswith("Usage: clipdefend defend [OPTIONS] [RUN]\n")
     assert main(["report", "-h"]) == 0
-    assert capsys.readouterr().out.startswith("Usage: clipdefend report [OPTIONS] [RUN]...\n")
+    assert capsys.readouterr().out.startswith("Usage: clipdefend report [OPTIONS] [RUN]")
     assert main(["poisn", "--help"]) == 2
     assert capsys.readouterr().err.startswith("error: No such command 'poisn'. Did you mean 'poison'?")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -29,7 +29,7 @@ from clipdefend.registry import nearest
 PROGRAM = "clipdefend"
 DOCTOR_SUMMARY = "Check an installation and a run before it starts: time, memory, disk, and what to change."
 _CONTEXT = {"help_option_names": ["--help", "-h"], "max_content_width": 110}
-# Typer brings click along or depends on it, by its version: the base of its parser's errors is found either way.
+# The base of what its parser raises, which Typer does not export.
 USAGE_ERROR: Any = typer.BadParameter.__base__
 
 
@@ -169,7 +169,7 @@ def _argument(command: str) -> list[inspect.Parameter]:
             "run",
             inspect.Parameter.POSITIONAL_OR_KEYWORD,
             default=None,
-            annotation=Annotated[Optional[kind], argument],  # noqa: UP045  # what Typer 0.15 reads
+            annotation=Annotated[kind | None, argument],
         )
     ]
 
@@ -194,7 +194,7 @@ def _parameter(leaf: Leaf, quick: object, *, hidden: bool) -> inspect.Parameter:
         _name(leaf.path),
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[Optional[kind], option],  # noqa: UP045
+        annotation=Annotated[kind | None, option],
     )
 
 
