@@ -5,23 +5,34 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from clipdefend.cli.boundary import INTERRUPTED, guarded
-from clipdefend.distributed import launch
-from clipdefend.errors import ConfigError
-from clipdefend.interruption import ignore_signals
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit code of design: 0, 2, 3, 130, or 1 after a traceback."""
+    """Run a command line.
+
+    Args:
+        argv: its words after the program's name; those of this process by default.
+
+    Returns:
+        The exit code: 0 done, 2 the user's mistake, 3 a failed gate, 130 interrupted, or 1 after a traceback.
+    """
     args = list(sys.argv[1:] if argv is None else argv)
-    code = guarded(lambda: _run(args), args)
-    if argv is None and code == INTERRUPTED:  # this process ends here
-        ignore_signals()
+    try:
+        # Imported here, for an interruption may come as early as this.
+        from clipdefend.cli.boundary import guarded
+        from clipdefend.interruption import ignore_signals
+
+        code = guarded(lambda: _run(args), args)
+        if argv is None:  # this process ends here
+            ignore_signals()
+    except KeyboardInterrupt:
+        return 130
     return code
 
 
 def _run(args: list[str]) -> int:
     from clipdefend.cli.app import parse
+    from clipdefend.distributed import launch
+    from clipdefend.errors import ConfigError
 
     try:
         request = parse(args)

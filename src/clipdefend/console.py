@@ -1,7 +1,7 @@
-"""What people read: lines, tables and progress on standard error, never on standard output.
+"""Lines, tables and progress for people, on standard error and never on standard output.
 
-In a terminal it is drawn with rich, which is imported when the first line is due; elsewhere, and with
-``CI=true``, it is plain lines that a log keeps readable.
+In a terminal they are drawn with rich, which is imported with the first of them; elsewhere, and with ``CI=true``,
+they are plain lines that keep a log readable.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO, cast
+
+from clipdefend.safe_stream import SafeStream
 
 if TYPE_CHECKING:
     import rich.console
@@ -21,7 +23,7 @@ PLAIN_INTERVAL = 10.0
 
 
 class Progress(Protocol):
-    """A long step under way."""
+    """The progress of a long step."""
 
     def update(self, n: int = 1, **values: object) -> None:
         """Count ``n`` more and show values such as ``loss=0.31, lr=1e-5`` beside rate and time left."""
@@ -31,15 +33,15 @@ class Console:
     """Standard error for people.
 
     Args:
-        quiet: leave out everything but warnings.
+        quiet: show warnings only.
         silent: show nothing, as in all but the main process; warnings are still collected.
-        stream: in place of standard error.
-        decorated: draw with rich; by default in a terminal outside CI.
+        stream: where to write; standard error by default.
+        decorated: draw with rich; by default in a terminal outside CI only.
         interval: seconds between two plain lines of progress.
         clock: seconds, for tests.
 
     Attributes:
-        warnings: what ``warn`` was told, for the manifest.
+        warnings: the lines given to ``warn``, for the manifest.
     """
 
     def __init__(
@@ -66,13 +68,17 @@ class Console:
     def stream(self) -> TextIO:
         return self._given or sys.stderr
 
+    @property
+    def _safe(self) -> SafeStream:
+        return SafeStream(self.stream)
+
     def info(self, line: str) -> None:
         """Show one line."""
         if not self.quiet:
             self._line(one_line(line), style=None)
 
     def warn(self, line: str) -> None:
-        """Show one line that matters, and keep it; a line that was shown before is not repeated."""
+        """Show a warning and keep it; one that was shown before is not repeated."""
         text = one_line(line)
         if text in self.warnings:
             return
@@ -81,14 +87,14 @@ class Console:
             self._line(f"warning: {text}", style="yellow")
 
     def command(self, line: str) -> None:
-        """Write a line that another program reads, plain whatever the terminal and even when quiet."""
+        """Write a line for another program, plain even in a terminal and shown even when quiet."""
         if not self.silent:
             self._write(one_line(line))
 
     def table(
         self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, text: bool = False
     ) -> None:
-        """Show a table; the first column is text, the others are right-aligned unless they are ``text`` too."""
+        """Show a table: the first column left-aligned, the others right-aligned unless they are ``text`` too."""
         if self.quiet:
             return
         cells = [[one_line(str(cell)) for cell in row] for row in rows]
@@ -112,9 +118,9 @@ class Console:
         """Show the progress of a long step.
 
         Args:
-            label: what is done.
+            label: name of the step.
             total: number of units, where it is known.
-            done: units that an earlier session did.
+            done: units that an earlier session has done.
         """
         meter = _Meter(label, total, done, self._clock)
         if self.quiet:
@@ -133,7 +139,7 @@ class Console:
 
     @contextmanager
     def _live_progress(self) -> Iterator[rich.progress.Progress]:
-        """One live display; steps inside a step become further bars of it."""
+        """The one live display, in which steps inside a step are further bars."""
         if self._live is not None:
             yield self._live
             return
@@ -160,22 +166,19 @@ class Console:
             self._write(text)
 
     def _write(self, text: str) -> None:
-        try:
-            self.stream.write(f"{text}\n")
-            self.stream.flush()
-        except BrokenPipeError:  # nobody reads any more, which is no reason to stop the work
-            self.quiet = self.silent = True
+        self._safe.write(f"{text}\n")
+        self._safe.flush()
 
     def _rich_console(self) -> rich.console.Console:
         if self._rich is None:
             from rich.console import Console as RichConsole
 
-            self._rich = RichConsole(file=self.stream, force_terminal=True, highlight=False)
+            self._rich = RichConsole(file=cast("TextIO", self._safe), force_terminal=True, highlight=False)
         return self._rich
 
 
 class _Meter:
-    """Counts, and words what was counted."""
+    """Counts units and puts the count, the rate and the time left into words."""
 
     def __init__(self, label: str, total: int | None, done: int, clock: Callable[[], float]) -> None:
         self.label = label
@@ -212,7 +215,7 @@ class _Meter:
 
 
 class _PlainBar:
-    """A line now and then."""
+    """Progress as a line now and then."""
 
     def __init__(self, meter: _Meter, show: Callable[[str, None], None], interval: float) -> None:
         self._meter = meter
@@ -230,7 +233,7 @@ class _PlainBar:
 
 
 class _RichBar:
-    """A bar of the live display."""
+    """Progress as a bar of the live display."""
 
     def __init__(self, meter: _Meter, live: rich.progress.Progress) -> None:
         self._meter = meter
@@ -246,14 +249,14 @@ class _RichBar:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether a stream is a terminal that may be drawn on: none in CI, none that calls itself dumb."""
+    """Whether a stream is a terminal to draw on, which none in CI and no dumb one is."""
     if os.environ.get("CI", "").lower() in ("1", "true") or os.environ.get("TERM") == "dumb":
         return False
     return bool(getattr(stream, "isatty", lambda: False)())
 
 
 def one_line(text: str) -> str:
-    """Text that stays on its line and sends nothing to the terminal: control characters are spelled out."""
+    """Text on one line, with control characters spelled out so that it sends nothing to the terminal."""
     joined = " ".join(text.split())
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in joined)
 
@@ -261,7 +264,7 @@ def one_line(text: str) -> str:
 def plain_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: bool = False
 ) -> list[str]:
-    """Lines of a table in aligned columns, of numbers from the second on unless they are ``text``."""
+    """Lines of a table in aligned columns; those from the second on are right-aligned unless they are ``text``."""
     lines = [list(columns), *(list(row) for row in rows)]
     widths = [max(len(line[position]) for line in lines) for position in range(len(columns))]
     laid = []
@@ -275,7 +278,7 @@ def plain_table(
 
 
 def duration(seconds: float) -> str:
-    """Such as "0:14" or "1:02:03"."""
+    """Seconds as text, such as "0:14" or "1:02:03"."""
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

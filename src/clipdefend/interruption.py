@@ -10,6 +10,9 @@ from types import FrameType
 # interrupts once more: the tidying may hang on a dead disk, and an exception raised inside a destructor is lost.
 GRACE_SECONDS = 10.0
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+"""What interrupts: Ctrl-C, kill, and a terminal that is closed."""
+
 _began: float | None = None
 
 
@@ -25,6 +28,16 @@ def begin_tidying() -> None:
     _began = time.monotonic()
 
 
+def not_ignored() -> list[signal.Signals]:
+    """The signals to handle: shells let jobs in the background ignore SIGINT, and nohup SIGHUP, which is respected."""
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def under_way() -> bool:
+    """Whether an interruption is being dealt with."""
+    return _began is not None
+
+
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Handle a signal: raise KeyboardInterrupt unless an interruption is being dealt with already."""
     if _began is None or time.monotonic() - _began > GRACE_SECONDS:
@@ -33,6 +46,6 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def ignore_signals() -> None:
-    """Ignore SIGINT and SIGTERM for good: all is done, and the interpreter takes a moment to shut down."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Ignore the signals for good: all is done, and the interpreter takes a moment to shut down."""
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

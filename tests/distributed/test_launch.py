@@ -1,4 +1,4 @@
-"""What processes of one run tell each other: threads with a store of torch's stand for them."""
+"""What the processes of one run tell each other: threads that share one of torch's stores stand for them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 from torch.distributed import HashStore
 
 from clipdefend.distributed import launch
-from clipdefend.distributed.launch import LAUNCHED, Processes, alone, connect
+from clipdefend.distributed.launch import LAUNCHED, Processes, connect
 from clipdefend.errors import ConfigError, DataError, EndedElsewhere
+
+WHOLE = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_PORT": "1", "MASTER_ADDR": "localhost"}
 
 
 def together(work: Callable[[Processes], Any], world: int = 2) -> list[Any]:
@@ -28,7 +30,7 @@ def together(work: Callable[[Processes], Any], world: int = 2) -> list[Any]:
         return list(pool.map(run, range(world)))
 
 
-def test_the_first_process_makes_and_all_are_told() -> None:
+def test_the_main_process_makes_and_all_are_told() -> None:
     made: list[int] = []
 
     def work(here: Processes) -> Any:
@@ -81,7 +83,16 @@ def test_one_process_alone_needs_nobody() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"WORLD_SIZE": "2"}, {"WORLD_SIZE": "two"}, {"WORLD_SIZE": "2", "RANK": "0", "MASTER_PORT": "1"}],
+    [
+        {"WORLD_SIZE": "2"},
+        {"WORLD_SIZE": "two"},
+        {"WORLD_SIZE": "0"},
+        {"WORLD_SIZE": "2", "RANK": "0", "MASTER_PORT": "1"},
+        {**WHOLE, "LOCAL_RANK": ""},
+        {**WHOLE, "RANK": "2"},
+        {**WHOLE, "RANK": "-1"},
+        {**WHOLE, "MASTER_PORT": "99999"},
+    ],
 )
 def test_half_of_a_launcher_is_a_mistake(monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> None:
     for name in (*LAUNCHED, "MASTER_ADDR", "MASTER_PORT"):
@@ -92,10 +103,16 @@ def test_half_of_a_launcher_is_a_mistake(monkeypatch: pytest.MonkeyPatch, given:
         connect()
 
 
-def test_no_launcher_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("world", ["1", "", None])
+def test_what_a_launcher_left_behind_is_removed(monkeypatch: pytest.MonkeyPatch, world: str | None) -> None:
+    """A notebook's LOCAL_RANK, or that of a step of srun, made Accelerate wait for other processes."""
     for name in LAUNCHED:
-        monkeypatch.setenv(name, "1")
+        monkeypatch.setenv(name, "0")
+    if world is None:
+        monkeypatch.delenv("WORLD_SIZE")
+    else:
+        monkeypatch.setenv("WORLD_SIZE", world)
     assert connect() is launch.current()
     assert (launch.current().rank, launch.current().world) == (0, 1)
-    alone()
     assert not any(name in launch.os.environ for name in LAUNCHED)
+    assert "LOCAL_RANK" in LAUNCHED

@@ -1,4 +1,4 @@
-"""The boundary between errors and people: what ends a run becomes one line and an exit code."""
+"""The boundary between errors and people: whatever ends a run becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from clipdefend.cli.streams import drop_output, prepare_streams
 from clipdefend.console import is_terminal, one_line
 from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, EndedElsewhere, GateFailed, Interrupted, Stopped
-from clipdefend.interruption import begin_tidying, forget, interrupt
+from clipdefend.interruption import begin_tidying, forget, interrupt, not_ignored, under_way
 
 DONE = 0
 BUG = 1
@@ -24,7 +25,7 @@ MISTAKE = 2
 GATE = 3
 INTERRUPTED = 130
 
-# What the machine refuses for reasons that only the user can mend.
+# What the machine refuses for reasons that only the user can remove.
 _REMEDIES = {
     errno.ENOSPC: "Free some space, or choose another place with --out or --runs.",
     errno.EDQUOT: "Free some space, or choose another place with --out or --runs.",
@@ -41,14 +42,18 @@ _REMEDIES = {
 
 
 def guarded(function: Callable[[], int], args: Sequence[str]) -> int:
-    """Call a function; returns its exit code, or that of how it failed, once all processes have come so far.
+    """Call a function and turn whatever it raises into one line and an exit code.
 
-    SIGTERM interrupts as SIGINT does.
+    SIGTERM and SIGHUP interrupt as SIGINT does. Several processes of a run end together.
 
     Args:
-        function: what to do.
+        function: what to do; it returns an exit code.
         args: the command line, for the line that tells how to resume.
+
+    Returns:
+        The exit code.
     """
+    prepare_streams()
     code = _outcome(function, args)
     launch.current().leave(code)
     return code
@@ -79,12 +84,14 @@ def _outcome(function: Callable[[], int], args: Sequence[str]) -> int:
 
 
 def _failed(error: BaseException, then: str = "") -> int:
-    """One line for what the user can mend, a traceback for what is a bug; returns the exit code."""
+    """One line for what the user can fix, a traceback for a bug; returns the exit code."""
     if isinstance(error, ClipDefendError):
         return _end(f"error: {error}{then}", MISTAKE)
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         place = f" {error.filename!r}:" if error.filename else ""
         return _end(f"error:{place} {error.strerror}. {_REMEDIES[error.errno]}{then}", MISTAKE)
+    if under_way():  # Ctrl-C inside of a library, which turned it into an error of its own
+        return _end("interrupted.", INTERRUPTED)
     if not launch.current().speaks(BUG):  # it only follows from what ended another process
         return launch.current().ending()
     traceback.print_exception(type(error), error, error.__traceback__)
@@ -100,7 +107,7 @@ def _end(line: str, code: int) -> int:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Context in which SIGTERM cleans up as SIGINT does, and both interrupt once.
+    """Context in which SIGTERM and SIGHUP clean up as SIGINT does, and each interrupts once.
 
     After an interruption the handlers stay: the message and the clean-up behind it are to be left alone too.
     """
@@ -108,10 +115,7 @@ def _interruptible() -> Iterator[None]:
         yield
         return
     forget()
-    # Shells have jobs in the background ignore SIGINT, which is then left as it is.
-    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    numbers = [signal.SIGTERM] if ignored else [signal.SIGTERM, signal.SIGINT]
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+    before = {number: signal.signal(number, interrupt) for number in not_ignored()}
     try:
         yield
     except (KeyboardInterrupt, Interrupted):
@@ -160,19 +164,5 @@ def _say(text: str) -> None:
     try:
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
-    except BrokenPipeError:
+    except (OSError, ValueError):  # nobody reads it, or it cannot be written: the exit code says it
         drop_output()
-
-
-def drop_output(*streams: TextIO) -> None:
-    """Nobody reads any more: keep the interpreter from failing once more when it flushes at its end.
-
-    Args:
-        *streams: those that nobody reads; both by default.
-    """
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in streams or (sys.stdout, sys.stderr):
-        try:
-            os.dup2(nowhere, stream.fileno())
-        except (OSError, ValueError):
-            continue

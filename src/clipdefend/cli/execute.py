@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from clipdefend.cli.boundary import drop_output
 from clipdefend.cli.invocation import DOCTOR, Examined, Invocation, invocation_class, option_leaves
 from clipdefend.cli.request import Request
+from clipdefend.cli.streams import drop_output, json_line, write_result
 from clipdefend.config import COMMANDS, RunConfig, leaves, load_config, preset_difference, to_yaml
 from clipdefend.config.coerce import coerce
 from clipdefend.console import Console
@@ -103,9 +103,7 @@ def _examine(prepared: Prepared, invocation: Invocation) -> int:
     with contextlib.redirect_stdout(sys.stderr):
         diagnosis = doctor.run(prepared.config, prepared.context)
     if invocation.json:
-        import json
-
-        _print(json.dumps(diagnosis.to_dict(), ensure_ascii=False, allow_nan=False))
+        _print(json_line(diagnosis.to_dict()))
     else:
         _print(diagnosis.verdict)
     if diagnosis.faults:
@@ -230,16 +228,12 @@ def _announce_preset(prepared: Prepared) -> None:
 
 def _print_result(run: Result, invocation: Invocation) -> None:
     if invocation.json:
-        import json
-
-        _print(json.dumps(dict(run.manifest), ensure_ascii=False, allow_nan=False))
+        _print(json_line(dict(run.manifest)))
         return
     relative = os.path.relpath(run.file)
     _print(str(run.file) if relative.startswith(os.pardir) else relative)
 
 
 def _print(text: str) -> None:
-    if not launch.current().main:
-        return
-    sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
-    sys.stdout.flush()
+    if launch.current().main:
+        write_result(text)

@@ -1,4 +1,4 @@
-"""What the processes of a training or an evaluation exchange on the way. One process alone has it all."""
+"""Collective operations of training and evaluation, which with one process return what they are given."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from torch import Tensor
 
 
 def is_distributed() -> bool:
-    """Whether there is a group of several processes."""
+    """Whether there is a process group of several."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """The number of this process, from 0."""
     return dist.get_rank() if is_distributed() else 0
 
 
 def world() -> int:
-    """Number of processes."""
+    """The number of processes."""
     return dist.get_world_size() if is_distributed() else 1
 
 
 def all_reduce_sum(values: Sequence[float]) -> list[float]:
-    """Sums of numbers over the processes."""
+    """Sum numbers over the processes, each in float64.
+
+    Args:
+        values: as many in every process.
+    """
     if not is_distributed():
         return list(values)
     shared = torch.tensor(list(values), dtype=torch.float64, device=_device())
@@ -36,14 +40,28 @@ def all_reduce_sum(values: Sequence[float]) -> list[float]:
 
 
 def all_reduce_(values: Tensor) -> Tensor:
-    """A tensor of one shape, summed over the processes; exact where all but one of them have zeros."""
+    """Sum a tensor over the processes in place; exact where all but one of them have zeros.
+
+    Args:
+        values: of the same shape in every process.
+
+    Returns:
+        The same tensor.
+    """
     if is_distributed():
         dist.all_reduce(values)
     return values
 
 
 def all_gather_object(value: Any) -> list[Any]:
-    """A value of JSON's types of every process, by rank."""
+    """Gather a value from every process.
+
+    Args:
+        value: what JSON can hold.
+
+    Returns:
+        The values, by rank.
+    """
     if not is_distributed():
         return [value]
     own = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8, device=_device())
@@ -60,14 +78,14 @@ def all_gather_object(value: Any) -> list[Any]:
 
 
 def broadcast_(tensors: Iterable[Tensor]) -> None:
-    """Overwrite tensors with those of the first process."""
+    """Overwrite tensors with those of the main process."""
     if is_distributed():
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
 
 
 def _device() -> torch.device:
-    """Where the group's tensors have to be."""
+    """The device that the group's tensors have to be on."""
     if dist.get_backend() == "nccl":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")

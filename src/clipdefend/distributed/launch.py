@@ -1,7 +1,7 @@
-"""The processes of one run, as a launcher started them: which is first, and what the first tells the others.
+"""The processes of one run, as a launcher started them, and what the main process tells the others.
 
-Nothing but the first process writes files, prints or asks what the newest run is; the others are told. That
-goes through the launcher's key-value store, so that it needs no device and no process group.
+The main process alone writes files, prints and looks for the newest run. It tells the others through the
+launcher's key-value store, which needs neither a device nor a process group.
 """
 
 from __future__ import annotations
@@ -20,14 +20,21 @@ from clipdefend.errors import ClipDefendError, ConfigError, EndedElsewhere
 
 T = TypeVar("T")
 
-VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-LAUNCHED = (*VARIABLES[:2], "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
+NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")
+VARIABLES = (*NUMBERS, "MASTER_ADDR")
+"""What ``accelerate launch`` and ``torchrun`` set for each of several processes."""
+_MPI = ("PMI", "OMPI_COMM_WORLD", "MV2_COMM_WORLD")
+LAUNCHED = (
+    *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"),
+    *(f"{launcher}_{name}" for launcher in _MPI for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")),
+)
+"""What makes torch and Accelerate believe that there are several processes."""
 MEETING = timedelta(minutes=10)
-"""How long processes wait for each other at the start."""
+"""How long the processes wait for each other at the start."""
 TELLING = timedelta(days=1)
-"""How long they wait for what the first one does alone, such as the index of a large data set."""
+"""How long they wait for what the main process does alone, such as the index of a large data set."""
 LEAVING = timedelta(seconds=10)
-"""How long a process that failed waits for the others before it ends, and the launcher ends them."""
+"""How long a failed process waits for the others before it ends, upon which the launcher ends them."""
 
 
 @dataclass
@@ -35,8 +42,9 @@ class Processes:
     """This process among those of the run.
 
     Attributes:
-        rank, world: its number, and how many there are.
-        store: torch's store, where there are several.
+        rank: its number, from 0, the main process.
+        world: the number of processes.
+        store: torch's key-value store where there are several, else None.
     """
 
     rank: int = 0
@@ -49,11 +57,14 @@ class Processes:
         return self.rank == 0
 
     def from_main(self, make: Callable[[], T]) -> T:
-        """What the first process makes, in all of them; only JSON's types survive the way.
+        """Call a function in the main process and return its result in all processes.
+
+        Args:
+            make: called in the main process only; with several processes it returns what JSON can hold.
 
         Raises:
-            ClipDefendError: the user's mistake that the first process met.
-            EndedElsewhere: it ended for another reason, and says so itself.
+            ClipDefendError: the user's mistake that the main process met.
+            EndedElsewhere: the main process failed for another reason, which it reports itself.
         """
         if self.world == 1:
             return make()
@@ -75,17 +86,21 @@ class Processes:
         return value
 
     def main_process_first(self, make: Callable[[], T]) -> T:
-        """What ``make`` returns in each process, the first one being ready before the others begin."""
+        """Call a function in every process, first in the main one, whose files the others then find."""
         made: list[T] = []
         self.from_main(lambda: made.append(make()))
         return made[0] if made else make()
 
     def speaks(self, code: int) -> bool:
-        """Whether this process is the one that says why the run ends, with an exit code: the first to ask."""
+        """Whether this process is the first to ask, and thus the one that reports why the run ends.
+
+        Args:
+            code: the exit code it ends with, which the others take over.
+        """
         return self._spoken(code)[0] == self.rank
 
     def ending(self) -> int:
-        """The exit code of the process that said why the run ends; 1 where none did."""
+        """The exit code of the process that reported why the run ends; 1 where none did."""
         with contextlib.suppress(Exception):
             self.store.wait(["spoken"], LEAVING)
             return self._spoken(1)[1]
@@ -102,7 +117,7 @@ class Processes:
         return rank, first_code
 
     def leave(self, code: int) -> None:
-        """End together, or after a while; a launcher ends all others as soon as one process fails."""
+        """Wait for the other processes before ending, since a launcher ends all as soon as one has failed."""
         if self.world == 1:
             return
         if code != 0:  # the code is to be this process's own, not that of the launcher's signal
@@ -122,28 +137,27 @@ _current = Processes()
 
 
 def current() -> Processes:
-    """The processes that ``connect`` found; this one alone before."""
+    """The processes that ``connect`` found; before, this one alone."""
     return _current
 
 
 def connect() -> Processes:
     """Meet the processes that ``accelerate launch`` or ``torchrun`` started with this one.
 
+    One process alone removes what a launcher has left in its environment, such as the LOCAL_RANK of a notebook or
+    of a step of ``srun``: torch and Accelerate would wait for the others.
+
     Raises:
-        ConfigError: a number of processes without what a launcher sets beside it, or they do not meet.
+        ConfigError: WORLD_SIZE names several processes and the rest of what a launcher sets is missing or wrong,
+            or the processes do not meet.
     """
     global _current
     _current = Processes()
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    given = os.environ.get("WORLD_SIZE", "").strip()
+    if given in ("", "1"):
+        alone()
         return _current
-    try:
-        rank, world, port = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
-        os.environ["MASTER_ADDR"]
-    except (KeyError, ValueError):
-        raise ConfigError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']!r}, but {', '.join(VARIABLES)} do not describe one process"
-            " of several: start with 'accelerate launch -m clipdefend' or torchrun, or unset WORLD_SIZE."
-        ) from None
+    rank, world, port = _described(given)
     from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -163,3 +177,24 @@ def alone() -> None:
     """Let this process work as if it were the only one, for commands that do not gain from several."""
     for name in LAUNCHED:
         os.environ.pop(name, None)
+
+
+def _described(world_size: str) -> tuple[int, int, int]:
+    """Rank, number of processes and port, as the launcher set them."""
+    missing = [name for name in VARIABLES if not os.environ.get(name)]
+    try:
+        rank, local, world, port = (int(os.environ.get(name) or 0) for name in NUMBERS)
+        wrong = not (0 <= rank < world and 0 <= local < world and 0 < port < 65536)
+    except ValueError:
+        wrong = True
+    if missing or wrong:
+        found = (
+            f"{', '.join(missing)} missing"
+            if missing
+            else ", ".join(f"{n} {os.environ[n]!r}" for n in NUMBERS)
+        )
+        raise ConfigError(
+            f"WORLD_SIZE is {world_size!r}, but the environment does not describe one process of several ({found}):"
+            " start with 'accelerate launch -m clipdefend' or torchrun, or unset WORLD_SIZE."
+        )
+    return rank, world, port

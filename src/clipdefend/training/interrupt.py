@@ -8,11 +8,11 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from clipdefend.distributed import launch
-from clipdefend.interruption import begin_tidying, interrupt
+from clipdefend.interruption import begin_tidying, interrupt, not_ignored
 
 
 class StopRequests:
-    """Context in which SIGINT and SIGTERM only ask for a stop; a second SIGINT interrupts at once.
+    """Context in which SIGINT, SIGTERM and SIGHUP only ask for a stop; a second SIGINT interrupts at once.
 
     Not so under a launcher, which passes on the SIGINT that a terminal has sent to all, and itself ends what
     does not stop.
@@ -24,7 +24,7 @@ class StopRequests:
 
     def __enter__(self) -> StopRequests:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in not_ignored():
                 self._before[number] = signal.signal(number, self._ask)
         return self
 
