@@ -55,13 +55,13 @@ CASES: list[tuple[tuple[object, ...], str]] = [
     ((*ATTACK, "--model", "larger.json"), "poison with --image-size 48"),
     ((*ATTACK, "--model", "RN5O"), "Did you mean 'RN50'?"),
     ((*ATTACK, "--model", "nowhere.json"), "nowhere.json not found"),
-    ((*ATTACK, "--model", "broken.json"), "broken.json is no model configuration"),
-    ((*ATTACK, "--model", "local-dir:photos"), "open_clip_config.json not found"),
+    ((*ATTACK, "--model", "broken.json"), "broken.json is not a model configuration"),
+    ((*ATTACK, "--model", "local-dir:photos"), "has neither open_clip_config.json nor config.json"),
     ((*ATTACK, "--pretrained", "nowhere.pt"), "'nowhere.pt' not found"),
     ((*ATTACK, "--pretrained", "photos"), "'photos' not found"),
     ((*ATTACK, "--pretrained", "wrong shape.pt"), "of another shape"),
     ((*ATTACK, "--pretrained", "evil.pt"), "was not opened"),
-    ((*ATTACK, "--pretrained", "small.json"), "was not opened"),
+    ((*ATTACK, "--pretrained", "small.json"), "is a JSON file"),
     ((*ATTACK, "--method", "cleanerclip"), "use --method ft, ssl, cleanclip or par"),
     ((*ATTACK, "--method", "cleanclp"), "Did you mean 'cleanclip'?"),
     ((*ATTACK, "--set", "terms.slsl.weight=1"), "Unknown term 'slsl'"),
@@ -103,8 +103,8 @@ CASES: list[tuple[tuple[object, ...], str]] = [
     ((*DEFEND, *VICTIM, "--method", "ft", "--data", "bad.csv"), "--max-bad 0.01"),
     ((*DEFEND, "--method", "ft", "--checkpoint", WEIGHTS, "--model", "small.json"), "Give --data"),
     (
-        (*DEFEND, "--method", "ft", "--checkpoint", WEIGHTS, "--data", "pairs.csv"),
-        "name its architecture with --model",
+        (*DEFEND, "--method", "ft", "--checkpoint", "lone.safetensors", "--data", "pairs.csv"),
+        "Name it with --model NAME",
     ),
     (
         (*DEFEND, "--method", "ft", "--checkpoint", "nowhere", *MODEL[:2], "--data", "pairs.csv"),
@@ -112,7 +112,7 @@ CASES: list[tuple[tuple[object, ...], str]] = [
     ),
     (
         (*DEFEND, "--method", "ft", "--checkpoint", "photos", "--data", "pairs.csv"),
-        "open_clip_config.json not found",
+        "has neither open_clip_config.json nor config.json",
     ),
     ((*DEFEND, *VICTIM, "--set", "terms.fc.tau_positive=0"), "tau_positive"),
     # evaluate
@@ -169,6 +169,7 @@ def wrong(chain: Shell, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     (folder / "three.txt").write_text("banana\ncat\nhouse\n")
     state = {**load_file(folder / WEIGHTS), "visual.conv1.weight": torch.zeros(1)}
     torch.save({"state_dict": state}, folder / "wrong shape.pt")
+    shutil.copy(folder / WEIGHTS, folder / "lone.safetensors")
     (folder / "evil.pt").write_bytes(pickle.dumps({"state_dict": Evil()}))
     return Shell(folder)
 

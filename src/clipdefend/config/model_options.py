@@ -18,12 +18,15 @@ class ModelConfig(Config):
     """The open_clip model that is started from; null: what the input run's model says."""
 
     name: str | None = option(
-        "RN50", "--model", "open_clip model name, tiny, local-dir:DIR or hf-hub:NAME.", metavar="NAME"
+        "RN50",
+        "--model",
+        "open_clip model name, tiny, a folder, hf-hub:NAME, or auto: deduced from the weights.",
+        metavar="NAME",
     )
     pretrained: str | None = option(
         None,
         "--pretrained",
-        "Tag or file of its weights, or none for random weights.",
+        "Tag, file or folder of its weights, or none for random weights.",
         metavar="TAG",
         shown="the model's own, else openai",
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,10 +20,17 @@ OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Architecture:
-    """What open_clip needs to build a model again: the two halves of ``open_clip_config.json``."""
+    """What open_clip needs to build a model again.
+
+    Attributes:
+        model: ``model_cfg`` of ``open_clip_config.json``.
+        preprocess: its ``preprocess_cfg``.
+        folder: where it was read from, if from a folder: files of its tokenizer may lie there.
+    """
 
     model: dict[str, Any]
     preprocess: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = field(default=None, compare=False)
 
     @property
     def image_size(self) -> int:
@@ -32,17 +40,18 @@ class Architecture:
 
     @property
     def interpolation(self) -> str:
-        """How images are resized; what was drawn at random in training is bicubic in use, as in open_clip."""
+        """How images are resized; "random", drawn anew for each training image, is bicubic in use, as in open_clip."""
         name = str(self.preprocess.get("interpolation", "bicubic"))
         return "bicubic" if name == "random" else name
 
     def to_dict(self) -> dict[str, Any]:
+        """The content of ``open_clip_config.json``."""
         return {"model_cfg": self.model, "preprocess_cfg": self.preprocess}
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Context in evaluation mode; afterwards each module is in its own mode again.
+    """Put a model into evaluation mode within a ``with`` block, then each module back into its own mode.
 
     ``model.train()`` would not do: with ``--batch-norm eval`` the batch norms of a model in training are not.
     """
@@ -67,12 +76,14 @@ class ClipModel(nn.Module):
         tokenize: list of strings -> tokens (n, context length), end token the highest id.
 
     Attributes:
-        remarks: what is odd about the weights that were loaded, a sentence each, for people.
+        remarks: what is odd about the weights that were loaded, a sentence each, shown as warnings.
+        notes: what was recognised or assumed when it was loaded, a sentence each, for people.
     """
 
     mean: Tensor
     std: Tensor
     remarks: list[str]
+    notes: list[str]
 
     def __init__(
         self, clip: nn.Module, architecture: Architecture, tokenize: Callable[[list[str]], Tensor]
@@ -82,6 +93,7 @@ class ClipModel(nn.Module):
         self.architecture = architecture
         self._tokenize = tokenize
         self.remarks = []
+        self.notes = []
         for name, default in (("mean", OPENAI_MEAN), ("std", OPENAI_STD)):
             values = torch.tensor(architecture.preprocess.get(name, default), dtype=torch.float32)
             self.register_buffer(name, values.view(1, 3, 1, 1), persistent=False)

@@ -10,9 +10,10 @@ from safetensors.torch import save
 
 from clipdefend.errors import CheckpointError
 from clipdefend.models.builder import build_model
+from clipdefend.models.checkpoint_files import WEIGHTS_NAME
 from clipdefend.models.clip import ClipModel, evaluating
 from clipdefend.models.configurations import CONFIG_NAME, read_config
-from clipdefend.models.weights import WEIGHTS_NAME, load_weights
+from clipdefend.models.weights import load_weights
 from clipdefend.runs.files import atomic_write, write_safetensors
 
 CHECK_TEXTS = ("a red cat", "two bananas")

@@ -1,131 +1,219 @@
-"""Weights files of unknown origin: nothing but tensors is read, and what does not fit is an error."""
+"""Weights of unknown origin, by open_clip's names, and into models: what does not fit is an error."""
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from clipdefend.errors import CheckpointError
+from clipdefend.models.checkpoint_files import first_line, read_file
 from clipdefend.models.clip import ClipModel
+from clipdefend.models.transformers_names import from_transformers, is_transformers
 
-# Entries of OpenAI's archives that are no weights.
-NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
-WEIGHTS_NAME = "open_clip_model.safetensors"
-WRAPPERS = ("module.", "_orig_mod.")
+# Entries of OpenAI's archives that are not weights; nothing but OpenAI's code writes them.
+OPENAI_ENTRIES = {"input_resolution", "context_length", "vocab_size"}
+# Buffers that some versions save and that follow from the configuration.
+DERIVED = ("attn_mask", "position_ids")
+# Keys that training programs put around the weights, in the order of preference.
+WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "net",
+    "weights",
+    "state_dict_ema",
+    "model_ema",
+    "ema_state_dict",
+    "ema",
+)
+# What torch.compile, DDP, FSDP and activation checkpointing put into names, at any place.
+NAME_PARTS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+ANCHOR = "logit_scale"
+
+Layout = Literal["openai", "cleanclip", "transformers", "open_clip"]
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint: .safetensors, or a pickle opened with ``weights_only=True``.
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors of a checkpoint under the names that open_clip gives them.
 
-    Takes bare state dicts and training checkpoints with "state_dict" or "model" (open_clip, CleanCLIP,
-    BadCLIP), with or without the prefixes "module." and "_orig_mod.".
+    Attributes:
+        path: the file, or the folder.
+        tensors: name -> tensor, in the file's data types.
+        layout: "openai" where OpenAI's own code wrote it, "cleanclip" where its layout is that of CleanCLIP's
+            training, which old versions of open_clip share.
+        notes: sentences for people on what was read and what was left out.
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    layout: Layout
+    notes: list[str] = field(default_factory=list)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read the tensors of a checkpoint of any layout.
+
+    Takes bare state dicts; training checkpoints of open_clip, CleanCLIP, BadCLIP, Lightning and others, with the
+    prefixes of wrappers in any order and number; OpenAI's TorchScript archives; transformers' folders and shards.
+
+    Args:
+        path: a file, or a folder that holds weights by a usual name.
 
     Raises:
         CheckpointError: missing, damaged, or holding anything but tensors and plain values.
     """
-    return _read_state(path)[0]
-
-
-def _read_state(path: Path) -> tuple[dict[str, Tensor], bool]:
-    """The tensors, and whether they are in the format of OpenAI's code or of one that was made from it."""
-    if not path.is_file():
-        raise CheckpointError(f"Checkpoint {path} not found.")
-    try:
-        if path.suffix == ".safetensors":
-            state: Any = load_file(path)
-        else:
-            _check_archive(path)
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged and hostile files make the unpickler raise nearly everything
-        raise CheckpointError(
-            f"Checkpoint {path} is damaged or holds more than tensors, so it was not opened: {first_line(error)}."
-            " Convert it to .safetensors with the program that wrote it."
-        ) from error
-    whole = state
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not state:
-        raise CheckpointError(f"Checkpoint {path} holds no state dict.")
-    tensors = {_unwrapped(str(k)): v for k, v in state.items() if isinstance(v, Tensor)}
+    whole = read_file(path)
+    notes: list[str] = []
+    state = _unwrap(whole, path, notes)
+    tensors = {_shorten(str(k)): v for k, v in state.items() if isinstance(v, Tensor)}
+    tensors = _without_prefix(tensors, path, notes)
     odd = [k for k, v in tensors.items() if v.layout != torch.strided or v.is_meta or v.is_quantized]
     if odd:
         raise CheckpointError(f"Checkpoint {path} holds a tensor without plain numbers, {odd[0]}.")
-    theirs = bool(NO_WEIGHTS & tensors.keys()) or _is_cleanclip(whole)
-    return {k: v for k, v in tensors.items() if k not in NO_WEIGHTS}, theirs
-
-
-def _check_archive(path: Path) -> None:
-    """Raise ValueError for an archive that unpacks to more than its size: torch compresses nothing, a trap does."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
-    if unpacked > path.stat().st_size:
-        raise ValueError(f"an archive that unpacks to {unpacked:,} bytes, more than it has")
-
-
-def _is_cleanclip(whole: dict[str, Any]) -> bool:
-    """Whether a file is laid out as CleanCLIP's training writes it (open_clip's today has no "module.")."""
-    state = whole.get("state_dict")
-    return (
-        {"epoch", "name", "optimizer"} <= whole.keys()
-        and isinstance(state, dict)
-        and all(str(key).startswith("module.") for key in state)
-    )
-
-
-def first_line(error: Exception) -> str:
-    """First line of an error's message, at most 160 characters; its type where it has none."""
-    return f"{str(error).strip().splitlines()[0]:.160}" if str(error).strip() else type(error).__name__
-
-
-def _unwrapped(key: str) -> str:
-    for prefix in WRAPPERS:
-        key = key.removeprefix(prefix)
-    return key
+    layout: Layout = "open_clip"
+    if OPENAI_ENTRIES & tensors.keys():
+        layout = "openai"
+    elif is_transformers(tensors):
+        layout = "transformers"
+    elif _is_cleanclip(whole):
+        layout = "cleanclip"
+    kept = {
+        k: v for k, v in tensors.items() if k not in OPENAI_ENTRIES and k.rpartition(".")[2] not in DERIVED
+    }
+    if layout == "transformers":
+        kept = from_transformers(kept, path)
+    return Checkpoint(path, kept, layout, notes)
 
 
 def load_weights(model: ClipModel, path: Path) -> None:
     """Load a checkpoint into a model, strictly. Raises CheckpointError naming what does not fit."""
-    found, theirs = _read_state(path)
-    state = _expand_rows(found, model.clip.state_dict())
+    load_checkpoint(model, read_checkpoint(path))
+
+
+def load_checkpoint(model: ClipModel, checkpoint: Checkpoint) -> None:
+    """Load tensors into a model, strictly, widened to the model's data types.
+
+    Args:
+        model: what is odd about the weights is added to its ``remarks`` and ``notes``.
+        checkpoint: by ``read_checkpoint``.
+
+    Raises:
+        CheckpointError: tensors that are missing, unknown, of another shape or not finite, by name.
+    """
     own = model.clip.state_dict()
-    missing = [k for k in own if k not in state]
-    extra = [k for k in state if k not in own]
-    wrong = [k for k in own if k in state and own[k].shape != state[k].shape]
-    if missing or extra or wrong:
-        parts = [
-            f"{len(names)} {what} (such as {names[0]})"
-            for names, what in ((missing, "missing"), (extra, "unknown"), (wrong, "of another shape"))
-            if names
-        ]
-        raise CheckpointError(
-            f"Checkpoint {path} does not fit the model: tensors {', '.join(parts)}. Check --model."
-        )
+    state = _fit_text_tower(_expand_rows(checkpoint.tensors, own), own)
+    _check_fit(state, own, checkpoint.path, model.image_size)
     broken = [k for k, v in state.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
     if broken:
-        raise CheckpointError(f"Checkpoint {path} has values that are not finite, such as in {broken[0]}.")
-    model.clip.load_state_dict(state)
-    if theirs and not model.architecture.model.get("quick_gelu"):
+        raise CheckpointError(
+            f"Checkpoint {checkpoint.path} has values that are not finite, such as in {broken[0]}."
+        )
+    model.clip.load_state_dict({k: v.reshape(own[k].shape) for k, v in state.items()})
+    model.notes.extend(checkpoint.notes)
+    if checkpoint.layout == "cleanclip" and not model.architecture.model.get("quick_gelu"):
         model.remarks.append(
-            f"{path} is in the format of OpenAI's and CleanCLIP's code, whose models use QuickGELU, and the model that"
-            " it was loaded into does not: if it is theirs, name that model, as in --model RN50-quickgelu."
+            f"{checkpoint.path} is laid out as CleanCLIP's code writes it, whose models use QuickGELU, and the model"
+            " that it was loaded into does not: if it is theirs, name that model, as in --model RN50-quickgelu."
         )
 
 
-def _expand_rows(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+def _unwrap(whole: Mapping[Any, Any], path: Path, notes: list[str]) -> Mapping[Any, Any]:
+    """The state dict inside the keys that a training program put around it."""
+    state = whole
+    while True:
+        inner = [key for key in WRAPPERS if isinstance(state.get(key), Mapping) and state[key]]
+        if not inner and any(isinstance(value, Tensor) for value in state.values()):
+            return state
+        if not inner:
+            keys = ", ".join(map(str, list(state)[:8]))
+            raise CheckpointError(
+                f"Checkpoint {path} holds no state dict{f'; its keys are {keys}' if keys else ''}. Give a file with"
+                f" tensors by name, bare or under one of {', '.join(WRAPPERS)}."
+            )
+        if len(inner) > 1:
+            notes.append(f"{path}: the weights under {inner[0]!r} were read, not those under {inner[1]!r}.")
+        state = state[inner[0]]
+
+
+def _shorten(key: str) -> str:
+    for part in NAME_PARTS:
+        key = key.replace(part, "")
+    return key
+
+
+def _without_prefix(tensors: dict[str, Tensor], path: Path, notes: list[str]) -> dict[str, Tensor]:
+    """Names without the prefix that all of the model's share, found by the name of its scale."""
+    prefixes = [key.removesuffix(ANCHOR) for key in tensors if key == ANCHOR or key.endswith(f".{ANCHOR}")]
+    if not prefixes:
+        return {key.removeprefix("module."): value for key, value in tensors.items()}
+    count = {prefix: sum(key.startswith(prefix) for key in tensors) for prefix in prefixes}
+    prefix = min(prefixes, key=lambda each: ("ema" in each or "teacher" in each, -count[each], each))
+    inside = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    outside = [key for key in tensors if not key.startswith(prefix)]
+    if outside:
+        notes.append(
+            f"{path}: the tensors under {prefix!r} were read; {len(outside)} others, such as {outside[0]}, were not."
+        )
+    return inside
+
+
+def _is_cleanclip(whole: Mapping[Any, Any]) -> bool:
+    """Whether a file is laid out as CleanCLIP's training writes it (open_clip's today has no "module.")."""
+    state = whole.get("state_dict")
+    return (
+        {"epoch", "name", "optimizer"} <= whole.keys()
+        and isinstance(state, Mapping)
+        and all(str(key).startswith("module.") for key in state)
+    )
+
+
+def _fit_text_tower(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Move the text tower to where the model has it: beside the image tower, or under ``text.``."""
+    if "text.ln_final.weight" in own and "ln_final.weight" in state:
+        apart = ("visual.", ANCHOR, "logit_bias", "text.")
+        return {key if key.startswith(apart) else f"text.{key}": value for key, value in state.items()}
+    if "ln_final.weight" in own and "text.ln_final.weight" in state:
+        return {key.removeprefix("text."): value for key, value in state.items()}
+    return state
+
+
+def _check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], path: Path, image_size: int) -> None:
+    """Raise CheckpointError unless names and shapes are the model's; a scale may be () or (1,)."""
+    missing = [k for k in own if k not in state]
+    extra = [k for k in state if k not in own]
+    wrong = [k for k in own if k in state and _shape(own[k]) != _shape(state[k])]
+    if not (missing or extra or wrong):
+        return
+    parts = [
+        f"{len(names)} {what} (such as {names[0]})"
+        for names, what in ((missing, "missing"), (extra, "unknown"), (wrong, "of another shape"))
+        if names
+    ]
+    hint = "Check --model, or let --model auto find it."
+    if not missing and not extra and all("visual" in k and "pos" in k for k in wrong):
+        hint = f"The weights are of another image size than the model's {image_size} pixels: name the model of theirs."
+    raise CheckpointError(f"Checkpoint {path} does not fit the model: tensors {', '.join(parts)}. {hint}")
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape) if tensor.numel() > 1 or tensor.ndim > 1 else ()
+
+
+def _expand_rows(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Fill in the token embedding of ``tiny``, whose file leaves out the rows that are zero."""
     if "token_embedding.rows" not in state:
         return state
+    rest = {k: v for k, v in state.items() if not k.startswith("token_embedding.")}
     try:
         full = torch.zeros_like(own["token_embedding.weight"])
-        full[state.pop("token_embedding.ids")] = state.pop("token_embedding.rows").to(full.dtype)
+        full[state["token_embedding.ids"]] = state["token_embedding.rows"].to(full.dtype)
     except (KeyError, IndexError, RuntimeError) as error:
         raise CheckpointError(f"The token embedding does not fit the model: {first_line(error)}.") from error
-    return {**state, "token_embedding.weight": full}
+    return {**rest, "token_embedding.weight": full}

@@ -14,11 +14,11 @@ from clipdefend.data.classes import load_templates, resolve_target, same_names
 from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.data.pairs import Pairs, open_pairs
 from clipdefend.distributed import launch
-from clipdefend.errors import ConfigError, RunError
+from clipdefend.errors import RunError
 from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
-from clipdefend.models.load import default_weights, is_random, load_model
+from clipdefend.models.load import AUTO, default_weights, is_random, load_model
 from clipdefend.poisoning import PoisonedPairs
 from clipdefend.runs import Context, Run
 
@@ -102,14 +102,23 @@ def model_of(run: Run, name: str = "model") -> ClipModel:
 
 
 def first_model(chosen: ModelConfig, seed: int, context: Context) -> tuple[ClipModel, str, str]:
-    """The model that a training begins with, its name and its weights; what was not given is said."""
+    """The model that a training run begins with; what was not given, deduced or assumed is said.
+
+    Args:
+        chosen: name and weights, each of which may be left out.
+        seed: of random weights.
+        context: its console is told.
+
+    Returns:
+        The model, its name and its weights.
+    """
     name = chosen.name or "RN50"
     weights = chosen.pretrained or default_weights(name)
     model = load_model(name, weights, seed=seed)
     if chosen.pretrained is None:
         shown = "random weights" if is_random(name, weights) else "its own weights"
         context.console.info(f"Model: {name}, {shown if weights == 'none' else f'weights {weights}'}")
-    _remark(model, context)
+    _tell(model, context)
     return model, name, weights
 
 
@@ -122,28 +131,34 @@ def begins_at_random(chosen: ModelConfig) -> bool:
 def bare_model(
     checkpoint: str, model: ModelConfig, start: Run | None, seed: int, context: Context
 ) -> ClipModel:
-    """A checkpoint from elsewhere: a folder with its configuration, or a file for ``--model``.
+    """A checkpoint from elsewhere: a folder with its configuration, or a file.
 
     Args:
-        checkpoint: folder or file.
+        checkpoint: folder in open_clip's or transformers' layout, run folder, or file.
         model: names the architecture of a file.
-        start: a run whose model has the same architecture, where ``model`` names none.
-        seed: unused weights' seed.
-        context: told of what is odd about the weights.
+        start: a run whose model has the same architecture, where ``model`` names none. Without it the
+            architecture is deduced.
+        seed: seed of the weights that the checkpoint then replaces.
+        context: its console is told what was deduced and what is odd about the weights.
+
+    Raises:
+        CheckpointError: weights that do not fit, or whose architecture is not certain.
     """
     path = Path(checkpoint)
-    if path.is_dir():
+    if path.is_dir() and model.name in (None, AUTO):
         inner = path / "model"
-        return load_model(f"local-dir:{inner if inner.is_dir() else path}", None)
-    if model.name is None and start is None:
-        raise ConfigError(f"--checkpoint {checkpoint!r} is a file: name its architecture with --model.")
-    name = model.name or (f"local-dir:{start.output('model')}" if start else "")
-    loaded = load_model(name, checkpoint, seed=seed)
-    _remark(loaded, context)
+        loaded = load_model(f"local-dir:{inner if inner.is_dir() else path}", None)
+    else:
+        name = model.name or (f"local-dir:{start.output('model')}" if start else AUTO)
+        loaded = load_model(name, checkpoint, seed=seed)
+    _tell(loaded, context)
     return loaded
 
 
-def _remark(model: ClipModel, context: Context) -> None:
+def _tell(model: ClipModel, context: Context) -> None:
+    """Tell people what was recognised when a model was loaded, and warn them of what is odd."""
+    for line in model.notes:
+        context.console.info(line)
     for line in model.remarks:
         context.console.warn(line)
 
