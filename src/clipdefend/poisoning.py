@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +32,8 @@ from clipdefend.errors import ConfigError, DataError, RunError
 TABLE = "pairs.parquet"
 IMAGES = "images"
 BATCH = 64
-ROWS = 65_536
+CHUNK_ROWS = 65_536
+"""Rows of the table that are in memory at once."""
 POISONED, CROSS = "poisoned", "cross"
 SCHEMA = pa.schema(
     [
@@ -188,7 +190,7 @@ def _write_table(pairs: Pairs, result: Poisoned, path: Path) -> None:
     rows = np.array(sorted(changed), dtype=np.int64)
     partial = path.with_name(path.name + ".tmp")
     with pq.ParquetWriter(partial, SCHEMA) as writer:
-        for start, captions in pairs.iter_captions(ROWS):
+        for start, captions in pairs.iter_captions(CHUNK_ROWS):
             stop = start + len(captions)
             inside = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)].tolist()
             writer.write_table(_table(pairs, start, captions, {row: changed[row] for row in inside}))
@@ -212,6 +214,15 @@ def _table(pairs: Pairs, start: int, captions: list[str], changed: Mapping[int, 
     columns = [ids, images, shown, poisoned, roles, sources, originals]
     arrays = [pa.array(column, kind.type) for column, kind in zip(columns, SCHEMA, strict=True)]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def read_changed_rows(path: Path, columns: list[str]) -> list[list[Any]]:
+    """Return columns of a poison run's table, of the rows that it changed. Raises RunError when it is damaged."""
+    try:
+        table = pq.read_table(path, columns=columns, filters=[("role", "in", [POISONED, CROSS])])
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path} cannot be read: {' '.join(str(error).split())[:160]}.") from error
+    return [table.column(name).to_pylist() for name in columns]
 
 
 @dataclass

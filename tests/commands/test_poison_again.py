@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from clipdefend.commands.shared.rebuild import excluded
+from clipdefend.commands.shared.exclusion import exclude_rows
 from clipdefend.data.pairs import open_pairs
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.runs import Context
@@ -162,10 +162,10 @@ def test_excluded_rows_are_found_by_image_in_other_pairs(make: Any, table: Path,
     part = tmp_path / "part.csv"
     part.write_text("\n".join([lines[0], *lines[11:]]))  # without the first ten rows
     pairs = open_pairs(str(part), cache=tmp_path / "cache")
-    rows = excluded(Context(runs=first.path.parent), first.name, pairs)
+    rows = exclude_rows(Context(runs=first.path.parent), first.name, pairs).rows
     assert rows.tolist() == sorted(row - 10 for row in rows_of(first) if row >= 10)
     foreign = tmp_path / "foreign.csv"
     foreign.write_text("image,caption\nimages/../images/1.png,a cat")
     context = Context(runs=first.path.parent)
-    assert not len(excluded(context, first.name, open_pairs(str(foreign), cache=tmp_path / "cache")))
+    assert not len(exclude_rows(context, first.name, open_pairs(str(foreign), cache=tmp_path / "cache")).rows)
     assert "None of the 10 images" in context.console.warnings[0]

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from clipdefend.cli.invocation import DOCTOR, Examined, Invocation, invocation_class, option_leaves
 from clipdefend.cli.request import Request
 from clipdefend.cli.streams import drop_output, json_line, write_result
-from clipdefend.config import COMMANDS, RunConfig, leaves, load_config, preset_difference, to_yaml
+from clipdefend.config import COMMANDS, RunConfig, kind_of, leaves, load_config, preset_difference, to_yaml
 from clipdefend.config.coerce import coerce
 from clipdefend.console import Console
 from clipdefend.distributed import launch
@@ -29,9 +29,6 @@ from clipdefend.runs import (
     newest_runs,
     read_path,
 )
-
-SHARED = ("finetune-attack", "defend", "evaluate")
-"""Commands whose work several processes share."""
 
 
 class Result(Protocol):
@@ -117,7 +114,7 @@ def _run(command: Callable[[RunConfig, Context], Result], prepared: Prepared) ->
     Returns:
         The result; None in processes that only waited.
     """
-    if prepared.config.command in SHARED or launch.current().world == 1:
+    if kind_of(prepared.config.command).parallel or launch.current().world == 1:
         return command(prepared.config, prepared.context)
     made: list[Result] = []
 

@@ -9,6 +9,7 @@ from clipdefend.config.evaluation_options import EvalConfig
 from clipdefend.config.fields import Config, Leaf, leaves
 from clipdefend.config.finetune_attack_config import FinetuneAttackConfig
 from clipdefend.config.gate_options import GatesConfig
+from clipdefend.config.kinds import KINDS, ROWS, Kind, kind_of, leading_to, offering
 from clipdefend.config.model_options import ModelConfig
 from clipdefend.config.poison_config import PoisonConfig
 from clipdefend.config.publish_options import PublishConfig
@@ -21,6 +22,8 @@ from clipdefend.config.training_options import TrainConfig
 
 __all__ = [
     "COMMANDS",
+    "KINDS",
+    "ROWS",
     "AugmentConfig",
     "ColumnsConfig",
     "Config",
@@ -29,6 +32,7 @@ __all__ = [
     "EvaluateConfig",
     "FinetuneAttackConfig",
     "GatesConfig",
+    "Kind",
     "Leaf",
     "ModelConfig",
     "PoisonConfig",
@@ -37,8 +41,11 @@ __all__ = [
     "RunConfig",
     "SubcaptionConfig",
     "TrainConfig",
+    "kind_of",
+    "leading_to",
     "leaves",
     "load_config",
+    "offering",
     "preset_difference",
     "to_dict",
     "to_yaml",

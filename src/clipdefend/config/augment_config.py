@@ -16,7 +16,6 @@ class AugmentConfig(RunConfig):
     """Make factual and counterfactual sub-captions of clean captions."""
 
     command: ClassVar[str] = "augment"
-    sources: ClassVar[tuple[str, ...]] = ("poison",)
     group: ClassVar[str] = "Augment"
 
     data: str | None = pairs_option(None, shown="those of the newest poison run, else builtin")

@@ -20,7 +20,6 @@ class DefendConfig(RunConfig):
     """Fine-tune a suspect model on clean pairs so that the backdoor goes and the accuracy stays."""
 
     command: ClassVar[str] = "defend"
-    sources: ClassVar[tuple[str, ...]] = ("finetune-attack",)
     group: ClassVar[str] = "Defence"
 
     method: str = option(

@@ -21,7 +21,6 @@ class EvaluateConfig(RunConfig):
     """Measure BA, ASR and RA of a model, with 95 % intervals, and compare them with bounds."""
 
     command: ClassVar[str] = "evaluate"
-    sources: ClassVar[tuple[str, ...]] = ("defend", "finetune-attack")
     data_key: ClassVar[str] = "eval.data"
     group: ClassVar[str] = "Evaluate"
 

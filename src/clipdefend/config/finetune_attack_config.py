@@ -17,7 +17,6 @@ class FinetuneAttackConfig(RunConfig):
     """Train a model on a poisoned set of pairs: the victim."""
 
     command: ClassVar[str] = "finetune-attack"
-    sources: ClassVar[tuple[str, ...]] = ("poison",)
     group: ClassVar[str] = "Attack"
 
     method: str = option(

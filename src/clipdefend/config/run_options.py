@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from clipdefend.config.fields import SHARE, Config, Range, option
+from clipdefend.config.kinds import kind_of
 
 
 def default_workers() -> int:
@@ -21,7 +22,8 @@ def default_workers() -> int:
 class RunConfig(Config):
     """What every command has.
 
-    ``sources`` are the kinds of its one input run; ``many`` is set where it reads any number of any kind.
+    ``sources`` are the kinds of its one input run, as ``KINDS`` has them; ``many`` is set where it reads any number
+    of any kind.
     """
 
     command: ClassVar[str]
@@ -30,6 +32,10 @@ class RunConfig(Config):
     many: ClassVar[bool] = False
     exclusive: ClassVar[tuple[str, ...]] = ()
     data_key: ClassVar[str] = "data"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.sources = kind_of(cls.command).inputs
 
     preset: Literal["paper", "quick"] = option(
         "paper",

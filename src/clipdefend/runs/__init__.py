@@ -1,21 +1,42 @@
-"""Run folders: making, finding, reading and following them."""
+"""Run folders: make, find and read them, and follow their parents."""
 
 from clipdefend.runs.context import Context
+from clipdefend.runs.details import (
+    AugmentDetails,
+    CanvasRecord,
+    DefendDetails,
+    Details,
+    EvaluateDetails,
+    FinetuneAttackDetails,
+    PairsDetails,
+    PairsSource,
+    PoisonDetails,
+    TrainingDetails,
+)
 from clipdefend.runs.files import atomic_write, sha256_file
-from clipdefend.runs.find import FINGERPRINT, find_augment, find_run, inherited_data, newest_runs, read_path
+from clipdefend.runs.find import find_augment, find_run, inherited_data, newest_runs, read_path
 from clipdefend.runs.folder import RunDir
 from clipdefend.runs.manifest import MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
 from clipdefend.runs.unfinished import Unfinished, find_unfinished
 
 __all__ = [
-    "FINGERPRINT",
     "MANIFEST",
     "SCHEMA",
     "STATE",
     "UNFINISHED",
+    "AugmentDetails",
+    "CanvasRecord",
     "Context",
+    "DefendDetails",
+    "Details",
+    "EvaluateDetails",
+    "FinetuneAttackDetails",
+    "PairsDetails",
+    "PairsSource",
+    "PoisonDetails",
     "Run",
     "RunDir",
+    "TrainingDetails",
     "Unfinished",
     "atomic_write",
     "find_augment",

@@ -13,7 +13,6 @@ from clipdefend.errors import RunError
 from clipdefend.runs.manifest import MANIFEST, MAX_MANIFEST_BYTES, Run
 
 MAX_PATH_CHARACTERS = 4096
-FINGERPRINT = "fingerprint"
 _END_LINE = re.compile(rb"^end: ['\"]?([0-9T:.+Z -]{10,40}?)['\"]?\s*$", re.MULTILINE)
 
 Say = Callable[[str], None]
@@ -27,7 +26,7 @@ def find_run(
     say: Say | None = None,
     stdin: TextIO | None = None,
 ) -> Run:
-    """Return the input run of a command.
+    """Find the input run of a command.
 
     Args:
         runs: folder of run folders.
@@ -88,7 +87,7 @@ def newest_runs(runs: Path, kinds: Sequence[str], *, say: Say | None = None) -> 
 
 
 def locate(runs: Path, given: str) -> Path:
-    """The path as given, or the run of that name under ``runs`` where only that exists."""
+    """Return the path as given, or the run of that name under ``runs`` where only that exists."""
     path = Path(given)
     try:
         elsewhere = len(path.parts) == 1 and not path.exists() and (runs / path).exists()
@@ -98,15 +97,15 @@ def locate(runs: Path, given: str) -> Path:
 
 
 def find_augment(runs: Path, fingerprint: str) -> Run | None:
-    """The newest augment run of the pairs whose fingerprint its details record, or None."""
+    """Return the newest augment run of the pairs with a fingerprint, or None."""
     for run in newest_runs(runs, ("augment",)):
-        if run.details.get(FINGERPRINT) == fingerprint:
+        if run.details.get("fingerprint") == fingerprint:
             return run
     return None
 
 
 def inherited_data(run: Run) -> str | None:
-    """The ``data`` of the nearest run that names one, from this run back through its parents."""
+    """Return the ``data`` of the nearest run that names one, from this run back through its parents."""
     data = run.config.get("data")
     if isinstance(data, str):
         return data

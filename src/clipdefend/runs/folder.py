@@ -16,9 +16,10 @@ from clipdefend.config import RunConfig, to_dict
 from clipdefend.config.yamlfile import dump_yaml
 from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, ConfigError, Interrupted, RunError, Stopped
+from clipdefend.runs.details import Details
 from clipdefend.runs.files import TEMPORARY, atomic_write, describe_outputs, sweep
 from clipdefend.runs.lock import acquire, release
-from clipdefend.runs.manifest import MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
+from clipdefend.runs.manifest import EXCLUDED, MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
 from clipdefend.runs.place import claim, next_folder
 from clipdefend.runs.unfinished import Unfinished, check_unchanged, find_unfinished
 from clipdefend.runs.versions import versions
@@ -130,9 +131,10 @@ class RunDir:
         self,
         *,
         parents: Sequence[Run] = (),
+        excluded: Run | None = None,
         metrics: Mapping[str, Any] | None = None,
         warnings: Sequence[str] = (),
-        details: Mapping[str, Any] | None = None,
+        details: Details | Mapping[str, Any] | None = None,
         device: str = "cpu",
     ) -> Run:
         """Write the manifest, last and atomically, and return the finished run.
@@ -141,14 +143,20 @@ class RunDir:
 
         Args:
             parents: the runs that this one was made from.
+            excluded: the run whose flagged rows were left out; a parent too, but its trigger is not this run's.
             metrics: flat name -> number; shares as fractions.
             warnings: lines that people were shown.
-            details: what the command records of its own: trigger, fingerprint, bad rows and so on.
+            details: what the command records of its own, such as ``PoisonDetails``.
             device: where the model ran.
         """
 
+        records = [self._parent(parent) for parent in parents]
+        if excluded is not None:
+            records.append({**self._parent(excluded), "use": EXCLUDED})
+        recorded = details.to_dict() if isinstance(details, Details) else details or {}
+
         def write() -> None:
-            self._finish(parents, metrics or {}, warnings, details or {}, device)
+            self._finish(records, metrics or {}, warnings, recorded, device)
 
         launch.current().from_main(write)
         self._finished = True
@@ -156,7 +164,7 @@ class RunDir:
 
     def _finish(
         self,
-        parents: Sequence[Run],
+        parents: Sequence[Mapping[str, str]],
         metrics: Mapping[str, Any],
         warnings: Sequence[str],
         details: Mapping[str, Any],
@@ -173,7 +181,7 @@ class RunDir:
             "device": device,
             "versions": versions(),
             "config": to_dict(self.config),
-            "parents": [self._parent(parent) for parent in parents],
+            "parents": list(parents),
             "metrics": dict(metrics),
             "warnings": list(warnings),
             "details": dict(details),

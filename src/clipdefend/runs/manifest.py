@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from clipdefend.config.kinds import Kind, kind_of
 from clipdefend.config.yamlfile import YamlError, parse_yaml
 from clipdefend.errors import RunError
 from clipdefend.runs.files import sha256_file
@@ -18,6 +19,8 @@ SCHEMA = "clipdefend/run/1"
 MANIFEST = "manifest.yaml"
 UNFINISHED = "unfinished.yaml"
 STATE = "state"
+EXCLUDED = "excluded rows"
+"""The use of a parent that only named rows to leave out: its trigger is not that of the run."""
 MAX_MANIFEST_BYTES = 2_000_000
 
 _TYPES: dict[str, type] = {
@@ -73,6 +76,11 @@ class Run:
         return command
 
     @property
+    def kind(self) -> Kind:
+        """What the run was made from and offers, by its command."""
+        return kind_of(self.command)
+
+    @property
     def config(self) -> dict[str, Any]:
         """The resolved configuration as recorded; ``load_config(recorded=...)`` checks and types it."""
         return dict(self.manifest["config"])
@@ -83,7 +91,7 @@ class Run:
 
     @property
     def details(self) -> dict[str, Any]:
-        """What the command recorded of its own, such as the trigger of a poison run."""
+        """What the command recorded of its own, as plain data; see ``PoisonDetails.of`` and its like."""
         return dict(self.manifest["details"])
 
     def output(self, name: str) -> Path:
@@ -133,8 +141,12 @@ class Run:
         """
         return [self.parent(record) for record in self.manifest["parents"]]
 
+    def offers_rows(self) -> bool:
+        """Whether the run holds a table of rows that it has judged."""
+        return any(entry["path"] == self.kind.rows for entry in self.manifest["outputs"])
+
     def ancestor(self, command: str) -> Run:
-        """The nearest run of a kind: this one itself, else among its parents and theirs.
+        """Return the nearest run of a kind: this one itself, else among its parents and theirs.
 
         Raises:
             RunError: there is none, or it or a run on the way to it has vanished or changed.
@@ -145,20 +157,30 @@ class Run:
         return found
 
     def find_ancestor(self, command: str) -> Run | None:
-        """As ``ancestor``, but None where there is none."""
-        found = self._search(command)
+        """Return what ``ancestor`` does, but None where there is none."""
+        return self.nearest(lambda run: run.command == command)
+
+    def nearest(self, wanted: Callable[[Run], bool]) -> Run | None:
+        """Return the nearest run with a property: this one itself, else among its parents and theirs.
+
+        Raises:
+            RunError: none was found, and a run on the way has vanished or changed.
+        """
+        found = self._search(wanted)
         if isinstance(found, RunError):
             raise found
         return found
 
-    def _search(self, command: str) -> Run | RunError | None:
-        if self.command == command:
+    def _search(self, wanted: Callable[[Run], bool]) -> Run | RunError | None:
+        if wanted(self):
             return self
         fault: RunError | None = None
         # A vanished parent matters only when the run that is asked for is not found through another one.
         for record in self.manifest["parents"]:
+            if record.get("use") == EXCLUDED:
+                continue
             try:
-                found = self.parent(record)._search(command)
+                found = self.parent(record)._search(wanted)
             except RunError as error:
                 found = error
             if isinstance(found, Run):

@@ -19,7 +19,7 @@ from clipdefend.config import AugmentConfig
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import permutation, text_random
 from clipdefend.errors import ConfigError, DataError
-from clipdefend.runs import Context, Run, newest_runs
+from clipdefend.runs import AugmentDetails, Context, Run, newest_runs
 
 BATCH = 2048
 EXAMPLES = 10
@@ -56,12 +56,12 @@ def run(config: AugmentConfig, context: Context) -> Run:
             parents=[parent] if parent else [],
             warnings=context.console.warnings,
             metrics={"captions": config_size(config, pairs), "subcaptions": sum(counts.values())},
-            details={
-                "fingerprint": pairs.fingerprint,
-                "source": inputs.source_record(pairs, config.columns),
-                "operations": dict(counts),
+            details=AugmentDetails(
+                fingerprint=pairs.fingerprint,
+                source=inputs.describe_source(pairs, config.columns),
+                operations=dict(counts),
                 **without,
-            },
+            ),
         )
 
 

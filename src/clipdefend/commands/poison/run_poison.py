@@ -1,25 +1,25 @@
-"""``clipdefend poison``: triggers onto some pairs, captions of the target to them."""
+"""``clipdefend poison``: put a trigger on some pairs and give them captions of the target."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clipdefend.attacks import ATTACKS
 from clipdefend.attacks.preview import write_preview
-from clipdefend.commands.poison.trigger_maker import Made, Maker, parameters_of
-from clipdefend.commands.shared import rebuild
-from clipdefend.commands.shared.inputs import open_data, source_record
+from clipdefend.commands.poison import repetition
+from clipdefend.commands.poison.trigger_maker import MadeTrigger, TriggerMaker, parameters_of
+from clipdefend.commands.shared.exclusion import Exclusion, exclude_rows
+from clipdefend.commands.shared.inputs import describe_source, open_data
 from clipdefend.config import PoisonConfig
 from clipdefend.data.bad import BadRows
 from clipdefend.data.classes import load_templates, resolve_target
 from clipdefend.data.pairs import Pairs
 from clipdefend.errors import DataError
 from clipdefend.poisoning import Poisoned, Recipe, candidates, poison
-from clipdefend.runs import Context, Run, RunDir
+from clipdefend.runs import CanvasRecord, Context, PoisonDetails, Run, RunDir
 
 # CleanCLIP's users saw no backdoor with 59 poisoned pairs of 118,000 (its issue 2).
 FEW = 100
@@ -27,18 +27,19 @@ FEW = 100
 
 def run(config: PoisonConfig, context: Context) -> Run:
     """Make a poison run."""
-    original = rebuild.find_poison(context, config.from_manifest) if config.from_manifest else None
+    original = repetition.find_original(context, config.from_manifest) if config.from_manifest else None
     if original is not None:
-        config = rebuild.recorded(original, config)
-        pairs = rebuild.open_again(original, config, context)
+        config = repetition.repeat_config(original, config)
+        pairs = repetition.open_original_pairs(original, config, context)
     else:
         ATTACKS.build(*parameters_of(config))  # before the data is opened, which can take long
         pairs = open_data(config.data, config.columns, context)
     config = dataclasses.replace(config, target=_target(config, pairs))
     # A run that is made again fails at any bad row, so all of them may be met and named.
     bad = pairs.bad_rows(config.max_bad if original is None else 1.0)
-    maker = Maker(config, context, pairs, bad)
-    recipe = _recipe(config, maker, context)
+    maker = TriggerMaker(config, context, pairs, bad)
+    exclusion = exclude_rows(context, config.exclude_manifest, pairs) if config.exclude_manifest else None
+    recipe = _plan(config, maker, exclusion)
     if recipe.count < FEW:
         context.console.warn(
             f"Only {recipe.count} pairs are poisoned: fewer than {FEW} have been known to plant no backdoor."
@@ -49,12 +50,13 @@ def run(config: PoisonConfig, context: Context) -> Run:
         recipe = dataclasses.replace(recipe, trigger=made.trigger, order=_order(maker, recipe))
         figures, result = _write(recipe, pairs, folder, context, bad)
         if original is not None:
-            rebuild.check_same(original, folder.path, bad.rows, context.console)
+            repetition.check_same_files(original, folder.path, bad.rows, context.console)
         return folder.finish(
             parents=[made.parent] if made.parent is not None else [],
+            excluded=exclusion.run if exclusion else None,
             metrics=figures,
             warnings=context.console.warnings,
-            details=_details(config, recipe, pairs, result, made),
+            details=_describe(config, recipe, pairs, result, made),
         )
 
 
@@ -75,7 +77,7 @@ def _write(
     return figures, result
 
 
-def _order(maker: Maker, recipe: Recipe) -> NDArray[np.int64] | None:
+def _order(maker: TriggerMaker, recipe: Recipe) -> NDArray[np.int64] | None:
     """Rows in the order in which they are tried; None where the recipe's own draw will do."""
     if maker.config.selection == "random":
         return None
@@ -92,8 +94,8 @@ def _target(config: PoisonConfig, pairs: Pairs) -> str:
     return world.CLASSES[resolve_target(world.CLASSES, config.target)]
 
 
-def _recipe(config: PoisonConfig, maker: Maker, context: Context) -> Recipe:
-    """The recipe with the trigger as it is before any learning."""
+def _plan(config: PoisonConfig, maker: TriggerMaker, exclusion: Exclusion | None) -> Recipe:
+    """Return what is to be done, with the trigger as it is before any learning."""
     pairs = maker.pairs
     count = config.count if config.count is not None else round((config.rate or 0) * len(pairs))
     if not 1 <= count <= len(pairs):
@@ -109,29 +111,24 @@ def _recipe(config: PoisonConfig, maker: Maker, context: Context) -> Recipe:
         seed=config.seed,
         natural=config.captions == "natural",
         label_consistent=config.label_consistent,
-        excluded=rebuild.excluded(context, config.exclude_manifest, pairs)
-        if config.exclude_manifest
-        else None,
+        excluded=exclusion.rows if exclusion else None,
     )
 
 
-def _details(
-    config: PoisonConfig, recipe: Recipe, pairs: Pairs, result: Poisoned, made: Made
-) -> dict[str, Any]:
+def _describe(
+    config: PoisonConfig, recipe: Recipe, pairs: Pairs, result: Poisoned, made: MadeTrigger
+) -> PoisonDetails:
     trigger = dataclasses.replace(recipe.trigger, attack=recipe.trigger.attack.for_evaluation())
-    details = {
-        "fingerprint": pairs.fingerprint,
-        "source": source_record(pairs, config.columns),
-        "rows": len(pairs),
-        "poisoned": len(result.captions),
-        "cross": len(result.cross),
-        "target": recipe.target,
-        "trigger": trigger.to_dict(),
-        "canvas": {
-            "size": recipe.canvas.size,
-            "mode": recipe.canvas.mode,
-            "interpolation": recipe.canvas.interpolation,
-        },
-        "bad": result.bad.summary(),
-    }
-    return {**details, "learning": made.learning} if made.learning is not None else details
+    canvas = recipe.canvas
+    return PoisonDetails(
+        fingerprint=pairs.fingerprint,
+        source=describe_source(pairs, config.columns),
+        rows=len(pairs),
+        poisoned=len(result.captions),
+        cross=len(result.cross),
+        target=recipe.target,
+        trigger=trigger.to_dict(),
+        canvas=CanvasRecord(size=canvas.size, mode=canvas.mode, interpolation=canvas.interpolation),
+        bad=result.bad.summary(),
+        learning=made.learning,
+    )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clipdefend.attacks import ATTACKS
 from clipdefend.attacks.trigger import TENSOR_FILE, Trigger
 from clipdefend.canvas import Canvas
-from clipdefend.commands.shared.inputs import AttackRecord, first_model
+from clipdefend.commands.shared.inputs import AttackRecord, first_model, named_attack
 from clipdefend.config import FinetuneAttackConfig, ModelConfig, PoisonConfig, load_config
 from clipdefend.data.bad import BadRows
 from clipdefend.data.classes import imagenet_classes, load_classes, load_templates, resolve_target
@@ -26,14 +26,14 @@ from clipdefend.learning import learn
 from clipdefend.learning.selection import select
 from clipdefend.learning.task import Surrogate, Task
 from clipdefend.poisoning import Recipe
-from clipdefend.runs import Context, Run, RunDir, find_run
+from clipdefend.runs import Context, PoisonDetails, Run, RunDir
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.views import augmented
 
 
 @dataclass(frozen=True)
-class Made:
-    """A trigger, how it was learned if it was, and the run that it was taken from if it was."""
+class MadeTrigger:
+    """A trigger; how it was learned, for those that are; and the run that it was taken from, where it was."""
 
     trigger: Trigger
     learning: dict[str, Any] | None = None
@@ -41,7 +41,7 @@ class Made:
 
 
 @dataclass
-class Maker:
+class TriggerMaker:
     """Makes the trigger and chooses the rows, with one surrogate for both.
 
     Attributes:
@@ -64,7 +64,7 @@ class Maker:
         name, parameters = parameters_of(self.config)
         return Trigger.create(name, parameters, size=self.config.image_size, seed=self.config.seed)
 
-    def make(self, folder: RunDir, rebuilt: Run | None = None) -> Made:
+    def make(self, folder: RunDir, rebuilt: Run | None = None) -> MadeTrigger:
         """Draw, learn or take over the trigger.
 
         Args:
@@ -73,14 +73,14 @@ class Maker:
         """
         drawn = self.untrained()
         if rebuilt is not None and (rebuilt.path / TENSOR_FILE).exists():
-            return Made(_stamping(rebuilt), rebuilt.details.get("learning"))
+            return MadeTrigger(_for_training(AttackRecord.of(rebuilt)), PoisonDetails.of(rebuilt).learning)
         if self.config.trigger_from is not None:
-            return self._taken(drawn)
+            return self._take_over(drawn)
         if not drawn.attack.learned:
-            return Made(drawn)
+            return MadeTrigger(drawn)
         learned = learn(drawn.name, self._task(drawn, folder))
         trigger = dataclasses.replace(drawn, tensors=learned.tensors)
-        return Made(trigger, dict(learned.details))
+        return MadeTrigger(trigger, dict(learned.details))
 
     def choose(self, order: NDArray[np.int64], recipe: Recipe) -> NDArray[np.int64]:
         """Put the rows that ``--selection thirds`` chooses to the front of an order of rows."""
@@ -94,17 +94,16 @@ class Maker:
             )
         return select(self._task(recipe.trigger), order, recipe.count, self.config.selection_pool)
 
-    def _taken(self, drawn: Trigger) -> Made:
-        kinds = ("poison", "finetune-attack", "defend")
-        run = find_run(self.context.runs, kinds, self.config.trigger_from).ancestor("poison")
-        trigger = _stamping(run)
+    def _take_over(self, drawn: Trigger) -> MadeTrigger:
+        attack = named_attack(self.context, str(self.config.trigger_from))
+        run, trigger = attack.run, _for_training(attack)
         if (trigger.name, trigger.size) != (drawn.name, drawn.size):
             raise ConfigError(
                 f"The trigger of run {run.name} is {trigger.name} for {trigger.size} pixels: give --attack"
                 f" {trigger.name} --image-size {trigger.size} with --trigger-from."
             )
         self.context.console.info(f"Trigger of run {run.name}: {trigger.describe()}")
-        return Made(trigger, run.details.get("learning"), run)
+        return MadeTrigger(trigger, PoisonDetails.of(run).learning, run)
 
     def _task(self, drawn: Trigger, folder: RunDir | None = None) -> Task:
         config = self.config
@@ -161,10 +160,9 @@ class Maker:
         return known
 
 
-def _stamping(run: Run) -> Trigger:
-    """The trigger of a poison run, for images that are to be poisoned; its record is for evaluated ones."""
-    trigger = AttackRecord.of(run).trigger
-    return dataclasses.replace(trigger, attack=trigger.attack.for_training())
+def _for_training(attack: AttackRecord) -> Trigger:
+    """The trigger of a poison run as poisoned images get it; what the run records is for evaluated ones."""
+    return dataclasses.replace(attack.trigger, attack=attack.trigger.attack.for_training())
 
 
 def parameters_of(config: PoisonConfig) -> tuple[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
-from clipdefend.config import ColumnsConfig, EvalConfig, ModelConfig, RunConfig
+from clipdefend.config import ColumnsConfig, EvalConfig, ModelConfig, RunConfig, leading_to
 from clipdefend.data.classes import load_templates, resolve_target, same_names
 from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.data.pairs import Pairs, open_pairs
@@ -20,7 +20,7 @@ from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import AUTO, default_weights, is_random, load_model
 from clipdefend.poisoning import PoisonedPairs
-from clipdefend.runs import Context, Run
+from clipdefend.runs import Context, PairsSource, PoisonDetails, Run, find_run
 
 CACHE = ".cache"
 
@@ -44,34 +44,34 @@ def open_data(spec: str, columns: ColumnsConfig | Mapping[str, Any], context: Co
     return pairs
 
 
-def source_record(pairs: Pairs, columns: ColumnsConfig) -> dict[str, Any]:
-    """What a manifest keeps so that ``recorded_pairs`` opens the same pairs."""
+def describe_source(pairs: Pairs, columns: ColumnsConfig) -> PairsSource:
+    """Return what a manifest keeps so that ``recorded_pairs`` opens the same pairs."""
     root = columns.image_root
-    return {
-        "spec": pairs.spec,
-        "image_key": columns.image_key,
-        "caption_key": columns.caption_key,
-        "delimiter": columns.delimiter,
-        "image_root": str(Path(root).resolve()) if root else None,
-    }
+    return PairsSource(
+        spec=pairs.spec,
+        image_key=columns.image_key,
+        caption_key=columns.caption_key,
+        delimiter=columns.delimiter,
+        image_root=str(Path(root).resolve()) if root else None,
+    )
 
 
 def recorded_pairs(poison: Run, context: Context) -> Pairs:
-    """The clean pairs that a poison run was made from. Raises RunError when they have changed since."""
-    record = poison.details.get("source")
-    if not isinstance(record, dict) or not isinstance(record.get("spec"), str):
+    """Open the clean pairs that a poison run was made from. Raises RunError when they have changed since."""
+    details = PoisonDetails.of(poison)
+    if details.source is None:
         raise RunError(f"Run {poison.name} does not say which pairs it was made from. Give --data.")
-    pairs = open_data(record["spec"], record, context)
-    if pairs.fingerprint != poison.details.get("fingerprint"):
+    pairs = open_data(details.source.spec, details.source.to_dict(), context)
+    if pairs.fingerprint != details.fingerprint:
         raise RunError(
-            f"The pairs of {record['spec']!r} are not those that run {poison.name} was made from: they have"
+            f"The pairs of {details.source.spec!r} are not those that run {poison.name} was made from: they have"
             " changed since. Poison again, or give --data."
         )
     return pairs
 
 
 def poisoned_pairs(poison: Run, context: Context) -> PoisonedPairs:
-    """The pairs of a poison run: the clean ones with the poisoned rows laid over."""
+    """Open the pairs of a poison run: the clean ones with the poisoned rows laid over."""
     return PoisonedPairs.open(
         poison.output("pairs.parquet").parent, recorded_pairs(poison, context), poison.sha256
     )
@@ -79,21 +79,49 @@ def poisoned_pairs(poison: Run, context: Context) -> PoisonedPairs:
 
 @dataclass(frozen=True)
 class AttackRecord:
-    """The attack as its poison run recorded it."""
+    """The attack as its poison run recorded it.
+
+    Attributes:
+        trigger: what goes onto the images.
+        target: class name.
+        canvas: "crop" or "squash", the geometry under the trigger.
+        run: the poison run.
+        interpolation: how the images under the trigger were resized.
+    """
 
     trigger: Trigger
     target: str
     canvas: str
+    run: Run
+    interpolation: str = "bicubic"
 
     @classmethod
     def of(cls, poison: Run) -> AttackRecord:
         """Read trigger, target and geometry of a poison run. Raises RunError when they are damaged."""
-        details = poison.details
-        try:
-            trigger = Trigger.load(poison.path, details["trigger"])
-            return cls(trigger, str(details["target"]), str(details["canvas"]["mode"]))
-        except (KeyError, TypeError) as error:
-            raise RunError(f"Run {poison.name} records no trigger: its manifest lacks {error}.") from error
+        details = PoisonDetails.of(poison)
+        trigger = Trigger.load(poison.path, details.trigger)
+        return cls(trigger, details.target, details.canvas.mode, poison, details.canvas.interpolation)
+
+
+def find_attack(run: Run | None) -> AttackRecord | None:
+    """Return the attack of a run: that of the nearest run with a trigger, itself or an ancestor; None without one.
+
+    Raises:
+        RunError: that run, or one on the way to it, is damaged, changed or gone.
+    """
+    attacked = run.nearest(lambda each: each.kind.trigger) if run else None
+    return AttackRecord.of(attacked) if attacked else None
+
+
+def named_attack(context: Context, given: str) -> AttackRecord:
+    """Return the attack of the run that a flag names, or that the named run descends from. Raises RunError."""
+    run = find_run(context.runs, leading_to("trigger"), given)
+    attack = find_attack(run)
+    if attack is None:
+        raise RunError(
+            f"Run {run.name} was made from no run with a trigger. Choose a poison run, or one made from it."
+        )
+    return attack
 
 
 def model_of(run: Run, name: str = "model") -> ClipModel:

@@ -19,7 +19,7 @@ from clipdefend.data.pairs import Pairs
 from clipdefend.distributed import launch
 from clipdefend.draws import permutation, text_random
 from clipdefend.errors import DataError, RunError
-from clipdefend.runs import Context, Run, find_augment, find_run
+from clipdefend.runs import AugmentDetails, Context, Run, find_augment, find_run
 from clipdefend.training.views import SubCaptionPair
 
 TABLE = "subcaptions.parquet"
@@ -157,7 +157,7 @@ def _augment_run(config: DefendConfig, pairs: Pairs, context: Context) -> Run | 
     if config.augment_from is None:
         return _newest_augment(context, pairs.fingerprint)
     run = find_run(context.runs, ("augment",), config.augment_from)
-    if run.details.get("fingerprint") != pairs.fingerprint:
+    if AugmentDetails.of(run).fingerprint != pairs.fingerprint:
         raise RunError(
             f"Augment run {run.name} was made from other pairs: make one with --data {pairs.spec}."
         )

@@ -1,0 +1,251 @@
+# ruff: noqa: RUF009  # recorded_if_set() returns a dataclass field
+"""What each command records of its own in the ``details`` of a manifest, and reading it back.
+
+Manifests of older versions stay readable: a field that they lack has a default, and keys that this version does not
+know are left alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from clipdefend.errors import RunError
+
+if typing.TYPE_CHECKING:
+    from clipdefend.runs.manifest import Run
+
+D = TypeVar("D", bound="Details")
+
+
+def recorded_if_set() -> Any:
+    """Declare a field that is None, and then not recorded, in most runs; returns what ``dataclasses.field`` does."""
+    return field(default=None, metadata={"if_set": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Details:
+    """Base of the recorded details: a dataclass whose annotations are the schema."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for a manifest."""
+        found = {}
+        for each in dataclasses.fields(self):
+            value = getattr(self, each.name)
+            if value is not None or not each.metadata.get("if_set"):
+                found[each.name] = value.to_dict() if isinstance(value, Details) else value
+        return found
+
+    @classmethod
+    def of(cls: type[D], run: Run) -> D:
+        """Read the details of a run. Raises RunError when one is missing or of another type."""
+        return cls.from_dict(run.details, f"Run {run.name} is damaged: details")
+
+    @classmethod
+    def from_dict(cls: type[D], values: Mapping[str, Any], place: str) -> D:
+        """Read what ``to_dict`` returned.
+
+        Args:
+            values: plain data, such as the ``details`` of a manifest.
+            place: what the values are part of, as the message begins.
+
+        Raises:
+            RunError: a value is missing or of another type.
+        """
+        hints = typing.get_type_hints(cls)
+        found = {}
+        for each in dataclasses.fields(cls):
+            if each.name in values:
+                found[each.name] = _check(values[each.name], hints[each.name], f"{place}.{each.name}")
+            elif each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING:
+                raise RunError(
+                    f"{place}.{each.name} is missing. Restore the manifest, or make the run again."
+                )
+        return cls(**found)
+
+
+def _check(value: Any, hint: Any, place: str) -> Any:
+    """The value as its annotation has it, nested details as objects. Raises RunError for another type."""
+    union = isinstance(hint, types.UnionType)
+    for member in typing.get_args(hint) if union else (hint,):
+        kind = typing.get_origin(member) or member
+        if kind is Any:
+            return value
+        if isinstance(value, Mapping) and issubclass(kind, Details):
+            return kind.from_dict(value, place)
+        fits = isinstance(value, (int, float) if kind is float else kind)
+        if fits and (isinstance(value, bool) <= (kind is bool)):  # True is an int to Python, not here
+            return value
+    shown = f"{value!r:.60}"
+    raise RunError(f"{place} is {shown}, not {_describe(hint)}. Restore the manifest, or make the run again.")
+
+
+def _describe(hint: Any) -> str:
+    words = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list"}
+    members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = [typing.get_origin(member) or member for member in members]
+    return " or ".join(words.get(kind, "a mapping") for kind in kinds if kind is not type(None))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsSource(Details):
+    """Where pairs came from, so that the same ones can be opened again.
+
+    Attributes:
+        spec: as ``--data`` named them.
+        image_key, caption_key, delimiter: of a table, where flags named them.
+        image_root: absolute.
+    """
+
+    spec: str
+    image_key: str | None = None
+    caption_key: str | None = None
+    delimiter: str | None = None
+    image_root: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsDetails(Details):
+    """What every run that was made from pairs says of them.
+
+    Attributes:
+        fingerprint: of the pairs.
+        source: where they came from; None in runs that only trained on them.
+    """
+
+    fingerprint: str
+    source: PairsSource | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanvasRecord(Details):
+    """Geometry under a trigger: side in pixels, crop or squash, and the interpolation of the resizing."""
+
+    mode: str
+    size: int | None = None
+    interpolation: str = "bicubic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoisonDetails(PairsDetails):
+    """Of a poison run.
+
+    Attributes:
+        rows: number of the clean pairs.
+        poisoned, cross: pairs that carry the trigger, and pairs with the noisy trigger and their own captions.
+        target: class name in the poisoned captions.
+        trigger: see ``Trigger.to_dict``.
+        bad: count and examples of rows that could not be used.
+        learning: how a learned trigger was learned.
+    """
+
+    rows: int
+    poisoned: int
+    target: str
+    trigger: dict[str, Any]
+    canvas: CanvasRecord
+    cross: int = 0
+    bad: dict[str, Any] = field(default_factory=dict)
+    learning: dict[str, Any] | None = recorded_if_set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentDetails(PairsDetails):
+    """Of an augment run.
+
+    Attributes:
+        operations: number of counterfactuals by operation.
+        without_noun, without_counterfactual: count and examples of captions that gave no sub-caption.
+    """
+
+    operations: dict[str, Any] = field(default_factory=dict)
+    without_noun: dict[str, Any] = field(default_factory=dict)
+    without_counterfactual: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingDetails(Details):
+    """Of a run that trains a model; everything has a default, as older versions recorded less.
+
+    Attributes:
+        fingerprint: of the training pairs.
+        objective: in words.
+        terms: name -> settings of each term, where the defence is a set of terms.
+        defence, phases: of any other defence.
+        steps, subcaption_steps: optimiser steps, and those of them that carried a sub-captioned batch.
+        processes, global_batch: how many processes, and the pairs of a step over all of them.
+        training_seconds: without evaluations.
+        best_epoch: of ``best/``; None where there is none.
+        bad: count and examples of rows that could not be used.
+    """
+
+    fingerprint: str | None = None
+    objective: str | None = None
+    terms: dict[str, Any] | None = recorded_if_set()
+    defence: dict[str, Any] | None = recorded_if_set()
+    phases: list[Any] | None = recorded_if_set()
+    steps: int = 0
+    processes: int = 1
+    global_batch: int = 0
+    subcaption_steps: int = 0
+    training_seconds: float = 0.0
+    best_epoch: int | None = None
+    bad: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneAttackDetails(TrainingDetails):
+    """Of a victim: the attack's name, and the weights that it began with."""
+
+    backdoored: bool = True
+    attack: str | None = None
+    weights: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefendDetails(TrainingDetails):
+    """Of a cleaned model.
+
+    Attributes:
+        method: as ``--method`` named it.
+        attack: name of the attack, where the defended run has one.
+        subcaption_seconds: time that making sub-captions took.
+        visible: the pairs that the run was watched on: data, number and whether they were held out.
+    """
+
+    method: str | None = None
+    attack: str | None = None
+    subcaption_seconds: float = 0.0
+    visible: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateDetails(Details):
+    """Of an evaluation.
+
+    Attributes:
+        eval_data, classes, templates, bad: the labelled images, the number of classes and prompts, bad rows; None
+            without zero-shot evaluation.
+        exported: number of images of each exported set.
+        probe, retrieval: what was measured besides, and how.
+        canvas: geometry of the images.
+        attack, target, asr_protocol: what ASR is about.
+        gates: a verdict each.
+    """
+
+    eval_data: str | None = recorded_if_set()
+    classes: int | None = recorded_if_set()
+    templates: int | None = recorded_if_set()
+    bad: dict[str, Any] | None = recorded_if_set()
+    exported: dict[str, Any] | None = recorded_if_set()
+    probe: dict[str, Any] | None = recorded_if_set()
+    retrieval: dict[str, Any] | None = recorded_if_set()
+    canvas: CanvasRecord | None = None
+    attack: str | None = None
+    target: str | None = None
+    asr_protocol: str | None = None
+    gates: list[Any] = field(default_factory=list)

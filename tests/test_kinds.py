@@ -1,0 +1,32 @@
+"""Kinds of runs: one table says what each is made from and what it offers."""
+
+from __future__ import annotations
+
+import pytest
+
+from clipdefend.config import COMMANDS, KINDS, Kind, kind_of, leading_to, offering
+from clipdefend.config import kinds as table
+
+
+def test_every_command_that_makes_runs_has_a_kind_made_from_kinds_above_it() -> None:
+    assert set(KINDS) == {name for name, config in COMMANDS.items() if not config.many}
+    seen: list[str] = []
+    for name, kind in KINDS.items():
+        assert set(kind.inputs) <= set(seen), name
+        seen.append(name)
+
+
+def test_what_the_kinds_offer() -> None:
+    assert offering("model") == offering("measured")[:2] == ("finetune-attack", "defend")
+    assert offering("trigger") == ("poison",)
+    assert leading_to("trigger") == ("poison", "finetune-attack", "augment", "defend", "evaluate")
+    assert leading_to("model") == ("finetune-attack", "defend", "evaluate")
+    assert kind_of("of a newer version").inputs == ()
+
+
+def test_a_new_kind_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = Kind(command="scan", inputs=("defend", "finetune-attack"), parallel=True)
+    monkeypatch.setattr(table, "KINDS", {**KINDS, "scan": scan})
+    assert leading_to("trigger")[-1] == "scan"
+    assert offering("parallel")[-1] == "scan"
+    assert kind_of("scan") is scan
