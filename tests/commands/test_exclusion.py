@@ -15,7 +15,7 @@ from clipdefend.data.pairs import Pairs, open_pairs
 from clipdefend.data.subset import Subset
 from clipdefend.errors import RunError
 from clipdefend.runs import AugmentDetails, Context, Run, RunDir
-from clipdefend.runs.rows import read_flagged, write_rows
+from clipdefend.runs.flagged_rows import read_flagged, write_rows
 from poison_runs import rows_of
 
 

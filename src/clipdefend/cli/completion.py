@@ -127,7 +127,7 @@ _WORDS: dict[str, Words] = {
 # What a flag of metavar RUN names, where it is not the command's input.
 _KINDS = {
     "attack_from": "poison",
-    "exclude_manifest": "poison",
+    "exclude_manifest": "poison",  # the commonest of those that flag rows
     "from_manifest": "poison",
     "trigger_from": "poison",
     "augment_from": "augment",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,7 +46,7 @@ _TABLE = (
     Kind(command="evaluate", inputs=("defend", "finetune-attack"), parallel=True, measured=True),
 )  # fmt: skip
 
-KINDS: Mapping[str, Kind] = {kind.command: kind for kind in _TABLE}
+KINDS: dict[str, Kind] = {kind.command: kind for kind in _TABLE}
 
 
 def kind_of(command: str) -> Kind:

@@ -12,7 +12,7 @@ from typing import Any
 
 from clipdefend.console import one_line
 from clipdefend.errors import RunError
-from clipdefend.runs import MANIFEST, UNFINISHED, Run
+from clipdefend.runs import EXCLUDED, MANIFEST, UNFINISHED, Run
 
 DEPTH = 3
 """So many folders down a folder of runs is searched."""
@@ -65,6 +65,11 @@ class Collected:
         by_sha = {other.sha256: other for other in self.runs}
         return [by_sha[p["sha256"]] for p in run.manifest["parents"] if p["sha256"] in by_sha]
 
+    def _made_from(self, run: Run) -> list[Run]:
+        """The parents without those that only named rows to leave out, whose triggers are not the run's."""
+        excluded = {p["sha256"] for p in run.manifest["parents"] if p.get("use") == EXCLUDED}
+        return [parent for parent in self.parents(run) if parent.sha256 not in excluded]
+
     def ancestor(self, run: Run, command: str) -> Run | None:
         """The nearest run of a kind: the run itself, else among its ancestors that were found."""
         level = [run]
@@ -72,7 +77,7 @@ class Collected:
             for each in level:
                 if each.command == command:
                     return each
-            level = [parent for each in level for parent in self.parents(each)]
+            level = [parent for each in level for parent in self._made_from(each)]
         return None
 
 

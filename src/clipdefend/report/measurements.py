@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
+from clipdefend.config import KINDS
 from clipdefend.console import one_line
 from clipdefend.report.collect import Collected, numbers
 from clipdefend.report.recipe import Recipe, attack_name, defence_name, recipe
@@ -16,7 +17,7 @@ from clipdefend.runs import Run
 SETTING = ("data", "root", "split", "class_names", "templates", "asr_protocol")
 """What two evaluations must have in common for their figures to stand in one table; topk is no part of it."""
 
-LINEAGE = {"poison": "poison", "finetune-attack": "attack", "defend": "defence", "augment": "augment"}
+LINEAGE = {kind.command: kind.heading for kind in KINDS.values() if kind.heading}
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def measured(collected: Collected) -> tuple[list[Measured], list[str]]:
     found = [
         one
         for run in collected.runs
-        if run.command in ("evaluate", "defend", "finetune-attack")
+        if run.kind.measured
         for one in [_measure(run, collected)]
         if one is not None
     ]
@@ -152,8 +153,7 @@ def _measure(run: Run, collected: Collected) -> Measured | None:
 
 def _lineage(run: Run, collected: Collected) -> dict[str, Run]:
     """Command -> the nearest run of it, from the run itself back to its poison run."""
-    commands = ("evaluate", "defend", "augment", "finetune-attack", "poison")
-    found = {command: collected.ancestor(run, command) for command in commands}
+    found = {command: collected.ancestor(run, command) for command in reversed(KINDS)}
     return {command: each for command, each in found.items() if each is not None}
 
 

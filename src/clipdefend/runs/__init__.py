@@ -16,10 +16,11 @@ from clipdefend.runs.details import (
 from clipdefend.runs.files import atomic_write, sha256_file
 from clipdefend.runs.find import find_augment, find_run, inherited_data, newest_runs, read_path
 from clipdefend.runs.folder import RunDir
-from clipdefend.runs.manifest import MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
+from clipdefend.runs.manifest import EXCLUDED, MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
 from clipdefend.runs.unfinished import Unfinished, find_unfinished
 
 __all__ = [
+    "EXCLUDED",
     "MANIFEST",
     "SCHEMA",
     "STATE",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clipdefend.config import EvaluateConfig, GatesConfig
+from clipdefend.config import EvaluateConfig, GatesConfig, offering
 from clipdefend.distributed import launch
 from clipdefend.errors import ConfigError, GateFailed
 from clipdefend.evaluation.setting import EvaluationSetting, nearest_poison
@@ -52,7 +52,7 @@ class Gates:
             check_file(gates.junit, "--junit")
         if gates.against is None:
             return cls(gates, None)
-        against = find_run(context.runs, ("finetune-attack", "defend", "evaluate"), gates.against)
+        against = find_run(context.runs, offering("measured"), gates.against)
         lacking = [k for k in gates.bounds["--max-ba-drop"] if f"ba@{k}" not in against.metrics]
         if lacking:
             raise ConfigError(

@@ -11,7 +11,7 @@ from clipdefend.evaluation.encoding import quick_rows
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.interchange.clip_benchmark import clip_benchmark_json
 from clipdefend.interchange.export import Export, check_free
-from clipdefend.runs import Context, Run, atomic_write
+from clipdefend.runs import Context, EvaluateDetails, Run, atomic_write
 
 
 def check_places(config: PublishConfig) -> None:
@@ -51,13 +51,13 @@ def write_results(file: str, finished: Run, config: EvaluateConfig, source: Run 
     """Write the results as CLIP_benchmark's JSON."""
     if not launch.current().main:
         return
-    details = finished.details
+    details = EvaluateDetails.of(finished)
     document = clip_benchmark_json(
         finished.metrics,
         dataset=str(config.eval.data),
         model=_architecture(config, source),
         pretrained=config.checkpoint or (source.name if source else ""),
-        extra={key: details[key] for key in ("attack", "target", "asr_protocol")},
+        extra={key: getattr(details, key) for key in ("attack", "target", "asr_protocol")},
     )
     atomic_write(Path(file), document)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from clipdefend.evaluation.flat_metrics import recovery
 from clipdefend.evaluation.setting import IMAGES, EvaluationSetting, in_words, nearest_poison
-from clipdefend.runs import Context, Run
+from clipdefend.runs import Context, EvaluateDetails, Run
 
 UNITS = "% with 95 % Wilson intervals"
 
@@ -29,24 +29,24 @@ def show_results(context: Context, finished: Run, source: Run | None, setting: E
     keys = [key for key in measured if "_" not in key]  # those of other measurements have a prefix
     counts = f"{measured['n_clean']} clean images"
     if "n_triggered" in measured:
-        details = finished.details
-        counts += f", {measured['n_triggered']} triggered ({details['attack']} for {details['target']!r})"
+        details = EvaluateDetails.of(finished)
+        counts += f", {measured['n_triggered']} triggered ({details.attack} for {details.target!r})"
     rows = [[key.upper(), *(_cell(values, key) for _, values in columns)] for key in keys]
     context.console.table(f"{counts}; {UNITS}", ["", *(name for name, _ in columns)], rows)
 
 
 def _show_extras(context: Context, finished: Run) -> None:
     """Show a table of the linear probe and one of retrieval, where they were measured."""
-    measured, details = finished.metrics, finished.details
+    measured, details = finished.metrics, EvaluateDetails.of(finished)
     titles = {}
-    if "probe" in details:
-        training = details["probe"]["training"]
+    if details.probe is not None:
+        training = details.probe["training"]
         kind = f"logistic regression, C = {training['C']:.3g}" if "C" in training else "a layer by AdamW"
         counts = f"{measured['probe_n_clean']} clean images"
         if "probe_n_triggered" in measured:
             counts += f", {measured['probe_n_triggered']} triggered"
-        titles["probe_"] = f"Linear probe on {details['probe']['data']}, {kind}: {counts}"
-    if "retrieval" in details:
+        titles["probe_"] = f"Linear probe on {details.probe['data']}, {kind}: {counts}"
+    if details.retrieval is not None:
         counts = f"{measured['n_retrieval_images']} images, {measured['n_retrieval_captions']} captions"
         if "n_retrieval_triggered" in measured:
             counts += f", {measured['n_retrieval_triggered']} triggered images without the target's"

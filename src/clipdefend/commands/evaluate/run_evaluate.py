@@ -20,7 +20,7 @@ from clipdefend.evaluation.flat_metrics import recovery
 from clipdefend.evaluation.setting import EvaluationSetting, nearest_poison
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
-from clipdefend.runs import Context, Run, find_run
+from clipdefend.runs import CanvasRecord, Context, EvaluateDetails, Run
 from clipdefend.training.devices import make_accelerator
 
 Measured = tuple[dict[str, float], dict[str, Any]]
@@ -36,8 +36,10 @@ def run(config: EvaluateConfig, context: Context) -> Run:
     """
     _check_asked(config)
     source = _source(config, context)
-    poison = _poison(config, context, source)
-    attack = inputs.AttackRecord.of(poison) if poison else None
+    attack = (
+        inputs.named_attack(context, config.attack_from) if config.attack_from else inputs.find_attack(source)
+    )
+    poison = attack.run if attack else None
     gates = Gates.of(config, context, has_trigger=attack is not None)
     check_places(config.publish)
     model = _model(config, source, context)
@@ -65,11 +67,14 @@ def run(config: EvaluateConfig, context: Context) -> Run:
             parents=[parent for parent in (source, poison if config.attack_from else None) if parent],
             metrics=metrics,
             warnings=context.console.warnings,
-            details={
+            details=EvaluateDetails(
                 **details,
-                **_attacked(config, canvas, attack, target),
-                "gates": gates.judge(metrics),
-            },
+                canvas=CanvasRecord(size=canvas.size, mode=canvas.mode, interpolation=canvas.interpolation),
+                attack=attack.trigger.name if attack else None,
+                target=target,
+                asr_protocol=config.eval.asr_protocol,
+                gates=gates.judge(metrics),
+            ),
             device=str(device),
         )
     show_results(context, finished, source, setting)
@@ -96,14 +101,6 @@ def _source(config: EvaluateConfig, context: Context) -> Run | None:
     if config.checkpoint is not None and context.source is None:
         return None
     return context.input(config)
-
-
-def _poison(config: EvaluateConfig, context: Context, source: Run | None) -> Run | None:
-    if config.attack_from is not None:
-        return find_run(context.runs, ("poison", "finetune-attack", "defend"), config.attack_from).ancestor(
-            "poison"
-        )
-    return source.find_ancestor("poison") if source else None
 
 
 def _model(config: EvaluateConfig, source: Run | None, context: Context) -> ClipModel:
@@ -159,18 +156,6 @@ def _describe(benchmark: Benchmark) -> dict[str, Any]:
         "classes": len(benchmark.images.classes),
         "templates": len(benchmark.templates),
         "bad": benchmark.bad.summary(),
-    }
-
-
-def _attacked(
-    config: EvaluateConfig, canvas: Canvas, attack: inputs.AttackRecord | None, target: str | None
-) -> dict[str, Any]:
-    """What the images went through, for the manifest."""
-    return {
-        "canvas": {"size": canvas.size, "mode": canvas.mode},
-        "attack": attack.trigger.name if attack else None,
-        "target": target,
-        "asr_protocol": config.eval.asr_protocol,
     }
 
 

@@ -14,7 +14,7 @@ from clipdefend.data.pairs import Pairs
 from clipdefend.errors import RunError
 from clipdefend.poisoning import CHUNK_ROWS, read_changed_rows
 from clipdefend.runs import Context, PairsDetails, Run, find_run
-from clipdefend.runs.rows import read_flagged
+from clipdefend.runs.flagged_rows import read_flagged
 
 
 @dataclass(frozen=True)
