@@ -96,7 +96,7 @@ def test_user_lists_replace_only_what_they_give(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("nouns.txt", "", "holds no terms"),
+        ("nouns.txt", "", "contains no terms"),
         ("nouns.txt", "dog\nc4t\n", r"nouns.txt, line 2: 'c4t'"),
         ("nouns.tsv", "dog\ta\tb\tc\n", r"nouns.tsv, line 1"),
         ("relations.txt", "x" * 61 + "\n", r"relations.txt, line 1"),

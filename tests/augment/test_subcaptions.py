@@ -246,7 +246,7 @@ def test_other_sources(source: str) -> None:
 
 def test_other_sources_need_other_captions() -> None:
     captioner = SubCaptioner(source="spans")
-    with pytest.raises(ConfigError, match="pass others"):
+    with pytest.raises(ConfigError, match="pass them as others"):
         captioner.draw(ParsedCaption("a dog", (), None), random.Random(0))
 
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from clipdefend.choices import LrSchedule
 from clipdefend.training.schedule import learning_rate
 
 
@@ -52,5 +53,17 @@ def test_cleanclips_curve_is_one_epoch_ahead() -> None:
     assert compat(7812 * 5 - 1, epochs=5, warmup=50) == pytest.approx(0.0957, abs=5e-5)
 
 
-def test_the_compat_curve_is_defined_where_the_warm_up_is_the_whole_run() -> None:
-    assert 0 <= compat(99, epochs=1, warmup=100, per_epoch=100) <= 1
+def test_cleanclips_curve_without_an_epoch_ahead() -> None:
+    """A warm-up of 4 steps to a peak of 2, counted from 0 to 4; then half of a cosine over the other 4."""
+    rates = [
+        learning_rate(step, peak=2.0, total=8, warmup=4, kind="cleanclip-compat") for step in (0, 2, 4, 6, 8)
+    ]
+    assert rates == pytest.approx([0.0, 1.0, 2.0, 1.0, 0.0], abs=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "cleanclip-compat"])
+def test_curves_at_the_end_of_short_runs(kind: LrSchedule) -> None:
+    """The scheduler also asks for the rate of the step after the last."""
+    assert learning_rate(0, peak=2.0, total=1, warmup=0, kind=kind) == 2.0
+    assert learning_rate(1, peak=2.0, total=1, warmup=0, kind=kind) == pytest.approx(0.0, abs=1e-12)
+    assert learning_rate(4, peak=2.0, total=4, warmup=4, kind=kind) == 2.0

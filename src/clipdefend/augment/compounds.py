@@ -1,4 +1,4 @@
-"""Words that belong together although the parse has them apart: "fire hydrant", "a chocolate frosted donut"."""
+"""Join words that belong together but that the parser separated: "fire hydrant", "a chocolate frosted donut"."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _A = frozenset(("a", "an"))
 
 
 def fix_compounds(tokens: list[Token]) -> None:
-    """Mend the tree in place, from left to right."""
+    """Join the compounds of a caption in place, from left to right."""
     pairs = known_pairs()
     for word in tokens[1:]:
         part = tokens[word.i - 1]
@@ -37,7 +37,7 @@ def fix_compounds(tokens: list[Token]) -> None:
 
 
 def join_compound(part: Token, noun: Token) -> None:
-    """Let a noun take the place of the word before it, which becomes its compound."""
+    """Make the first of two words a compound of the second, which takes over its place in the tree."""
     if part.head is not noun:
         if any(above is noun for above in ancestors(part)):
             return
@@ -55,23 +55,24 @@ def join_compound(part: Token, noun: Token) -> None:
 
 
 def fix_known_pair(part: Token, noun: Token) -> None:
-    """ "A fire hydrant on a street", "in a watering can": one thing, as the lexicon knows."""
+    """Join two words that the lexicon has as one noun: "a fire hydrant", "in a watering can"."""
     if part.tag_ in _PART_TAGS and part.dep_ not in _LINKS:
         join_compound(part, noun)
 
 
 @functools.lru_cache(maxsize=1 << 12)
 def _may_be_verb(text: str) -> bool:
-    """Whether a word can be a past form or a participle at all: "oven" and "closet" cannot."""
+    """Return whether a word can be a past form or a participle at all; "oven" and "closet" cannot."""
     if text.endswith("ed") or text in words("other participles"):
         return True
     return verb_base(text, frozenset(irregular_verbs())) in irregular_verbs()
 
 
 def fix_participle(tokens: list[Token], verb: Token) -> None:
-    """ "A chocolate frosted donut", "gold trimmed clock": a thing that is frosted, since no donut stands alone.
+    """Turn a verb into an adjective in "a chocolate frosted donut" and "gold trimmed clock".
 
-    Where a comma parts the two nouns, they are two things; where a person goes before, it may have done it.
+    A bare singular noun such as "donut" is not an object, so the chocolate did not frost it. Where a comma separates
+    the two nouns, they are two things; a person in front of the verb may well be its subject.
     """
     subject = next((child for child in verb.children if child.dep_ == "nsubj"), None)
     thing = next((child for child in verb.children if child.dep_ == "dobj"), None)
@@ -102,7 +103,7 @@ def fix_participle(tokens: list[Token], verb: Token) -> None:
 
 
 def fix_place(doing: Token) -> None:
-    """ "Standing in a field flying kites": in the field, flying kites, since nobody says "a kites"."""
+    """Separate "in a field | flying kites": the article belongs to the field, since nobody says "a kites"."""
     thing = doing.head
     if thing.i != doing.i + 1 or doing.dep_ not in ("amod", "compound") or thing.tag_[:2] != "NN":
         return

@@ -1,7 +1,7 @@
-"""Corrections of a parse where the words themselves leave no doubt: colours, sizes, patterns, plain verbs.
+"""Correct tags and attachments where the words leave no doubt: colours, sizes, patterns, plain verbs.
 
-The tagger takes "orange", "grey" or "medium" for nouns and "spotted" for a verb now and then; in "the hat circles
-three windmills" it sees a compound noun. The words around decide better.
+The tagger now and then takes "orange", "grey" or "medium" for nouns and "spotted" for a verb; in "the hat circles
+three windmills" it sees a compound noun. The neighbouring words are the better guide.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LOOSE = frozenset(("appos", "dep", "npadvmod", "nummod"))
 
 
 def correct_parse(tree: Tree) -> None:
-    """Mend the tree in place."""
+    """Correct a tree in place."""
     tokens = tree.tokens
     fix_compounds(tokens)
     start = -1
@@ -55,7 +55,7 @@ def correct_parse(tree: Tree) -> None:
 
 
 def fix_adjectives(tokens: list[Token], start: int, noun: Token) -> None:
-    """Hang the adjectives from ``start`` on the noun behind them, which takes the place that one of them had."""
+    """Attach a run of adjectives, which begins at ``start``, to the noun that follows it."""
     run = tokens[start : noun.i]
     if any(word.dep_ == "conj" for word in run) or (noun.i - start == 1 and noun.text in _ORANGE):
         return
@@ -73,7 +73,7 @@ def fix_adjectives(tokens: list[Token], start: int, noun: Token) -> None:
 
 
 def make_head(run: list[Token], noun: Token) -> None:
-    """Let a noun take the place of those of its adjectives that were taken for something else."""
+    """Make a noun the head of its adjectives, in the place of one that was mistaken for the head."""
     start = run[0].i
     together = {word.i for word in (*run, noun)}
     top = next((word for word in run if together.isdisjoint(above.i for above in ancestors(word))), noun)
@@ -103,7 +103,7 @@ def make_head(run: list[Token], noun: Token) -> None:
 
 
 def fix_adjectives_of_compound(run: list[Token], noun: Token) -> None:
-    """The same for "an orange fire truck", where only compounds are mistaken for adjectives."""
+    """Attach adjectives in "an orange fire truck", where they were taken for parts of the compound."""
     head = noun.head
     for word in run:
         if word.dep_ == "compound" and word.head in (noun, head) and not word.children:
@@ -113,14 +113,14 @@ def fix_adjectives_of_compound(run: list[Token], noun: Token) -> None:
 
 
 def make_adjective(word: Token, noun: Token) -> None:
-    """Turn a token into an adjective of the noun; the noun's children are the caller's."""
+    """Turn a token into an adjective of a noun. The caller updates the children of the noun."""
     word.tag_, word.pos_, word.dep_ = "JJ", "ADJ", "amod"
     word.head = noun
     word.children = []
 
 
 def fix_verb(tokens: list[Token], verb: Token) -> None:
-    """ "The hat circles three windmills": a verb, since a noun stands before it and a noun phrase behind it."""
+    """Read "circles" in "the hat circles three windmills" as a verb: it stands between two noun phrases."""
     if {"nsubj", "dobj"} <= {child.dep_ for child in verb.children}:
         verb.tag_, verb.pos_ = "VBZ", "VERB"
         return
@@ -152,7 +152,7 @@ def fix_verb(tokens: list[Token], verb: Token) -> None:
 
 
 def fix_finite_verb(verb: Token) -> None:
-    """ "A man and a woman ride horses": no compound noun, since the verb has a subject."""
+    """Read "ride" in "a man and a woman ride horses" as a verb and not as a compound: it has a subject."""
     thing = verb.head
     if thing.i < verb.i or not any(child.dep_ == "nsubj" for child in verb.children):
         return
@@ -167,7 +167,7 @@ def fix_finite_verb(verb: Token) -> None:
 
 
 def fix_subject(verb: Token) -> None:
-    """ "A butterfly chasing a flower": the noun before the verb is its subject, however it hangs there."""
+    """Make the noun before the verb its subject in "a butterfly chasing a flower"."""
     if not any(child.dep_ in ("nsubj", "nsubjpass", "expl") for child in verb.children):
         for child in verb.children:
             if child.i == verb.i - 1 and child.tag_ in _NOUN_TAGS:
@@ -175,7 +175,7 @@ def fix_subject(verb: Token) -> None:
 
 
 def fix_object(tokens: list[Token], preposition: Token) -> None:
-    """ "A bridge behind three clouds": a noun right behind a preposition without an object belongs to it."""
+    """Make "clouds" the object of "behind" in "a bridge behind three clouds", where it was attached elsewhere."""
     for token in tokens[preposition.i + 1 :]:
         if token.tag_ in _NOUN_TAGS and token.dep_ != "compound":
             if token.dep_ in _LOOSE and token.head.i < preposition.i:

@@ -1,4 +1,4 @@
-"""EDA, the text augmentation of CleanCLIP."""
+"""EDA (easy data augmentation), the text augmentation of CleanCLIP."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _OTHER = re.compile("[^a-z]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Eda:
-    """One of synonym replacement, random insertion, random swap and random deletion per call.
+    """Augment a caption by synonym replacement, random insertion, random swap or random deletion.
 
     Attributes:
-        alpha: share of the words that replacement, insertion and swap touch, in [0, 1]; at least one word.
-        deletion: chance of each word to be deleted, in [0, 1].
+        alpha: share of the words that replacement, insertion and swap change, in [0, 1]; at least one word.
+        deletion: probability of deleting each word, in [0, 1].
 
     Reference: Wei & Zou, "EDA: Easy Data Augmentation", EMNLP 2019 (arXiv:1901.11196); CleanCLIP
         (arXiv:2303.03323), ``utils/eda.py``.
-    Deviates: CleanCLIP makes all four variants once, when the data set is built, from a global generator, and
-        keeps one; here one variant is drawn per call from the caller's generator. Captions without a letter
-        are returned as they are, where the original raises IndexError.
+    Deviates: CleanCLIP makes all four variants from a global generator when the data set is built, and keeps
+        one; here each call draws one variant from the caller's generator. Captions without a letter are
+        returned unchanged, where the original raises IndexError.
     """
 
     alpha: float = 0.1
@@ -37,7 +37,15 @@ class Eda:
                 raise ValueError(f"{name}={getattr(self, name)} is not within [0, 1].")
 
     def __call__(self, caption: str, rng: random.Random) -> str:
-        """Return a lower-case variant without digits and punctuation; empty only for an empty caption."""
+        """Augment one caption.
+
+        Args:
+            caption: any text.
+            rng: equal states give equal results.
+
+        Returns:
+            A lower-case variant without digits and punctuation; empty only for an empty caption.
+        """
         words = _OTHER.sub(" ", _JOINED.sub("", caption.lower())).split()
         if not words:
             return caption
@@ -56,12 +64,12 @@ class Eda:
 
 
 def replace_synonyms(words: list[str], count: int, rng: random.Random) -> list[str]:
-    """Replace up to ``count`` different words (no stop words), everywhere they stand, by a random synonym."""
+    """Replace up to ``count`` different words other than stop words, wherever they occur, by a random synonym."""
     table = shipped_synonyms()
     stop_words = grammar.words("stop words")
     left = [word for word in dict.fromkeys(words) if word not in stop_words]
     while left and count:
-        # Drawing one after the other costs less than a shuffle of all of them.
+        # Drawing words one at a time costs less than shuffling all of them.
         chosen = left.pop(int(rng.random() * len(left)))
         found = table.listed(chosen)
         if found:
@@ -72,7 +80,7 @@ def replace_synonyms(words: list[str], count: int, rng: random.Random) -> list[s
 
 
 def insert_synonyms(words: list[str], count: int, rng: random.Random) -> list[str]:
-    """Insert ``count`` synonyms of random words at random places; ten tries to find a word that has any."""
+    """Insert ``count`` synonyms of random words at random positions, after at most ten tries to find one each."""
     table = shipped_synonyms()
     words = list(words)
     for _ in range(count):
@@ -85,7 +93,7 @@ def insert_synonyms(words: list[str], count: int, rng: random.Random) -> list[st
 
 
 def swap(words: list[str], count: int, rng: random.Random) -> list[str]:
-    """Swap two different places ``count`` times; one word stays as it is."""
+    """Swap the words at two different positions ``count`` times; a single word is left alone."""
     words = list(words)
     size = len(words)
     if size < 2:
@@ -98,7 +106,7 @@ def swap(words: list[str], count: int, rng: random.Random) -> list[str]:
 
 
 def delete(words: list[str], chance: float, rng: random.Random) -> list[str]:
-    """Delete each word with the given chance; a random one stays when all would go."""
+    """Delete each word with probability ``chance``; one random word is kept where all would go."""
     draw = rng.random
     kept = [word for word in words if draw() >= chance]
     return kept or [words[int(draw() * len(words))]]

@@ -1,4 +1,4 @@
-"""The shipped word lists behind inflection, EDA and sub-captions, read once per process."""
+"""Word lists that inflection, EDA and sub-captions share, read once per process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib import resources
 
 
 def asset_text(name: str) -> str:
-    """Text of a file that ships in ``clipdefend/assets/lexicons``."""
+    """Read a text file of ``clipdefend/assets/lexicons``."""
     return (resources.files("clipdefend") / "assets" / "lexicons" / name).read_text("utf-8")
 
 
@@ -25,18 +25,18 @@ def _sections() -> dict[str, list[str]]:
 
 @functools.cache
 def words(section: str) -> frozenset[str]:
-    """Words of a section of ``grammar.txt``; ``_`` stands for a blank within a term."""
+    """Return the words of a section of ``grammar.txt``, where ``_`` stands for a space within a term."""
     return frozenset(word.replace("_", " ") for word in _sections()[section])
 
 
 @functools.cache
 def pairs(section: str) -> dict[str, str]:
-    """``left=right`` entries of a section, in the order of the file."""
+    """Return the ``left=right`` entries of a section as a dictionary, in the order of the file."""
     return dict(entry.replace("_", " ").split("=") for entry in _sections()[section])
 
 
 @functools.lru_cache(maxsize=1)
 def irregular_verbs() -> dict[str, tuple[str, str]]:
-    """Base form -> (past, past participle)."""
+    """Map the base form of each irregular verb to its past form and past participle."""
     rows = (line.split("\t") for line in asset_text("irregular_verbs.tsv").splitlines())
     return {base: (past, participle) for base, past, participle in rows}

@@ -1,4 +1,4 @@
-"""English word forms that sub-captions need: a/an, plurals, verb forms, and the way back to stems."""
+"""English inflection for sub-captions: a or an, plurals, verb forms, and from forms back to stems."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from clipdefend.augment.grammar import irregular_verbs, pairs, words
 
 VerbForm = Literal["base", "s", "ing", "past", "participle"]
 
-# Words that are spelt with a vowel and start with the sound of "you" or "one".
+# Spelled with a vowel, but pronounced like "you" or "one" at the start.
 _CONSONANT_SOUND = re.compile(
     r"uni(?!n|mp|ma|d|ss)|us[aeu]|ute|uti|uto|ura|uri|uro|ubi|uku|ufo|usb|us\b|uk\b|url|ups\b|eu|ew|oui|once|"
     r"one(?!\w*ir)"
 )
-# Words that start with a vowel's sound although they are not spelt with one, or are read letter by letter.
+# Pronounced with a vowel at the start: spelled with one, with a silent h, or read letter by letter.
 _VOWEL_SOUND = re.compile(
     r"[aeiou]|hour|honest|honou?r|heir|herb|8|11(?:th)?\b|18(?:th)?\b|x-ray|xbox|mp3|nba|"
     r"nfl|nhl|mlb|suv|rv\b|rpg|hd\b|hdtv|lcd|led\b|sd\b|ssd|fm\b|mri\b|mp\b|sos\b|ncaa|xl\b"
 )
 _HARD_CH = ("monarch", "triarch", "stomach", "epoch", "loch", "tech", "eunuch")
-# One syllable that ends in consonant, vowel, consonant: the last letter doubles (stop, stopping).
+# One syllable that ends in consonant, vowel, consonant doubles its last letter (stop, stopping).
 _SHORT_SYLLABLE = re.compile(r"y?[^aeiouy]*(?:qu)?[aeiouy][bdfgklmnprtvz]")
 _PREFIX = re.compile(r"(?:over|under|re|un|out|mis|fore|up|inter|pre)(?=\w{2})")
 _VOWEL_O = ("ao", "eo", "io", "oo", "uo", "yo")
 
 
 def article(phrase: str) -> str:
-    """``"a"`` or ``"an"``, by the sound that the phrase starts with."""
+    """Return "a" or "an", by the sound at the start of a phrase."""
     lowered = phrase.lower()
     return "an" if _VOWEL_SOUND.match(lowered) and not _CONSONANT_SOUND.match(lowered) else "a"
 
 
 def is_plural_only(noun: str) -> bool:
-    """Whether the last word has no singular (scissors, jeans)."""
+    """Return whether a noun has no singular (scissors, jeans); of a compound, its last word."""
     return noun.rpartition(" ")[2] in words("plural only")
 
 
 @functools.lru_cache(maxsize=1 << 15)
 def is_mass(noun: str) -> bool:
-    """Whether a noun is uncountable: "snow", "blue cheese", but neither "traffic light" nor "snow globe"."""
+    """Return whether a noun is uncountable: "snow" and "blue cheese" are, "traffic light" is not."""
     first, _, last = noun.rpartition(" ")
     mass = words("mass nouns")
     return noun in mass or (last in mass and not (first and last in words("mass alone")))
@@ -48,7 +48,7 @@ def is_mass(noun: str) -> bool:
 
 @functools.lru_cache(maxsize=1 << 15)
 def plural(noun: str) -> str:
-    """Plural of a noun in the singular; of a compound, with its head in the plural."""
+    """Return the plural of a singular noun; in a compound, the head is put into the plural."""
     head, of, rest = noun.partition(" of ")
     if of:
         return plural(head) + of + rest
@@ -76,7 +76,7 @@ def _singulars() -> dict[str, str]:
 
 @functools.lru_cache(maxsize=1 << 15)
 def singular(noun: str) -> str:
-    """Singular of a plural noun as far as spelling tells; a word that looks singular stays as it is."""
+    """Return the singular of a plural noun as far as spelling tells; other words are returned unchanged."""
     last = noun.rpartition(" ")[2]
     stem = noun[: len(noun) - len(last)]
     if last in _singulars():
@@ -170,9 +170,9 @@ def _verb_bases() -> dict[str, str]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def stems(word: str) -> tuple[str, ...]:
-    """Every base form that a word may be an inflection of, the word itself first.
+    """Return every base form that a word may be an inflection of, the word itself first.
 
-    Spelling alone cannot tell which is meant, so this is a superset: ``stems("leaves")`` has leave and leaf.
+    Spelling alone cannot tell which one is meant: ``stems("leaves")`` contains both "leave" and "leaf".
     """
     found = dict.fromkeys((word, singular(word)))
     if word in _verb_bases():
@@ -194,11 +194,11 @@ def stems(word: str) -> tuple[str, ...]:
 
 
 def verb_base(form: str, known: frozenset[str] = frozenset()) -> str:
-    """Most likely base form of an inflected verb: a known verb among its stems, else by spelling.
+    """Return the most likely base form of an inflected verb: a known verb among its stems, or else by spelling.
 
     Args:
         form: one word, such as "stands".
-        known: base forms that settle what spelling leaves open (hoping, hopping).
+        known: base forms that decide where spelling leaves a choice (hoping, hopping).
     """
     if form in _verb_bases():
         return _verb_bases()[form]

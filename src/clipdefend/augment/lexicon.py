@@ -1,4 +1,4 @@
-"""Replacement terms: nouns, adjectives and relations, shipped or the user's own."""
+"""Lexicons of replacement terms (nouns, adjectives, relations), shipped with the package or given by the user."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _LETTERS = re.compile(r"[^\W\d_]+(?:[ '-][^\W\d_]+)*")
 
 
 class Term(NamedTuple):
-    """One replacement.
+    """One replacement term.
 
     Attributes:
-        term: nouns in the singular, verbs in the base form, with a preposition where they need one.
-        source: "wordnet" or "written" in the shipped files, "user" where a user's file does not say.
-        band: "common", "medium" or "rare"; empty where a user's file does not say.
+        term: a noun in the singular, an adjective, a preposition, or a verb in the base form with the preposition
+            that it needs.
+        source: "wordnet" or "written" in the shipped files, "user" in a user's file without this column.
+        band: "common", "medium" or "rare"; empty in a user's file without this column.
     """
 
     term: str
@@ -35,7 +36,11 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Three lists of replacements and the synonyms that must not be used."""
+    """Replacement terms by kind.
+
+    Attributes:
+        synonyms: words that mean the same and so are never used as replacements of each other.
+    """
 
     nouns: Sequence[Term]
     adjectives: Sequence[Term]
@@ -44,7 +49,7 @@ class Lexicon:
 
 
 def _read_rows(text: str, name: str) -> tuple[Term, ...]:
-    """Terms of ``term[<TAB>source[<TAB>band]]`` lines; blank lines, ``#`` lines and a header are skipped."""
+    """Parse ``term[<TAB>source[<TAB>band]]`` lines; blank lines, ``#`` lines and a header are skipped."""
     terms: dict[str, Term] = {}
     for number, line in enumerate(text.splitlines(), 1):
         row = line.strip()
@@ -61,13 +66,13 @@ def _read_rows(text: str, name: str) -> tuple[Term, ...]:
             or not term
         ):
             raise DataError(
-                f"{name}, line {number}: {row[:70]!r} is no term of letters, blanks, - and ' (at most"
-                f" {MAX_TERM} characters), alone or with source and band after tabs; mend or remove the line."
+                f"{name}, line {number}: {row[:70]!r} is not a term of letters, spaces, - and ' (at most"
+                f" {MAX_TERM} characters), alone or followed by tab-separated source and band; fix or remove the line."
             )
         source, band = [*columns[1:], "user", ""][:2] if len(columns) < 2 else [*columns[1:], ""][:2]
         terms.setdefault(term, Term(term, source, band))
     if not terms:
-        raise DataError(f"{name} holds no terms; give one a line.")
+        raise DataError(f"{name} contains no terms; give one per line.")
     return tuple(terms.values())
 
 
@@ -80,7 +85,7 @@ def _read_file(path: Path) -> tuple[Term, ...]:
         text = data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"Lexicon file {path} cannot be read ({error}); give UTF-8 text, one term a line."
+            f"Lexicon file {path} cannot be read ({error}); give UTF-8 text with one term per line."
         ) from error
     return _read_rows(text, str(path))
 
@@ -95,11 +100,12 @@ def load_lexicon(folder: Path | None = None) -> Lexicon:
     """Load the shipped lexicon, or a user's.
 
     Args:
-        folder: holds any of ``nouns``, ``adjectives``, ``relations`` as ``.tsv`` (term, source, band) or
-            ``.txt`` (one term a line); a list that is not there is the shipped one.
+        folder: contains any of ``nouns``, ``adjectives``, ``relations`` as ``.tsv`` (term, source, band) or
+            ``.txt`` (one term per line). The shipped list is used for a missing one.
 
     Raises:
-        DataError: no such folder, none of the files in it, both forms of one list, or a line that is no term.
+        DataError: the folder is missing or contains none of the files or both forms of one list, or a line is
+            not a term.
     """
     if folder is None:
         return _shipped()
@@ -113,13 +119,13 @@ def load_lexicon(folder: Path | None = None) -> Lexicon:
         paths = [path for path in (folder / f"{kind}.tsv", folder / f"{kind}.txt") if path.is_file()]
         if len(paths) > 1:
             raise DataError(
-                f"Lexicon folder {folder} holds both {kind}.tsv and {kind}.txt; keep one of them."
+                f"Lexicon folder {folder} contains both {kind}.tsv and {kind}.txt; keep one of them."
             )
         if paths:
             found[kind] = _read_file(paths[0])
     if not found:
         raise DataError(
-            f"Lexicon folder {folder} holds none of {', '.join(KINDS)} as .tsv or .txt; put one there."
+            f"Lexicon folder {folder} contains none of {', '.join(KINDS)} as .tsv or .txt; add one of them."
         )
     shipped = _shipped()
     nouns, adjectives, relations = (found.get(kind, getattr(shipped, kind)) for kind in KINDS)

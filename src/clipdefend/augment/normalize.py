@@ -1,4 +1,4 @@
-"""Changes to a caption's tree after which the scene-graph parser sees the relations that are there."""
+"""Bring a caption's tree into the forms that the scene-graph parser recognises, so that it finds every relation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WORN_OR_HELD = frozenset(("in", "with", "on"))
 
 
 def normalize_tree(tree: Tree) -> None:
-    """Mend a tree in place and find its noun phrases."""
+    """Normalize a tree in place and set its noun phrases."""
     correct_parse(tree)
     merge_prepositions(tree)
     for token in tree.tokens:
@@ -49,13 +49,13 @@ def normalize_tree(tree: Tree) -> None:
 
 
 def _looks_like_noun(token: Token) -> bool:
-    """Whether a word taken for another part of speech is a noun of the lexicon that has a determiner."""
+    """Return whether a word that was tagged otherwise has a determiner and is a noun of the lexicon."""
     determined = any(child.dep_ in ("det", "poss", "nummod") for child in token.children)
     return determined and is_known_noun(token.text)
 
 
 def _prepositions() -> dict[tuple[str, str], list[tuple[str, ...]]]:
-    """First two words -> the many-word prepositions that start with them, longest first."""
+    """Map two words to the multiword prepositions that begin with them, the longest first."""
     found: dict[tuple[str, str], list[tuple[str, ...]]] = {}
     for phrase in sorted(words("multiword prepositions"), key=lambda phrase: (-len(phrase.split()), phrase)):
         parts = tuple(phrase.split())
@@ -68,7 +68,7 @@ _PREPOSITIONS = _prepositions()
 
 
 def merge_prepositions(tree: Tree) -> None:
-    """Make "to the left of" and its like one token that governs the noun behind it."""
+    """Merge multiword prepositions such as "to the left of" into one token that governs the noun after it."""
     lowered = [token.text for token in tree.tokens]
     end = 0
     for i, pair in enumerate(pairwise(lowered)):
@@ -106,7 +106,7 @@ def _merge(tree: Tree, start: int, end: int) -> bool:
 
 
 def replace_quantifier(tree: Tree, token: Token) -> None:
-    """ "A couple of dogs on a bed": let the dogs stand for the couple."""
+    """Replace a quantifier by what it counts: "a couple of dogs on a bed" becomes "dogs on a bed"."""
     link = next((c for c in token.children if c.text == "of" and c.dep_ == "prep"), None)
     noun = next((c for c in link.children if c.dep_ == "pobj"), None) if link else None
     if link is None or noun is None or noun.i < token.i:
@@ -124,7 +124,7 @@ def replace_quantifier(tree: Tree, token: Token) -> None:
 
 
 def split_participle(token: Token) -> None:
-    """ "A child kneeling in ..." taken for a compound noun: make the child kneel."""
+    """Split "a child kneeling in ..." into a noun and its participle where it was taken for a compound."""
     compounds = [c for c in token.children if c.dep_ == "compound" and c.i == token.i - 1 and c.tag_ == "NN"]
     if not compounds or token.text in _ING_NOUNS or not any(c.i > token.i for c in token.children):
         return
@@ -140,7 +140,7 @@ def split_participle(token: Token) -> None:
 
 
 def normalize_clause(tree: Tree, verb: Token) -> None:
-    """Bring relative clauses, passives and "there is" into the forms that the scene-graph parser reads."""
+    """Rewrite relative clauses, passives and "there is" into the forms that the scene-graph parser reads."""
     children = verb.children
     subject = next((c for c in children if c.dep_ in ("nsubj", "nsubjpass")), None)
     if verb.dep_ == "relcl" and subject is not None and subject.text in _RELATIVE:
@@ -169,7 +169,7 @@ def normalize_clause(tree: Tree, verb: Token) -> None:
 
 
 def add_implied_subject(tree: Tree, verb: Token) -> None:
-    """Give a verb the subject of the verb it hangs on, through a token that only the parser meets."""
+    """Give a verb the subject of the verb that governs it, through a token that only the parser sees."""
     above = verb
     for _ in range(4):
         if any(child.dep_ in _SUBJECTS for child in above.children):
@@ -194,7 +194,7 @@ def add_implied_subject(tree: Tree, verb: Token) -> None:
 
 
 def reattach_to_agent(verb: Token) -> None:
-    """ "A girl in a pink shirt holding a cup": the girl holds it, though the shirt stands nearer."""
+    """Attach "holding" to the girl in "a girl in a pink shirt holding a cup", though the shirt is nearer."""
     noun = verb.head
     if is_living(noun.text):
         return

@@ -1,4 +1,4 @@
-"""What is left of a caption after parsing: small, plain, picklable."""
+"""The result of parsing a caption: small, plain and picklable."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Phrase(NamedTuple):
     """A noun phrase.
 
     Attributes:
-        determiner: "a" (to be sounded anew), "the", "two", "his", "several other"; empty without one.
+        determiner: "a" (which stands for "an" too), "the", "two", "his", "several other"; empty without one.
         adjectives: in the order of the caption.
-        noun: the head with its compounds, lower case ("stop sign").
-        number: decides which replacements fit.
+        noun: the head with its compounds, in lower case ("stop sign").
+        number: grammatical number, which replacements have to share.
     """
 
     determiner: str
@@ -25,13 +25,13 @@ class Phrase(NamedTuple):
 
 
 class Relation(NamedTuple):
-    """What stands between two noun phrases.
+    """The words that relate two noun phrases.
 
     Attributes:
-        text: as it is written in the factual sub-caption ("looking up at").
-        form: of the verb, "preposition" without one.
-        verb: the verb as it is written ("looking"), empty without one.
-        tail: the preposition ("at"), empty without one.
+        text: as written in the factual sub-caption ("looking up at").
+        form: grammatical form of the verb; "preposition" without a verb.
+        verb: the verb as written ("looking"); empty without one.
+        tail: the preposition ("at"); empty without one.
     """
 
     text: str
@@ -41,7 +41,7 @@ class Relation(NamedTuple):
 
 
 class Triple(NamedTuple):
-    """Subject, relation, object."""
+    """A subject, its relation to an object, and the object."""
 
     subject: Phrase
     relation: Relation
@@ -49,7 +49,13 @@ class Triple(NamedTuple):
 
 
 class ParsedCaption(NamedTuple):
-    """A caption, its triples, the main one first, and its key word; None when it has no noun."""
+    """A caption and what it says.
+
+    Attributes:
+        caption: the text as given.
+        triples: relations between its noun phrases, the main one first.
+        key: its main noun phrase; None if it has no noun.
+    """
 
     caption: str
     triples: tuple[Triple, ...]

@@ -1,4 +1,4 @@
-"""Parts of speech that cannot be: two nouns without agreement, a singular that "sign", an adjective behind its noun."""
+"""Correct parts of speech that grammar rules out: nouns that do not agree, adjectives that follow their noun."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEADS = frozenset(("ROOT", "nsubj", "dobj"))
 _PLACES = words("prepositions") | frozenset(
     phrase.split()[0] for phrase in (*words("multiword prepositions"), *pairs("preposition groups"))
 )
-# Words of these forms stand behind their noun rightly: "asleep", "wide open", "painted", "visible", "nearby".
+# Words with these endings do follow their noun: "asleep", "wide open", "painted", "visible", "nearby".
 _BEHIND = (
     "ly",
     "ed",
@@ -33,7 +33,7 @@ _BEHIND = (
 
 
 def fix_part_of_speech(tokens: list[Token], word: Token) -> None:
-    """Mend the part of speech of a word, and what hangs on it, where the words around leave no doubt."""
+    """Correct the part of speech of a word, and its attachments, where its neighbours leave no doubt."""
     if word.tag_[0] == "N":
         fix_noun_as_verb(tokens, word)
     elif word.tag_[0] == "V":
@@ -43,7 +43,7 @@ def fix_part_of_speech(tokens: list[Token], word: Token) -> None:
 
 
 def fix_noun_behind_noun(tokens: list[Token], word: Token) -> None:
-    """ "A fire hydrant on a corner": "hydrant" is no adjective, since adjectives do not stand there."""
+    """Read "hydrant" in "a fire hydrant on a corner" as a noun: an adjective would not follow the noun."""
     noun = tokens[word.i - 1] if word.i else word
     if noun.tag_ != "NN" or word.dep_ not in ("amod", "dep", "advmod") or noun.dep_ == "compound":
         return
@@ -59,7 +59,7 @@ def fix_noun_behind_noun(tokens: list[Token], word: Token) -> None:
 
 
 def make_compound(part: Token, noun: Token) -> None:
-    """Let a word take the place of the noun before it, which becomes its compound."""
+    """Make a noun a compound of the word that follows it, which takes over its place in the tree."""
     noun.tag_, noun.pos_ = "NN", "NOUN"
     head = part.head
     inside = [child for child in part.children if child is not noun]
@@ -78,7 +78,7 @@ def make_compound(part: Token, noun: Token) -> None:
 
 
 def fix_noun_as_verb(tokens: list[Token], word: Token) -> None:
-    """ "A surfer paddles over a wave", "sheep graze in a meadow": no compound noun, since it has no number."""
+    """Read "paddles" in "a surfer paddles over a wave" as a verb: as a noun it would not agree with "a"."""
     subject = tokens[word.i - 1] if word.i else word
     if word.dep_ not in _HEADS or subject.dep_ not in ("compound", "nsubj") or subject.head is not word:
         return
@@ -104,7 +104,7 @@ def fix_noun_as_verb(tokens: list[Token], word: Token) -> None:
     subject.children.sort(key=lambda token: token.i)
     above = word.head
     if word.dep_ == "dobj":
-        # "A man wearing a tie poses": the tie is worn, the man poses.
+        # "A man wearing a tie poses": the man poses, and the tie is only worn.
         word.children.remove(subject)
         above.children = sorted((*above.children, subject), key=lambda token: token.i)
         subject.dep_, subject.head = "dobj", above
@@ -112,7 +112,7 @@ def fix_noun_as_verb(tokens: list[Token], word: Token) -> None:
         return
     subject.dep_ = "nsubj"
     if word.dep_ == "nsubj" and above.pos_ == "VERB":
-        # "A skier stops and poses": one of the two verbs is enough.
+        # "A skier stops and poses": keeping one of the two verbs is enough.
         left = [child for child in word.children if child is not subject]
         above.children[above.children.index(word)] = subject
         subject.head = above
@@ -127,7 +127,7 @@ def fix_noun_as_verb(tokens: list[Token], word: Token) -> None:
 
 
 def fix_verb_as_noun(tokens: list[Token], word: Token) -> None:
-    """ "A red stop sign with ...": no verb, since one thing "signs" and nothing follows that it could do it to."""
+    """Read "sign" in "a red stop sign with ..." as a noun: as a verb it would be "signs", and it has no object."""
     subject = tokens[word.i - 1] if word.i else word
     if subject.dep_ != "nsubj" or subject.head is not word or subject.tag_ != "NN":
         return

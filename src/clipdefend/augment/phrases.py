@@ -1,4 +1,4 @@
-"""From a caption's scene graph to phrases and triples."""
+"""Turn a caption's scene graph into phrases and triples."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ONE, _SEVERAL, _PLURAL_ONLY = (
     words("plural determiners"),
     words("plural only"),
 )
-MOST = 8  # triples kept of a caption
+MOST = 8  # triples kept per caption
 _MODIFIERS = frozenset(("amod", "compound", "nmod"))
 _JOINED, _FIXED = words("joined adjectives"), words("fixed compounds")
 _ARTICLES = frozenset(("a", "an", "the"))
@@ -42,7 +42,7 @@ _LOOSE_TAGS = frozenset(("NN", "JJ", "RB", "RP", "VBN", "VBG"))
 
 
 def strip_lead(caption: str) -> str:
-    """Cut "a picture of" and its like off: what is shown is meant, and parsers trip over the rest."""
+    """Remove "a picture of" and similar leads: captions are about what is shown, and leads confuse parsers."""
     seen = _ONE_CAN_SEE.match(caption)
     if seen:
         return seen.group(1)
@@ -51,13 +51,13 @@ def strip_lead(caption: str) -> str:
 
 
 def read_scene(caption: str, text: str, doc: Any, parse: Callable[[Tree], Graph]) -> ParsedCaption:
-    """Phrases and triples of one parsed caption.
+    """Read the phrases and triples of one parsed caption.
 
     Args:
-        caption: as given, kept in the result.
-        text: what was parsed: the caption without its lead.
-        doc: spaCy document of the text.
-        parse: from ``load_parsers``.
+        caption: the text as given, which is kept in the result.
+        text: the text that was parsed: the caption without its lead.
+        doc: spaCy's document of ``text``.
+        parse: the scene-graph parser from ``load_parsers``.
     """
     tree = Tree(doc, text)
     normalize_tree(tree)
@@ -87,12 +87,12 @@ def read_scene(caption: str, text: str, doc: Any, parse: Callable[[Tree], Graph]
     main = triples[0].subject if triples else next((p for i in order if (p := phrase(i)) is not None), None)
     tree.clear()
     if main is not None and main.number == "mass" and not triples and not is_mass(main.noun):
-        main = main._replace(number="singular")  # a key word stands without an article anyhow
+        main = main._replace(number="singular")  # a key word has no article in any case
     return ParsedCaption(caption, triples, main)
 
 
 def _weakness(subject: Phrase, relation: Relation, thing: Phrase) -> int:
-    """How far a triple is from being the main one: verbs first, "of" and vague places last."""
+    """Rank a triple for the choice of the main one: verbs come first, "of" and vague places last."""
     rank = {"preposition": 2, "past": 1, "participle": 1}.get(relation.form, 0)
     if relation.text == "of":
         rank = 4
@@ -104,7 +104,7 @@ def _weakness(subject: Phrase, relation: Relation, thing: Phrase) -> int:
 
 
 def read_phrase(tree: Tree, root: Token) -> Phrase | None:
-    """Noun phrase of a root, or None when the root is no noun that can be shown (pronouns, signs)."""
+    """Read the noun phrase of a root; None if the root is not a noun that can be shown (pronouns, signs)."""
     determiners: list[str] = []
     adjectives: list[str] = []
     parts: list[str] = []
@@ -128,12 +128,14 @@ def read_phrase(tree: Tree, root: Token) -> Phrase | None:
             elif child.tag_[:2] in ("NN", "FW") or dep == "compound":
                 described = described or any(below.dep_ == "amod" for below in child.children)
                 if child.tag_ != "NNS" or root.tag_ != "NNS" or singular(child.text) == child.text:
-                    parts.extend(_compound(tree, child, adjectives))  # but not "sweaters shirts": no comma
+                    parts.extend(
+                        _compound(tree, child, adjectives)
+                    )  # but not "sweaters shirts", which lacks a comma
             elif described and not tree.hyphenated:
-                return None  # "a little boy french fries": two phrases taken for one
+                return None  # "a little boy french fries" is two phrases taken for one
             else:
                 _read_adjective(tree, child, root, adjectives, parts, determiners)
-    # A word joined by hyphens comes once for each of its parts.
+    # A hyphenated word occurs once for each of its parts.
     parts = list(dict.fromkeys((*parts, _glue(tree, root))))
     noun = " ".join(parts)
     if not _is_word(noun) or root.text in _NOT_NOUNS or {"each", "other"} <= set(determiners):
@@ -152,12 +154,12 @@ def _is_word(text: str) -> bool:
 
 
 def _is_other_thing(part: Token) -> bool:
-    """ "A laptop and three cellphones": what looks like a compound is a thing of its own."""
+    """Return whether a modifier is a thing of its own, as in "a laptop and three cellphones"."""
     return part.dep_ == "nmod" and any(c.dep_ == "conj" and c.tag_ in ("CD", "JJ") for c in part.children)
 
 
 def _after_and(part: Token) -> tuple[list[str], list[str]]:
-    """Determiners and adjectives that such a thing leaves to the noun behind it."""
+    """Return the determiners and adjectives that belong to the noun after such a thing."""
     own = [child for child in part.children if child.dep_ == "conj"]
     return [c.text for c in own if c.tag_ == "CD"], [c.text for c in own if c.tag_ == "JJ"]
 
@@ -165,7 +167,7 @@ def _after_and(part: Token) -> tuple[list[str], list[str]]:
 def _read_adjective(
     tree: Tree, token: Token, root: Token, adjectives: list[str], parts: list[str], determiners: list[str]
 ) -> None:
-    """Sort an adjective, and those joined to it, where it belongs; "black and white" is one."""
+    """Add an adjective, and those coordinated with it, to the list it belongs to; "black and white" is one."""
     chain = _joined_adjectives(token, root)
     texts = [_adjective_text(tree, word) for word in chain]
     together = _coordinated(chain, texts)
@@ -176,21 +178,21 @@ def _read_adjective(
         if text in _NOT_ADJECTIVES:
             determiners.append(text)
         elif text in _JOINED:
-            # "medium sized", "nice looking": half an adjective, which means nothing without the other half.
+            # "medium sized", "nice looking": neither half means the same without the other.
             before = tree.tokens[word.i - 1].text if word.i else ""
             if before in adjectives:
                 adjectives.remove(before)
                 adjectives.append(f"{before} {text}")
         elif f"{text} {root.text}" in _FIXED or f"{text} {singular(root.text)}" in _FIXED:
-            parts.append(text)  # a hot dog is no dog
-        elif _is_word(text) and text != "upside":  # comes with its other half, "down"
+            parts.append(text)  # a hot dog is not a dog
+        elif _is_word(text) and text != "upside":  # which is read together with "down"
             if parts and word.i and tree.tokens[word.i - 1].text == parts[-1]:
                 text = f"{parts.pop()} {text}"  # "baby blue cabinets"
             adjectives.append(text)
 
 
 def _joined_adjectives(token: Token, root: Token) -> list[Token]:
-    """An adjective and those that hang on it, in their order: "red, white and blue"."""
+    """Return an adjective and those coordinated with it, in their order: "red, white and blue"."""
     chain = [token]
     for word in chain:
         chain += [child for child in word.children if child.dep_ == "conj" and child.i < root.i]
@@ -198,7 +200,7 @@ def _joined_adjectives(token: Token, root: Token) -> list[Token]:
 
 
 def _coordinated(chain: list[Token], texts: list[str]) -> str | None:
-    """Adjectives around an "and" as one; None where there is none, or a word that is no adjective of its own."""
+    """Join adjectives around "and" into one; None if there is no "and" or a word is not a full adjective."""
     if not any(child.text == "and" for word in chain for child in word.children):
         return None
     if not all(_is_word(text) and text not in _NOT_ADJECTIVES and text not in _JOINED for text in texts):
@@ -208,7 +210,7 @@ def _coordinated(chain: list[Token], texts: list[str]) -> str | None:
 
 
 def _adjective_text(tree: Tree, word: Token) -> str:
-    """An adjective with the words before it that make it one: "snow covered", "upside down"."""
+    """Return an adjective with the words before it that belong to it: "snow covered", "upside down"."""
     text = _glue(tree, word)
     before = tree.tokens[word.i - 1] if word.i else word
     if text == "down" and before.text == "upside":
@@ -221,7 +223,7 @@ def _adjective_text(tree: Tree, word: Token) -> str:
 
 
 def _agreeing(tree: Tree, root: Token, determiners: list[str]) -> list[str]:
-    """Determiners that fit the noun's number: what does not is the writer's mistake and must not become ours."""
+    """Keep the determiners that agree with the noun, so that mistakes of the caption are not repeated."""
     if not determiners:
         determiners = _lost_article(tree, root)
     if not determiners:
@@ -235,19 +237,19 @@ def _agreeing(tree: Tree, root: Token, determiners: list[str]) -> list[str]:
 
 
 def _lost_article(tree: Tree, root: Token) -> list[str]:
-    """Article that hangs elsewhere, as in "an upside down umbrella"."""
+    """Find an article that the parser attached elsewhere, as in "an upside down umbrella"."""
     for token in reversed(tree.tokens[max(0, root.i - 4) : root.i]):
         if token.text in _ARTICLES:
             return [token.text]
         if token.tag_ not in _LOOSE_TAGS or token.head.i > root.i:
             return []
         if token.tag_ in ("NN", "VBG", "VBN") and token.head.i <= token.i:
-            return []  # "a man preparing food": the article is the man's
+            return []  # "a man preparing food": the article belongs to the man
     return []
 
 
 def _compound(tree: Tree, token: Token, adjectives: list[str]) -> list[str]:
-    """Words of a compound; colours and sizes that hang on its first part ("a white wood fence") are the noun's."""
+    """Return the words of a compound; colours and sizes of its first part ("a white wood fence") go to the noun."""
     before: list[str] = []
     for child in token.children:
         if child.i >= token.i or child.dep_ not in _MODIFIERS:
@@ -260,7 +262,7 @@ def _compound(tree: Tree, token: Token, adjectives: list[str]) -> list[str]:
 
 
 def _glue(tree: Tree, token: Token) -> str:
-    """A word with what is joined to it by hyphens or slashes ("black-and-white")."""
+    """Return a word with what hyphens or slashes join to it ("black-and-white")."""
     if not tree.hyphenated:
         return token.text
     tokens, glued = tree.tokens, tree.glued
@@ -279,5 +281,5 @@ def _number(root: Token, noun: str, determiners: list[str]) -> Number:
         return "plural"
     if root.text in _PLURAL_ONLY:
         return "plural"
-    # Without a determiner only a noun that cannot be counted may take the place.
+    # Without a determiner only an uncountable noun can replace it.
     return "mass" if not determiners or is_mass(noun) else "singular"

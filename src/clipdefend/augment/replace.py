@@ -1,4 +1,4 @@
-"""Random replacements of one part of a sub-caption that never say the same thing again."""
+"""Random replacements for parts of a sub-caption, which never mean the same as what they replace."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from clipdefend.augment.parsed_caption import Number, Relation
 _SMALL_WORDS = frozenset(("a", "an", "the", "of", "in", "on", "at", "to", "by", "with", "for", "and"))
 _OF_SEVERAL = words("of several")
 _TRIES = 40
-REMEMBERED = 1 << 14  # words whose synonyms are kept at hand
+REMEMBERED = 1 << 14  # words whose synonyms are cached
 
 
 class Replacer:
     """Draws terms of a lexicon for nouns, adjectives and relations.
 
-    Terms that share a word or a stem with what they replace, and its synonyms, are never drawn.
+    Terms that share a word or a stem with what they replace are never drawn, nor are its synonyms.
 
     Args:
-        lexicon: relations may be verbs ("chase"), verbs with a preposition ("lean against") and prepositions.
+        lexicon: terms to draw from. Relations may be verbs ("chase"), verbs with a preposition ("lean against") and
+            prepositions.
     """
 
     def __init__(self, lexicon: Lexicon) -> None:
@@ -42,7 +43,7 @@ class Replacer:
         self._blocked: dict[str, frozenset[str]] = {}
 
     def noun(self, old: str, number: Number, others: Sequence[str], rng: random.Random) -> str | None:
-        """A noun of the same number, related to none of ``old`` and ``others``; None when there is none."""
+        """Draw a noun of the given number that is unrelated to ``old`` and ``others``; None if there is none."""
         pools = {"mass": self._mass or self._plurals, "plural": self._plurals, "singular": self._count}
         found = self._pick(pools[number], (old, *others), rng)
         if found is None or number == "singular" or (number == "mass" and self._mass):
@@ -50,15 +51,18 @@ class Replacer:
         return plural(found)
 
     def adjective(self, old: str, others: Sequence[str], rng: random.Random) -> str | None:
-        """An adjective related to none of ``old`` and ``others``; None when there is none."""
+        """Draw an adjective that is unrelated to ``old`` and ``others``; None if there is none."""
         return self._pick(self._adjectives, (old, *others), rng)
 
     def relation(self, old: Relation, rng: random.Random, *, several: bool = True) -> str | None:
-        """A relation in the same grammatical form; none that needs a plural object unless there are ``several``.
+        """Draw a relation in the same grammatical form; None if there is none.
 
-        A preposition gives way to another one or, as often, to a verb in -ing; a participle keeps its
-        preposition ("covered with", "painted with"); other verbs take a verb, with a preposition of its own
-        where it needs one.
+        A preposition is replaced by another one or, as often, by a verb in -ing. A participle keeps its
+        preposition ("covered with", "painted with"). Other verbs are replaced by a verb, with a preposition of
+        its own where it needs one.
+
+        Args:
+            several: whether the object is plural, as "between" and "among" need it.
         """
         if old.form == "preposition":
             group = pairs("preposition groups").get(old.tail, old.tail)
@@ -104,7 +108,7 @@ class Replacer:
         return next((term for term in (*pool[start:], *pool[:start]) if fits(term)), None)
 
     def _find_blocked(self, old: str) -> frozenset[str]:
-        """Stems of the words of ``old``, and the synonyms of the whole and of its words."""
+        """Return the stems of the words of ``old``, and the synonyms of the whole and of its words."""
         blocked = set(_stems_of(old))
         for stem in {*stems(old), *blocked}:
             blocked.update(self._synonyms.listed(stem))
@@ -124,14 +128,14 @@ def _stems_of(term: str) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=1 << 13)
 def is_preposition(term: str) -> bool:
-    """Whether a relation is a preposition ("behind", "to the left of") and no verb."""
+    """Return whether a relation is a preposition ("behind", "to the left of") and not a verb."""
     if term in pairs("preposition groups") or term in words("multiword prepositions"):
         return True
     return term in words("fixed relations") or term.split()[0] in words("prepositions")
 
 
 def _group(term: str) -> str:
-    """What a relation says of place: "standing next to" and "beside" are both near."""
+    """Return what a relation says about place: "standing next to" and "beside" both mean "near"."""
     groups = pairs("preposition groups")
     if is_preposition(term):
         return groups.get(term, term)

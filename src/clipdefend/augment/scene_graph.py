@@ -17,8 +17,8 @@ def load_parsers(model: str) -> tuple[Any, Callable[[Tree], Graph]]:
     """Load spaCy and the scene-graph parser, which shares its model.
 
     SceneGraphParser runs spaCy itself, one sentence at a time, and applies its rules to what comes back. Here
-    the two are taken apart: spaCy tags many captions in a batch, their trees are corrected, and the rules get
-    the finished tree, since the parser's own ``nlp`` hands through what it is given.
+    the two steps are separated: spaCy tags captions in batches, their trees are corrected, and the rules then get
+    the finished tree, because the parser's own ``nlp`` is replaced by one that returns its argument.
 
     Args:
         model: name of the spaCy model.

@@ -1,4 +1,4 @@
-"""Factual and counterfactual sub-captions, the text half of CleanerCLIP."""
+"""Factual and counterfactual sub-captions, the text side of CleanerCLIP."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ JOINT = " | "
 
 @dataclass(frozen=True)
 class SubCaption:
-    """A factual sub-caption and one counterfactual to it.
+    """A factual sub-caption and one of its counterfactuals.
 
     Attributes:
+        factual: a statement that the caption makes.
+        counterfactual: the same statement with a part replaced.
         operation: "adjective", "relation" or "noun"; "eda" or "spans" for those sources.
-        replaced: what the operation took out of the factual, in order of appearance and joined by ``" | "``
-            where it is several; the whole factual for "eda" and "spans".
-        replacement: what it put there, joined alike.
+        replaced: the parts of the factual that were replaced, in order of appearance and joined by ``" | "``;
+            the whole factual for "eda" and "spans".
+        replacement: their replacements, joined in the same way.
     """
 
     factual: str
@@ -40,13 +42,13 @@ class SubCaption:
 
 
 class Scene(NamedTuple):
-    """One or two phrases, with the relation between them where there are two."""
+    """One phrase, or two phrases and the relation between them."""
 
     phrases: tuple[Phrase, ...]
     relation: Relation | None
 
     def text(self) -> str:
-        """Sentence of the template; a key word alone carries no determiner."""
+        """Return the sub-caption; a key word alone has no determiner."""
         if self.relation is None:
             return phrase_text(self.phrases[0], bare=True)
         subject, thing = self.phrases
@@ -54,7 +56,11 @@ class Scene(NamedTuple):
 
 
 def phrase_text(phrase: Phrase, bare: bool = False) -> str:
-    """Determiner, adjectives and noun, with a or an as the next word sounds."""
+    """Write a phrase: determiner, adjectives and noun, with "a" or "an" as the next word requires.
+
+    Args:
+        bare: leave the determiner out.
+    """
     body = " ".join((*phrase.adjectives, phrase.noun))
     if bare or not phrase.determiner:
         return body
@@ -66,21 +72,22 @@ class SubCaptioner:
     """Parses captions once and draws sub-captions from them as often as wanted.
 
     Args:
-        lexicon: replacements; the shipped ones by default.
-        source: "scene-graph", the paper's; for comparison "eda" (an EDA variant of the caption as factual,
-            one of another caption as counterfactual) and "spans" (spans of the two).
-        keep_adjectives: chance of each adjective to stay in the factual, in [0, 1].
-        relations: sub-captions of so many relations of a caption, the main one first; at least 1.
-        counterfactuals: so many counterfactuals to each factual; at least 1.
-        operations: which of "adjective", "relation" and "noun" are drawn from.
-        others: captions that "eda" and "spans" take their counterfactuals from; any sequence.
+        lexicon: replacement terms; by default the shipped ones.
+        source: "scene-graph" as in the paper. For comparison, "eda" makes the factual from an EDA variant of the
+            caption and the counterfactual from one of another caption, and "spans" does so from spans.
+        keep_adjectives: probability of keeping each adjective in the factual, in [0, 1].
+        relations: number of relations of a caption that get sub-captions, the main one first; at least 1.
+        counterfactuals: number of counterfactuals for each factual; at least 1.
+        operations: the operations to draw from, of "adjective", "relation" and "noun".
+        others: captions from which "eda" and "spans" take their counterfactuals; any sequence.
 
     Reference: CleanerCLIP (arXiv:2409.17601), section 3.2; spans: DeCLUTR (arXiv:2006.03659), section 3.2.
     Deviates: the paper's template has no articles; here the caption's own are kept, because CLIP was trained
-        with them, and sounded anew. Auxiliaries are left out ("is holding" becomes "holding").
+        with them, as "a" or "an" by the word that follows. Auxiliaries are left out ("is holding" becomes
+        "holding").
 
     Raises:
-        ConfigError: an unknown source or operation, or a number out of its range.
+        ConfigError: an unknown source or operation, or a number out of range.
     """
 
     def __init__(
@@ -120,22 +127,27 @@ class SubCaptioner:
     def parse(
         self, captions: Iterable[str], batch_size: int = 256, processes: int = 1
     ) -> Iterator[ParsedCaption]:
-        """Parse captions, in order and one result each, in bounded memory.
+        """Parse captions in order, with one result for each, in bounded memory.
 
         Args:
-            captions: any iterable; it is read as it is needed.
-            batch_size: captions that go through the parser together.
-            processes: more than one start worker processes; a script then needs its ``__main__`` guard.
+            captions: any iterable, read as needed.
+            batch_size: number of captions that are parsed together.
+            processes: number of worker processes; a script that passes more than one needs a ``__main__`` guard.
         """
         if self.source != "scene-graph":
             return (ParsedCaption(caption, (), None) for caption in captions)
         return read_captions(captions, batch_size, processes)
 
     def draw(self, parsed: ParsedCaption, rng: random.Random) -> list[SubCaption]:
-        """Draw sub-captions; equal generators give equal ones.
+        """Draw sub-captions of a parsed caption.
+
+        Args:
+            parsed: from ``parse``.
+            rng: equal states give equal sub-captions.
 
         Returns:
-            ``counterfactuals`` for each of up to ``relations`` factual ones; none for a caption without a noun.
+            ``counterfactuals`` for each of up to ``relations`` factuals; an empty list for a caption without a
+            noun.
         """
         if self.source != "scene-graph":
             return self._draw_from_others(parsed.caption, rng)
@@ -160,7 +172,7 @@ class SubCaptioner:
         return Phrase(phrase.determiner, kept, phrase.noun, phrase.number)
 
     def _counterfactual(self, factual: Scene, rng: random.Random, seen: set[str]) -> SubCaption | None:
-        """One of the operations that the factual allows; another where the lexicon has nothing for it."""
+        """Apply a random operation that the factual allows; another one if the lexicon has no replacement for it."""
         operations = {"adjective": self._adjectives, "relation": self._relation, "noun": self._nouns}
         for _ in range(8):
             left = [name for name in self.operations if name != "relation" or factual.relation]
@@ -218,7 +230,7 @@ class SubCaptioner:
     def _draw_from_others(self, caption: str, rng: random.Random) -> list[SubCaption]:
         if not self.others:
             raise ConfigError(
-                f"source {self.source!r} takes its counterfactuals from other captions; pass others."
+                f"source {self.source!r} takes its counterfactuals from other captions; pass them as others."
             )
         if not any(character.isalnum() for character in caption):
             return []
@@ -236,7 +248,7 @@ class SubCaptioner:
 
 
 def span(caption: str, rng: random.Random) -> str:
-    """A run of the caption's words, at least two where it has them; long ones are the likeliest.
+    """Draw a span of a caption's words, at least two if there are two; long spans are the likeliest.
 
     Reference: DeCLUTR (arXiv:2006.03659), section 3.2: lengths from a Beta(4, 2) distribution.
     """

@@ -1,4 +1,4 @@
-"""The shipped synonym table: for EDA and for keeping synonyms out of replacements."""
+"""The synonym table, which EDA draws from and which keeps synonyms out of replacements."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MAX_BYTES = 64 << 20
 
 
 class Synonyms(Mapping[str, frozenset[str]]):
-    """Look-up word (one lower-case word) -> its synonyms, over all of its senses.
+    """Maps one lower-case word to its synonyms, over all of its senses.
 
-    A word that is no key is looked up by its stems, so that ``"dogs"`` finds the synonyms of ``"dog"``.
-    Rows stay joined strings until they are asked for: 45,000 words cost one dictionary, not many sets.
+    A word that is not in the table is looked up by its stems, so that ``"dogs"`` finds the synonyms of ``"dog"``.
+    Rows are split when they are first read: 45,000 words cost one dictionary of strings instead of as many sets.
     """
 
     def __init__(self, rows: Mapping[str, str]) -> None:
@@ -28,14 +28,14 @@ class Synonyms(Mapping[str, frozenset[str]]):
         self._of_phrases: dict[str, list[str]] | None = None
 
     def listed(self, word: str) -> tuple[str, ...]:
-        """Synonyms in alphabetical order, which is what a seeded draw needs; empty when there are none."""
+        """Return the synonyms of a word in alphabetical order, as seeded draws need them; empty if there are none."""
         found = self._listed.get(word)
         if found is None:
             found = self._listed[word] = self._find(word)
         return found
 
     def of_phrase(self, phrase: str) -> list[str]:
-        """Words that have the phrase among their synonyms: the table has rows of single words only."""
+        """Return the words that have a phrase among their synonyms; the table has rows of single words only."""
         if self._of_phrases is None:
             self._of_phrases = {}
             for word, row in self._rows.items():
@@ -68,7 +68,7 @@ def read_synonyms(path: Path) -> Synonyms:
     """Read ``word<TAB>synonym|synonym`` lines, plain or gzip.
 
     Raises:
-        DataError: the file cannot be read, is over 64 MB, or a line has no tab.
+        DataError: the file cannot be read or is larger than 64 MB, or a line has no tab.
     """
     try:
         with path.open("rb") as file:
@@ -85,13 +85,13 @@ def read_synonyms(path: Path) -> Synonyms:
     for number, line in enumerate(text.splitlines(), 1):
         word, tab, joined = line.partition("\t")
         if not tab or not word or not joined:
-            raise DataError(f"{path}, line {number}: {line[:60]!r} is not word<TAB>synonym|synonym; mend it.")
+            raise DataError(f"{path}, line {number}: {line[:60]!r} is not word<TAB>synonym|synonym; fix it.")
         rows[word] = joined
     return Synonyms(rows)
 
 
 @functools.lru_cache(maxsize=1)
 def shipped_synonyms() -> Synonyms:
-    """The table made from WordNet, read at first use and once per process."""
+    """Return the table made from WordNet, which is read once per process."""
     with resources.as_file(resources.files("clipdefend") / "assets" / "lexicons" / SYNONYMS_NAME) as path:
         return read_synonyms(path)

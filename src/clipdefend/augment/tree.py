@@ -1,9 +1,9 @@
-"""A caption's dependency tree as light Python objects, mended so that the parser sees its relations.
+"""A caption's dependency tree as light Python objects, which stand in for a spaCy document.
 
-spaCy's tokens are views that look every attribute up again, and the scene-graph parser reads each of them
-dozens of times. One copy of what it reads makes it several times faster, and can be changed: prepositions of
-many words become one token, "a couple of dogs" becomes "dogs", relative clauses and passives get the form that
-the parser knows.
+spaCy's tokens are views that look up every attribute anew, and the scene-graph parser reads each of them dozens of
+times. A copy of what it reads is several times faster. Unlike a document, it can also be changed, so that the parser
+finds relations that it would miss: multiword prepositions become one token, "a couple of dogs" becomes "dogs", and
+relative clauses and passives are rewritten.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-PRONOUN = "-PRON-"  # the lemma by which the scene-graph parser tells pronouns
+PRONOUN = "-PRON-"  # the lemma by which the scene-graph parser recognises pronouns
 _CHUNK_DEPS = frozenset(
     ("oprd", "nsubj", "dobj", "nsubjpass", "pcomp", "pobj", "dative", "appos", "attr", "ROOT")
 )
 
 
 class Token:
-    """One word, with the attributes of a spaCy token that are read."""
+    """One word, with those attributes of a spaCy token that are read."""
 
     __slots__ = ("children", "dep_", "head", "i", "lemma_", "pos_", "tag_", "text")
 
@@ -34,7 +34,7 @@ class Token:
 
 
 class Root:
-    """A chunk's root as the scene-graph parser meets it: the modifiers, which are read elsewhere, left out."""
+    """The root of a chunk as the scene-graph parser sees it: without modifiers, which ``phrases`` reads."""
 
     __slots__ = ("dep_", "head", "i", "lemma_", "text")
 
@@ -49,7 +49,7 @@ class Root:
 
 
 class Chunk:
-    """A noun phrase: tokens ``start`` to ``end`` (exclusive), the last of which is its root."""
+    """A noun phrase: tokens ``start`` to ``end`` (exclusive), of which the last is its root."""
 
     __slots__ = ("end", "lemma_", "root", "start", "text")
 
@@ -61,7 +61,7 @@ class Chunk:
 
 
 class Span:
-    """A slice of a sentence."""
+    """A slice of a tree, with those attributes of a spaCy span that are read."""
 
     __slots__ = ("lemma_", "text")
 
@@ -70,11 +70,19 @@ class Span:
 
 
 class Tree:
-    """What the scene-graph parser is handed in place of a spaCy document.
+    """The stand-in for a spaCy document that the scene-graph parser gets.
 
     Args:
         doc: a parsed spaCy document.
-        text: what it was made from.
+        text: the text of the document.
+
+    Attributes:
+        tokens: all words, in order.
+        glued: for each word, whether the next one follows without a space.
+        hyphenated: whether the text has a hyphen or a slash.
+        dropped: positions of words that the parser does not get to see.
+        phantoms: further tokens for the parser, such as implied subjects.
+        noun_chunks: noun phrases, set by ``find_chunks``.
     """
 
     def __init__(self, doc: Any, text: str) -> None:
@@ -92,7 +100,7 @@ class Tree:
             at += length + space
         for token, (_, _, head, _, _) in zip(tokens, rows, strict=True):
             if head:
-                # The offset is signed, the array is not.
+                # The array is unsigned, but the offset is signed.
                 token.head = above = tokens[token.i + head - (head >> 63 << 64)]
                 above.children.append(token)
         self.hyphenated = "-" in text or "/" in text
@@ -109,13 +117,13 @@ class Tree:
         return Span(self.tokens[place]) if isinstance(place, slice) else self.tokens[place]
 
     def clear(self) -> None:
-        """Cut the links between tokens, so that they go at once instead of waiting for the garbage collector."""
+        """Break the reference cycles between tokens, so that memory is freed without the garbage collector."""
         for token in self.tokens:
             del token.head, token.children
         self.phantoms.clear()
 
     def find_chunks(self) -> None:
-        """Set the base noun phrases, by the rule of spaCy's ``noun_chunks``."""
+        """Set the base noun phrases by the rules of spaCy's ``noun_chunks``."""
         chunks = []
         previous = -1
         for token in self.tokens:
@@ -138,7 +146,7 @@ def _names(vocab: Any) -> _Names:
 
 
 class _Names(dict[tuple[int, int], tuple[str, str, str]]):
-    """Hashes of a tag and a dependency -> their names and the coarse part of speech, looked up once."""
+    """Maps hashes of a tag and a dependency to their names and the coarse part of speech."""
 
     def __init__(self, strings: Any) -> None:
         super().__init__()
@@ -158,14 +166,14 @@ def _left_edge(token: Token) -> int:
 
 
 def ancestors(token: Token) -> Iterator[Token]:
-    """The words that a token hangs below, the nearest first."""
+    """Yield the words above a token in the tree, the nearest first."""
     while token.head is not token:
         token = token.head
         yield token
 
 
 def move(child: Token, head: Token) -> None:
-    """Hang a token elsewhere in the tree."""
+    """Attach a token to another head."""
     if child.head is not child:
         child.head.children = [other for other in child.head.children if other is not child]
     child.head = head
@@ -173,7 +181,7 @@ def move(child: Token, head: Token) -> None:
 
 
 def replace_by(old: Token, new: Token) -> None:
-    """Let ``new`` (below ``old``) take the place of ``old`` in the tree."""
+    """Put ``new``, which is below ``old``, in the place of ``old``."""
     new.head.children = [child for child in new.head.children if child is not new]
     new.dep_ = old.dep_
     if old.head is old:

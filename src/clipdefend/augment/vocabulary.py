@@ -1,4 +1,4 @@
-"""Words that the shipped lexicon knows, for when the tagger does not."""
+"""What the shipped lexicon says about a word, for cases where the tagger is wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _known_nouns() -> frozenset[str]:
 
 @functools.lru_cache(maxsize=1)
 def known_pairs() -> dict[str, frozenset[str]]:
-    """First word -> second words of the shipped lexicon's nouns of two words ("fire hydrant")."""
+    """Map first words to second words of the lexicon's two-word nouns ("fire hydrant")."""
     found: dict[str, set[str]] = {}
     for term in load_lexicon().nouns:
         first, _, second = term.term.partition(" ")
@@ -29,7 +29,7 @@ def known_pairs() -> dict[str, frozenset[str]]:
 
 @functools.lru_cache(maxsize=1)
 def known_verbs() -> frozenset[str]:
-    """Verbs of the shipped lexicon, also those that stand there with a preposition ("stare at")."""
+    """Return the verbs of the lexicon, including those listed with a preposition ("stare at")."""
     prepositions = words("prepositions") | {
         phrase.split()[0]
         for phrase in (
@@ -43,16 +43,16 @@ def known_verbs() -> frozenset[str]:
 
 
 def is_known_noun(text: str) -> bool:
-    """Whether a word, or its singular, is a noun of the shipped lexicon."""
+    """Return whether a word, or its singular, is a noun of the lexicon."""
     return text in _known_nouns() or singular(text) in _known_nouns()
 
 
 @functools.lru_cache(maxsize=1)
 def known_adjectives() -> frozenset[str]:
-    """Adjectives of the shipped lexicon."""
+    """Return the adjectives of the lexicon."""
     return frozenset(term.term for term in load_lexicon().adjectives)
 
 
 def is_living(text: str) -> bool:
-    """Whether a word, or its singular, is a person or an animal that captions often show."""
+    """Return whether a word, or its singular, names a person or an animal that is common in captions."""
     return text in _LIVING or singular(text) in _LIVING
