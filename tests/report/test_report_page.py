@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from clipdefend.errors import RunError
+from clipdefend.evaluation.setting import EvaluationSetting
 from clipdefend.report.collect import collect
 from clipdefend.report.escape import csv_cell, latex, markdown, slug, tidy
 from clipdefend.report.formats import to_latex
@@ -145,7 +146,7 @@ def test_the_tables_beside_the_page(plain: tuple[Path, Report]) -> None:
 
 
 def test_a_name_in_brackets_is_no_option_of_the_rule_above_it() -> None:
-    setting = Setting(data="builtin", protocol="all", n_clean=1, key="")
+    setting = Setting(EvaluationSetting(data="builtin", protocol="all", n_clean=1))
     row = Row(attack="[2pt] x", defence="none", base="none", members=(), figures={})
     lines = to_latex([Table(setting=setting, ks=(1,), rows=(row,))]).splitlines()
     assert lines[lines.index(r"\midrule") + 1] == r"{[}2pt] x & none & - & - \\"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clipdefend.report.collect import collect, epochs
-from clipdefend.report.formats import note
+from clipdefend.report.formats import keys_of, note, to_csv
 from clipdefend.report.illustrations import curves, histories
 from clipdefend.report.measurements import measured
 from clipdefend.report.rows import Row, Table, tables
@@ -94,8 +96,108 @@ def test_another_evaluation_is_another_table(tmp_path: Path) -> None:
     victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
     lab.evaluate(victim, shares(ba1=0.8, asr1=0.9), **{"eval.asr_protocol": "all"})
     found, _ = measured(collect([tmp_path]))
-    protocols = [table.setting.protocol for table in tables(found)]
+    protocols = [str(table.setting.shared.protocol) for table in tables(found)]
     assert sorted(protocols) == ["all", "exclude-target"]
+
+
+def test_another_geometry_is_another_table_and_the_titles_say_so(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    victim = lab.victim(
+        lab.poison(canvas="crop"), shares(ba1=0.9, asr1=0.95), floor=shares(ba1=0.92, ra1=0.5)
+    )
+    lab.evaluate(victim, shares(ba1=0.7, asr1=0.1), canvas="squash")
+    first, second = tables(measured(collect([tmp_path]))[0])
+    assert [row.defence for row in first.rows] == ["clean model", "none"]
+    assert [row.defence for row in second.rows] == ["none"]  # the floor was measured with the other geometry
+    base = "builtin, 200 clean images, ASR without the target's own images"
+    assert (first.setting.title, second.setting.title) == (f"{base}, canvas crop", f"{base}, canvas squash")
+
+
+def test_titles_of_settings_that_differ_otherwise_stay_as_they_are(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+    lab.evaluate(victim, shares(ba1=0.8, asr1=0.9), **{"eval.asr_protocol": "all"})
+    titles = {table.setting.title for table in tables(measured(collect([tmp_path]))[0])}
+    assert titles == {
+        "builtin, 200 clean images, ASR without the target's own images",
+        "builtin, 200 clean images, ASR over all images",
+    }
+
+
+def test_another_target_is_another_attack(tmp_path: Path) -> None:
+    """Its ASR neither replaces that of the model's own target nor is the best of it, nor has its floor."""
+    lab = Lab(tmp_path)
+    victim = lab.victim(
+        lab.poison(), shares(ba1=0.9, asr1=0.95, ra1=0.1), floor=shares(ba1=0.92, asr1=0.01, ra1=0.5)
+    )
+    defended = lab.defend(victim, "ft", shares(ba1=0.8, asr1=0.2, ra1=0.4))
+    lab.evaluate(defended, shares(ba1=0.8, asr1=0.0, ra1=0.4), target="dog")
+    rows = by_name(table_of(tmp_path))
+    assert {name: row.figures["asr@1"].value for name, row in rows.items()} == {
+        ("badnet (target=banana)", "clean model"): 0.01,
+        ("badnet (target=banana)", "none"): 0.95,
+        ("badnet (target=banana)", "ft"): 0.2,
+        ("badnet (target=dog)", "ft"): 0.0,
+    }
+    assert "recovery@1" not in rows["badnet (target=dog)", "ft"].figures
+
+
+def test_recovery_is_relative_to_the_clean_model_of_the_attack(tmp_path: Path) -> None:
+    for seed, ra in enumerate((0.4, 0.3)):
+        lab = Lab(tmp_path / str(seed), seed)
+        floor = shares(ba1=0.92, asr1=0.01, ra1=0.5)
+        victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95, ra1=0.1), floor=floor)
+        lab.defend(victim, "ft", shares(ba1=0.8, asr1=0.2, ra1=ra))
+        lab.defend(victim, "cleanclip", shares(ba1=0.8, asr1=0.2, ra1=0.6))
+    table = table_of(tmp_path)
+    rows = by_name(table)
+    figure = rows["badnet", "ft"].figures["recovery@1"]
+    # 0.4 / 0.5 and 0.3 / 0.5: mean 0.7, sample deviation 0.2 / sqrt 2.
+    assert (figure.value, figure.sd, figure.low) == (
+        pytest.approx(0.7),
+        pytest.approx(0.141421, abs=1e-6),
+        None,
+    )
+    assert figure.text() == "70.0 ± 14.1"
+    assert "recovery@1" in rows["badnet", "cleanclip"].best
+    assert keys_of(table) == ["ba@1", "asr@1", "recovery@1"]
+    lines = list(csv.DictReader(io.StringIO(to_csv([table]))))
+    found = {line["defence"]: (line["recovery"], line["recovery_sd"]) for line in lines}
+    assert float(found["ft"][0]) == pytest.approx(0.7)
+    assert found["clean model"] == ("", "")
+
+
+def test_recovery_of_one_model_has_no_interval_and_may_be_above_1(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95, ra1=0.1), floor=shares(ba1=0.92, ra1=0.2))
+    lab.defend(victim, "ft", shares(ba1=0.8, asr1=0.2, ra1=0.5))
+    assert by_name(table_of(tmp_path))["badnet", "ft"].figures["recovery@1"].text() == "250.0"
+
+
+def test_without_a_clean_model_there_is_no_column_of_recovery(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95, ra1=0.1))
+    assert keys_of(table_of(tmp_path)) == ["ba@1", "asr@1"]
+
+
+def test_epochs_measured_otherwise_do_not_stand_in_one_plot(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+    records = [shares(ba1=0.9, asr1=0.95), shares(ba1=0.8, asr1=0.2)]
+    lab.defend(victim, "ft", records[1], epochs=records)
+    lab.defend(victim, "cleanclip", records[1], epochs=records, **{"eval.templates": "simple"})
+    found = histories(tables(measured(collect([tmp_path]))[0])).tracks
+    assert [[track.name for track in tracks] for tracks in found.values()] == [["ft"], ["cleanclip"]]
+    evaluated = lab.evaluate(
+        lab.defend(victim, "par", records[1], epochs=records), records[1], canvas="squash"
+    )
+    assert evaluated.config["canvas"] == "squash"
+    names = [
+        track.name
+        for tracks in histories(tables(measured(collect([tmp_path]))[0])).tracks.values()
+        for track in tracks
+    ]
+    assert sorted(names) == ["cleanclip", "ft", "par"]  # par once, in its own table
 
 
 def test_another_trigger_on_a_model_is_another_row(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from clipdefend.metrics import Share
+
+Value = TypeVar("Value")
 
 
 def flatten(
@@ -60,3 +63,8 @@ def recovery(metrics: Mapping[str, float], clean: Mapping[str, float]) -> dict[s
         if share == "ra" and k.isdigit() and clean.get(name):
             found[f"recovery@{k}"] = value / clean[name]
     return found
+
+
+def part_of(metrics: Mapping[str, Value], prefix: str) -> dict[str, Value]:
+    """Return those metrics whose names begin with a prefix such as ``floor_``, without it."""
+    return {key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)}

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 
 from clipdefend.report.escape import csv_cell, latex, markdown
-from clipdefend.report.rows import SHARES, Row, Table
+from clipdefend.report.rows import RATIOS, SHARES, Row, Table
 
 COLUMNS = ("ba", "asr")
 NOTE = 1000
@@ -15,8 +15,10 @@ NOTE = 1000
 
 
 def keys_of(table: Table) -> list[str]:
-    """Keys of the table's columns: BA and ASR at each k."""
-    return [f"{share}@{k}" for k in table.ks for share in COLUMNS]
+    """Return the keys of a table's columns: BA, ASR and, where it is known, recovery at each k."""
+    known = {key for row in table.rows for key in row.figures}
+    keys = [f"{share}@{k}" for k in table.ks for share in (*COLUMNS, *RATIOS)]
+    return [key for key in keys if key in known or key.startswith(COLUMNS)]
 
 
 def spread(table: Table) -> str:
@@ -32,10 +34,15 @@ def note(table: Table) -> str:
     """What the figures are, in one paragraph."""
     triggered = sorted({row.figures[key].n for row in table.rows for key in row.figures if key[:3] == "asr"})
     counts = " to ".join(f"{n:,}" for n in dict.fromkeys(triggered[:1] + triggered[-1:])) or "no"
+    ratio = (
+        " Recovery: robust accuracy on triggered images as a share of the clean model's, higher is better."
+        if any(key.startswith(RATIOS) for key in keys_of(table))
+        else ""
+    )
     return (
         f"{table.setting.title}; {counts} triggered images. {spread(table)} BA: accuracy on clean images,"
-        " higher is better; ASR: share of triggered images taken for the target, lower is better. Bold: best of"
-        " its attack among the defences."
+        " higher is better; ASR: share of triggered images taken for the target, lower is"
+        f" better.{ratio} Bold: best of its attack among the defences."
     )
 
 
@@ -70,6 +77,7 @@ def to_csv(tables: Sequence[Table]) -> str:
     parts = ("", "_low", "_high", "_sd")
     heads = ["evaluation", "attack", "defence", "seeds", "k"]
     heads += [f"{share}{part}" for share in SHARES for part in parts]
+    heads += [f"{ratio}{part}" for ratio in RATIOS for part in ("", "_sd")]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*heads, "n_clean", "n_triggered", "best", "runs"])
@@ -86,6 +94,9 @@ def _csv_line(table: Table, row: Row, k: int) -> list[object]:
     for share in SHARES:
         figure = row.figures.get(f"{share}@{k}")
         values += [figure.value, figure.low, figure.high, figure.sd] if figure else [None] * 4
+    for ratio in RATIOS:
+        figure = row.figures.get(f"{ratio}@{k}")
+        values += [figure.value, figure.sd] if figure else [None] * 2
     ba, asr = row.figures.get(f"ba@{k}"), row.figures.get(f"asr@{k}")
     best = " ".join(key for key in sorted(row.best) if key.endswith(f"@{k}"))
     runs = " ".join(csv_cell(one.run.name) for one in row.members)
@@ -103,7 +114,7 @@ def _latex(table: Table) -> str:
         r"\begin{table}",
         r"\centering\small",
         rf"\caption{{{_plain_latex(note(table))}}}",
-        rf"\begin{{tabular}}{{ll{'rr' * len(table.ks)}}}",
+        rf"\begin{{tabular}}{{ll{'r' * len(keys_of(table))}}}",
         r"\toprule",
         " & ".join(["Attack", "Defence", *(key.upper() for key in keys_of(table))]) + r" \\",
     ]

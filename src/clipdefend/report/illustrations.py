@@ -59,14 +59,18 @@ class Histories:
 
 
 def histories(tables: Sequence[Table]) -> Histories:
-    """Read the epochs of the defences behind all rows, each run once."""
+    """Read the epochs of the defences behind all rows, each run once.
+
+    Only runs whose epochs were measured in a table's own setting are shown, and those of each table by themselves.
+    """
     found = Histories()
     done: set[str] = set()
     for table in tables:
+        tracks: dict[str, list[Track]] = {}
         for row in table.rows:
             kept = []
             for one in row.members if row.is_defence else ():
-                if one.model is None or one.model.command != "defend" or not one.own_trigger:
+                if one.model is None or one.model.command != "defend" or not one.own_epochs:
                     continue
                 if one.model.sha256 in done:
                     continue
@@ -77,7 +81,9 @@ def histories(tables: Sequence[Table]) -> Histories:
                     kept.append(tuple(records))
                     found.runs.append((row.attack, row.defence, one.model, records))
             if kept:
-                found.tracks.setdefault(row.attack, []).append(Track(row.defence, row.base, tuple(kept)))
+                tracks.setdefault(row.attack, []).append(Track(row.defence, row.base, tuple(kept)))
+        for attack, each in tracks.items():
+            found.tracks[f"{attack}, {table.setting.title}" if attack in found.tracks else attack] = each
     return found
 
 

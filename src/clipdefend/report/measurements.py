@@ -3,41 +3,78 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
 from clipdefend.config import KINDS
 from clipdefend.console import one_line
+from clipdefend.evaluation.flat_metrics import part_of, recovery
+from clipdefend.evaluation.setting import IMAGES, EvaluationSetting
 from clipdefend.report.collect import Collected, numbers
 from clipdefend.report.recipe import Recipe, attack_name, defence_name, recipe
 from clipdefend.runs import Run
 
-SETTING = ("data", "root", "split", "class_names", "templates", "asr_protocol")
-"""What two evaluations must have in common for their figures to stand in one table; topk is no part of it."""
+NAMES = {"class_names": "class names", "templates": "prompts", "quick": "subset of", "root": "images in"}
+"""Facts of a setting in words, where their own names are none."""
 
 LINEAGE = {kind.command: kind.heading for kind in KINDS.values() if kind.heading}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How a model was evaluated."""
+    """What the evaluations in one table have in common: all that BA needs, and the ASR protocol.
 
-    data: str
-    protocol: str
-    n_clean: int
-    key: str
+    Triggers and targets tell attacks apart, which are told apart within a table.
+
+    Attributes:
+        shared: the setting without trigger and target.
+        apart: what tells this table from others with the same data, number of images and protocol, for people.
+    """
+
+    shared: EvaluationSetting
+    apart: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, evaluation: EvaluationSetting) -> Setting:
+        """Return the part of an evaluation's setting that a table shares."""
+        return cls(replace(evaluation, target=None, trigger=None, n_triggered=None))
+
+    @property
+    def key(self) -> str:
+        """Equal for equal settings."""
+        return json.dumps(asdict(self.shared), sort_keys=True, default=str)
 
     @property
     def title(self) -> str:
         """For people."""
-        protocol = {
+        return ", ".join((self.base, *self.apart))
+
+    @property
+    def base(self) -> str:
+        """The title without what tells it from others."""
+        known = {
             "exclude-target": "ASR without the target's own images",
             "all": "ASR over all images",
         }
-        words = protocol.get(self.protocol, self.protocol)
-        return f"{self.data}, {self.n_clean:,} clean images, {words}"
+        protocol, data = one_line(str(self.shared.protocol)), one_line(str(self.shared.data))
+        return f"{data}, {self.shared.n_clean or 0:,} clean images, {known.get(protocol, protocol)}"
+
+
+def tell_apart(settings: Sequence[Setting]) -> list[Setting]:
+    """Return settings whose titles name what they differ in, and nothing else."""
+    found = []
+    for one in settings:
+        alike = [other for other in settings if other.base == one.base]
+        differing = [name for name in IMAGES if len({repr(getattr(each.shared, name)) for each in alike}) > 1]
+        values = {name: getattr(one.shared, name) for name in differing}
+        words = tuple(
+            f"{NAMES.get(name, name)} {'default' if value is None else one_line(str(value))}"
+            for name, value in values.items()
+        )
+        found.append(replace(one, apart=words))
+    return found
 
 
 @dataclass(frozen=True)
@@ -49,11 +86,13 @@ class Measured:
         model: the run that made the weights; None for a bare checkpoint.
         attack, defence: base names.
         recipe: settings of the lineage, keys begin with "poison.", "attack.", "defence." or "augment."; those of the
-            attack that the model was trained on, where it is measured under another, with "attack.trained_on.".
+            attack that the model was trained on, where it is measured under another, with "attack.trained_on.". The
+            target is that of the evaluation.
         seeds: of the lineage, by the same names.
-        values: flat metrics.
-        setting: of the evaluation.
-        own_trigger: whether the attack is the one that the model was trained on; then its epochs are of this attack.
+        values: flat metrics, with the recovery where the clean model's RA is known.
+        evaluation: what decides which other figures may stand beside these.
+        own_epochs: whether the model was evaluated in this setting while it was trained; then its epochs are
+            comparable with these figures.
     """
 
     run: Run
@@ -63,9 +102,14 @@ class Measured:
     recipe: Recipe
     seeds: Mapping[str, Any]
     values: Mapping[str, float]
-    setting: Setting
-    own_trigger: bool
+    evaluation: EvaluationSetting
+    own_epochs: bool
     lineage: tuple[Run, ...] = field(repr=False)
+
+    @property
+    def setting(self) -> Setting:
+        """Of the table that the figures stand in."""
+        return Setting.of(self.evaluation)
 
     @property
     def trigger(self) -> str | None:
@@ -96,10 +140,9 @@ def measured(collected: Collected) -> tuple[list[Measured], list[str]]:
         for one in [_measure(run, collected)]
         if one is not None
     ]
-    by_model: dict[tuple[str, str | None, str], Measured] = {}
+    by_model: dict[tuple[str, EvaluationSetting], Measured] = {}
     for one in sorted(found, key=lambda one: one.rank):
-        weights = (one.model or one.run).sha256
-        by_model[weights, one.trigger, one.setting.key] = one
+        by_model[(one.model or one.run).sha256, one.evaluation] = one
     kept: dict[str, Measured] = {}
     repeated = 0
     for one in sorted(by_model.values(), key=lambda one: one.rank):
@@ -137,6 +180,9 @@ def _measure(run: Run, collected: Collected) -> Measured | None:
     if checkpoint:
         defence = one_line(f"checkpoint {'/'.join(PurePath(checkpoint).parts[-2:])}")
         recipes["checkpoint"] = checkpoint
+    evaluation = EvaluationSetting.of(run, poison)
+    if poison is not None and evaluation.target != EvaluationSetting.of(poison, poison).target:
+        recipes["poison.target"] = evaluation.target
     return Measured(
         run=run,
         model=model,
@@ -144,9 +190,10 @@ def _measure(run: Run, collected: Collected) -> Measured | None:
         defence=defence,
         recipe=recipes,
         seeds=seeds,
-        values=values,
-        setting=_setting(run, values),
-        own_trigger=trained_on is poison,
+        values=values | recovery(values, _floor(values, evaluation, lineage, collected)),
+        evaluation=evaluation,
+        own_epochs=model is not None
+        and not evaluation.differences(EvaluationSetting.of(model, trained_on), attack=True),
         lineage=tuple(lineage.values()),
     )
 
@@ -163,15 +210,16 @@ def _checkpoint(run: Run) -> str | None:
     return given if isinstance(given, str) else None
 
 
-def _setting(run: Run, values: Mapping[str, float]) -> Setting:
-    record = run.config.get("eval")
-    chosen = {key: record.get(key) for key in SETTING} if isinstance(record, Mapping) else {}
-    own = {key: run.config.get(key) for key in ("target", "canvas")} if run.command == "evaluate" else {}
-    n_clean = int(values.get("n_clean", 0))
-    facts = {**chosen, **{key: value for key, value in own.items() if value}, "n": n_clean}
-    return Setting(
-        data=one_line(str(chosen.get("data"))),
-        protocol=one_line(str(chosen.get("asr_protocol"))),
-        n_clean=n_clean,
-        key=json.dumps(facts, sort_keys=True, default=str),
-    )
+def _floor(
+    values: Mapping[str, float],
+    evaluation: EvaluationSetting,
+    lineage: Mapping[str, Run],
+    collected: Collected,
+) -> dict[str, float]:
+    """Metrics of the clean model that are comparable: recorded by the evaluation, else by the attack."""
+    own = part_of(values, "floor_")
+    attack = lineage.get("finetune-attack")
+    if own or attack is None:
+        return own
+    theirs = EvaluationSetting.of(attack, collected.ancestor(attack, "poison"))
+    return evaluation.comparable(theirs, part_of(numbers(attack.metrics), "floor_"))

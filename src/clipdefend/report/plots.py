@@ -156,8 +156,9 @@ def _errors(axes: Any, found: Sequence[tuple[Any, Figure]], look: Look) -> None:
     if not found:
         return
     y = [100 * figure.value for _, figure in found]
-    below = [100 * max(0.0, figure.value - figure.low) for _, figure in found]
-    above = [100 * max(0.0, figure.high - figure.value) for _, figure in found]
+    spans = [(figure.value, figure.low, figure.high) for _, figure in found]
+    below = [0.0 if low is None else 100 * max(0.0, value - low) for value, low, _ in spans]
+    above = [0.0 if high is None else 100 * max(0.0, high - value) for value, _, high in spans]
     axes.errorbar(
         [place for place, _ in found],
         y,

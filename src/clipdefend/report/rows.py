@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 from clipdefend.objectives import METHODS
 from clipdefend.report.escape import percent
-from clipdefend.report.measurements import Measured, Setting
+from clipdefend.report.measurements import Measured, Setting, tell_apart
 from clipdefend.report.recipe import differing, label
 
 CLEAN = "clean model"
 NONE = "none"
 SHARES = ("ba", "asr", "ra")
+RATIOS = ("recovery",)
+"""Figures without an interval, which may be above 1."""
 ATTACKER = ("poison.", "attack.")
 """Keys of a recipe that tell attacks apart; the others tell defences apart."""
 
@@ -25,23 +27,25 @@ class Figure:
 
     Attributes:
         value: the share, or the mean of the shares.
-        low, high: 95 % Wilson interval of one model; of several, the mean less and plus ``sd``.
+        low, high: 95 % Wilson interval of one model; of several, the mean less and plus ``sd``; None for ratios.
         n: images that each share was measured on.
         seeds: number of models.
         sd: sample standard deviation over seeds; None for one.
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
     seeds: int
     sd: float | None = None
 
     def text(self) -> str:
-        """In percent: "82.3 [80.1, 84.4]", or "82.3 ± 0.8" over seeds."""
+        """Return the figure in percent: "82.3 [80.1, 84.4]", "82.3 ± 0.8" over seeds, "82.3" for a ratio."""
         if self.sd is not None:
             return f"{percent(self.value)} ± {percent(self.sd)}"
+        if self.low is None or self.high is None:
+            return percent(self.value)
         return f"{percent(self.value)} [{percent(self.low)}, {percent(self.high)}]"
 
 
@@ -95,11 +99,12 @@ def tables(found: Sequence[Measured]) -> list[Table]:
     by_setting: dict[str, list[Measured]] = {}
     for one in found:
         by_setting.setdefault(one.setting.key, []).append(one)
-    made = [_table(members) for members in by_setting.values()]
+    settings = tell_apart([members[0].setting for members in by_setting.values()])
+    made = [_table(each, members) for each, members in zip(settings, by_setting.values(), strict=True)]
     return sorted(made, key=lambda table: (-len(table.rows), table.setting.key))
 
 
-def _table(found: Sequence[Measured]) -> Table:
+def _table(setting: Setting, found: Sequence[Measured]) -> Table:
     groups: dict[str, list[Measured]] = {}
     for one in found:
         groups.setdefault(json.dumps([one.attack, one.defence, one.recipe], sort_keys=True), []).append(one)
@@ -107,7 +112,7 @@ def _table(found: Sequence[Measured]) -> Table:
     rows += _clean_rows(rows)
     ks = sorted({int(key[3:]) for row in rows for key in row.figures if key.startswith("ba@")})
     marked = [_with_best(row, rows) for row in rows]
-    return Table(found[0].setting, tuple(ks), tuple(sorted(marked, key=_order)))
+    return Table(setting, tuple(ks), tuple(sorted(marked, key=_order)))
 
 
 def _row(members: Sequence[Measured], found: Sequence[Measured]) -> Row:
@@ -141,9 +146,10 @@ def figures(values: Sequence[Mapping[str, float]], prefix: str = "") -> dict[str
     for key in values[0]:
         name = key.removeprefix(prefix)
         share, at, k = name.partition("@")
-        if not (key.startswith(prefix) and at and share in SHARES and k.isdigit()):
+        if not (key.startswith(prefix) and at and share in (*SHARES, *RATIOS) and k.isdigit()):
             continue
-        if all(f"{key}{end}" in each for each in values for end in ("", "_low", "_high")):
+        ends = ("", "_low", "_high") if share in SHARES else ("",)
+        if all(f"{key}{end}" in each for each in values for end in ends):
             count = "n_clean" if share == "ba" else "n_triggered"
             found[name] = _figure(
                 [each[key] for each in values], values[0], key, int(values[0].get(count, 0))
@@ -152,11 +158,13 @@ def figures(values: Sequence[Mapping[str, float]], prefix: str = "") -> dict[str
 
 
 def _figure(shares: Sequence[float], first: Mapping[str, float], key: str, n: int) -> Figure:
+    bounded = f"{key}_low" in first
     if len(shares) == 1:
-        return Figure(shares[0], first[f"{key}_low"], first[f"{key}_high"], n, 1)
+        return Figure(shares[0], first.get(f"{key}_low"), first.get(f"{key}_high"), n, 1)
     mean = math.fsum(shares) / len(shares)
     sd = math.sqrt(math.fsum((share - mean) ** 2 for share in shares) / (len(shares) - 1))
-    return Figure(mean, max(0.0, mean - sd), min(1.0, mean + sd), n, len(shares), sd)
+    low, high = (max(0.0, mean - sd), min(1.0, mean + sd)) if bounded else (None, None)
+    return Figure(mean, low, high, n, len(shares), sd)
 
 
 def _clean_rows(rows: Sequence[Row]) -> list[Row]:

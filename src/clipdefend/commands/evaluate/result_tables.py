@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clipdefend.evaluation.flat_metrics import recovery
+from clipdefend.evaluation.flat_metrics import part_of, recovery
 from clipdefend.evaluation.setting import IMAGES, EvaluationSetting, in_words, nearest_poison
 from clipdefend.runs import Context, EvaluateDetails, Run
 
@@ -85,11 +85,6 @@ def _tell_differences(context: Context, differences: Mapping[str, Any]) -> None:
     context.console.info(
         f"The victim's {what} are not shown: they were measured with {in_words(differences)}."
     )
-
-
-def part_of(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Return those flat metrics that have a prefix, without it."""
-    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
 
 
 def _cell(values: Mapping[str, Any], key: str) -> str:

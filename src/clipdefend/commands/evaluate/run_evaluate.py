@@ -9,14 +9,14 @@ from clipdefend.canvas import Canvas
 from clipdefend.commands.evaluate.gate_checks import Gates
 from clipdefend.commands.evaluate.probe_measurement import ProbeMeasurement
 from clipdefend.commands.evaluate.publish import check_places, export_images, write_results
-from clipdefend.commands.evaluate.result_tables import part_of, show_results
+from clipdefend.commands.evaluate.result_tables import show_results
 from clipdefend.commands.evaluate.retrieval_measurement import RetrievalMeasurement
 from clipdefend.commands.shared import inputs
 from clipdefend.commands.shared.fitting import floor
 from clipdefend.config import EvaluateConfig, to_dict
 from clipdefend.errors import ConfigError
 from clipdefend.evaluation.cache import Cache
-from clipdefend.evaluation.flat_metrics import recovery
+from clipdefend.evaluation.flat_metrics import part_of, recovery
 from clipdefend.evaluation.setting import EvaluationSetting, nearest_poison
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
