@@ -31,28 +31,28 @@ class Invocation(Config):
     source: str | None = option(
         None,
         "--from",
-        "Input run: its folder, its manifest.yaml, its name, or - for a path on standard input.",
+        "Input run: its folder, its manifest.yaml, its name, or - to read a path from standard input.",
         metavar="RUN",
         shown="the newest that fits",
     )
     out: str | None = option(
-        None, "--out", "Folder of the new run.", metavar="DIR", shown="RUNS/NNN-COMMAND-LABEL"
+        None, "--out", "Folder for the new run.", metavar="DIR", shown="RUNS/NNN-COMMAND-LABEL"
     )
     runs: str = option(
         None,
         "--runs",
-        f"Folder of all runs; also by ${RUNS_VARIABLE}.",
+        f"Folder of all runs; ${RUNS_VARIABLE}.",
         factory=default_runs,
         shown="runs",
         metavar="DIR",
     )
     file: str | None = option(
-        None, "--config", "YAML file of keys, or the manifest of a run to repeat.", metavar="FILE"
+        None, "--config", "YAML file with settings, or the manifest of a run to repeat.", metavar="FILE"
     )
     sets: tuple[str, ...] = option(
-        (), "--set", "Set any key that --dry-run shows; repeatable.", metavar="KEY=VALUE"
+        (), "--set", "Set any key that --dry-run prints; can be given several times.", metavar="KEY=VALUE"
     )
-    dry_run: bool = option(False, "--dry-run", "Print the resolved configuration as YAML and stop.")
+    dry_run: bool = option(False, "--dry-run", "Print the resolved configuration as YAML and exit.")
     json: bool = option(False, "--json", "Print the whole manifest as JSON instead of its path.")
     quiet: bool = option(False, "--quiet", "Show warnings and errors only.")
 
@@ -61,7 +61,7 @@ class Invocation(Config):
 class PoisonInvocation(Invocation):
     """What only ``poison`` has."""
 
-    list: bool = option(False, "--list", "List triggers, published variants and methods, and stop.")
+    list: bool = option(False, "--list", "List triggers, published variants and methods, and exit.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class ReportInvocation(Invocation):
     out: str | None = option(
         None,
         "--out",
-        "Folder of the report; an earlier report there is replaced.",
+        "Folder for the report; an earlier report in it is replaced.",
         metavar="DIR",
         shown="report",
     )
@@ -82,10 +82,10 @@ class DoctorInvocation(Invocation):
     """``doctor`` writes no run."""
 
     command: Examined = option(
-        "defend", "--command", "Command to examine; the flags below are passed on to it."
+        "defend", "--command", "Command to check; the flags below are those of that command."
     )
     out: str | None = option(None, "Not used.")
-    dry_run: bool = option(False, "--dry-run", "Print the configuration of that command as YAML and stop.")
+    dry_run: bool = option(False, "--dry-run", "Print the configuration of that command as YAML and exit.")
     json: bool = option(False, "--json", "Print all findings as JSON instead of the verdict.")
 
 

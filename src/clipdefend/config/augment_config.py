@@ -19,6 +19,6 @@ class AugmentConfig(RunConfig):
     group: ClassVar[str] = "Augment"
 
     data: str | None = pairs_option(None, shown="those of the newest poison run, else builtin")
-    n: int | Literal["all"] = option("all", "--n", "Captions to draw, or all.", range=COUNT)
+    n: int | Literal["all"] = option("all", "--n", "Number of captions to sample, or all.", range=COUNT)
     subcaptions: SubcaptionConfig = nested(SubcaptionConfig, "Sub-captions")
     columns: ColumnsConfig = nested(ColumnsConfig, "Tables")

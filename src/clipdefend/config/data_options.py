@@ -13,9 +13,8 @@ def excluded_run() -> Any:
     return option(
         None,
         "--exclude-manifest",
-        "Poison run whose poisoned rows are left out.",
+        "Poison run whose poisoned rows are excluded.",
         metavar="RUN",
-        shown="none",
     )
 
 
@@ -25,7 +24,7 @@ def pairs_option(default: str | None, shown: str | None = None) -> Any:
         default,
         "--data",
         "--train-data",
-        "Clean pairs: a table, a folder, tar shards or builtin.",
+        "Clean image-caption pairs: a table, a folder, tar shards, or builtin.",
         metavar="DATA",
         shown=shown,
     )
@@ -36,25 +35,35 @@ class ColumnsConfig(Config):
     """How a table of pairs is read; whatever is null is recognised and printed."""
 
     image_key: str | None = option(
-        None, "--csv-img-key", "--image-key", "Column of image paths.", metavar="NAME", shown="recognised"
+        None,
+        "--csv-img-key",
+        "--image-key",
+        "Column that holds the image paths.",
+        metavar="NAME",
+        shown="detected",
     )
     caption_key: str | None = option(
-        None, "--csv-caption-key", "--caption-key", "Column of captions.", metavar="NAME", shown="recognised"
+        None,
+        "--csv-caption-key",
+        "--caption-key",
+        "Column that holds the captions.",
+        metavar="NAME",
+        shown="detected",
     )
     delimiter: str | None = option(
         None,
         "--csv-separator",
         "--delimiter",
-        "Delimiter of the table; tab for a tab character.",
+        "Delimiter of the table; tab stands for a tab character.",
         metavar="CHAR",
-        shown="recognised",
+        shown="detected",
     )
     image_root: str | None = option(
         None,
         "--image-root",
-        "Folder that the image paths may lie in.",
+        "Folder that image paths are relative to and must lie in.",
         metavar="DIR",
-        shown="the table's",
+        shown="the table's folder",
     )
 
     def __post_init__(self) -> None:

@@ -23,48 +23,61 @@ class DefendConfig(RunConfig):
     group: ClassVar[str] = "Defence"
 
     method: str = option(
-        "cleanerclip", "--method", "ft, ssl, cleanclip, cleanerclip, par or par-clean.", metavar="NAME"
+        "cleanerclip",
+        "--method",
+        "Defence to use; poison --list shows all.",
+        metavar="NAME",
     )
     n_aug: int = option(
         1000,
         "--n-aug",
-        "Sub-captioned samples of each epoch; the paper takes 3000 against BadCLIP.",
+        "Number of samples with sub-captions in each epoch; the paper uses 3000 against BadCLIP.",
         range=COUNT,
     )
-    data: str | None = pairs_option(None, shown="those that the attack was made from")
+    data: str | None = pairs_option(None, shown="those that the attack run started from")
     checkpoint: str | None = option(
-        None, "--checkpoint", "Weights to clean in place of a run's.", metavar="FILE", shown="the run's"
+        None,
+        "--checkpoint",
+        "Weights to clean instead of those of the input run.",
+        metavar="FILE",
+        shown="those of the run",
     )
     augment_from: str | None = option(
         None,
         "--augment-from",
         "Augment run with the sub-captions.",
         metavar="RUN",
-        shown="the newest of the same pairs, else made here",
+        shown="the newest run for the same pairs, otherwise made on the fly",
     )
     exclude_manifest: str | None = excluded_run()
     num_samples: int | None = option(
         None,
         "--train-num-samples",
-        "Pairs to draw from the data once, as a defender has fewer than the attacker.",
+        "Number of pairs to sample from the data, since a defender has fewer than the attacker.",
         range=COUNT,
         shown="all",
     )
     fc_schedule: SubcaptionSchedule = option(
-        "interleave", "--fc-schedule", "Where the sub-captioned batches go in an epoch."
+        "interleave",
+        "--fc-schedule",
+        "When the mini-batches with sub-captions are used: spread over the epoch, at its end,"
+        " or within ordinary mini-batches.",
     )
     val_data: str | None = option(
         None,
         "--val-data",
-        "Clean pairs, not trained on, that the training is watched on.",
+        "Clean validation pairs, which are not trained on.",
         metavar="DATA",
-        shown="the built-in eval split, those that --train-num-samples left out, else some of the training",
+        shown="the built-in eval split, or pairs left out by --train-num-samples, otherwise some of the training pairs",
     )
     val_pairs: int = option(
-        256, "--val-pairs", "So many of them, for rules that say when to stop; 0: none.", range=NATURAL
+        256,
+        "--val-pairs",
+        "Number of validation pairs for the stopping rules; 0 turns them off.",
+        range=NATURAL,
     )
     terms: dict[str, Any] = option(
-        None, "Changes to the method's terms, by --set terms.ssl.weight=2.", factory=dict
+        None, "Changes to the method's terms, as in --set terms.ssl.weight=2.", factory=dict
     )
     model: ModelConfig = nested(input_model, "Model of a bare checkpoint")
     subcaptions: SubcaptionConfig = nested(SubcaptionConfig, "Sub-captions made here")

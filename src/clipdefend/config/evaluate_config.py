@@ -25,20 +25,28 @@ class EvaluateConfig(RunConfig):
     group: ClassVar[str] = "Evaluate"
 
     checkpoint: str | None = option(
-        None, "--checkpoint", "Weights to measure in place of a run's.", metavar="FILE", shown="the run's"
+        None,
+        "--checkpoint",
+        "Weights to evaluate instead of those of the input run.",
+        metavar="FILE",
+        shown="those of the run",
     )
     attack_from: str | None = option(
-        None, "--attack-from", "Poison run with the trigger.", metavar="RUN", shown="the run's own"
+        None, "--attack-from", "Poison run whose trigger is used.", metavar="RUN", shown="that of the run"
     )
     clean_checkpoint: str | None = option(
         None,
         "--clean-checkpoint",
-        "Clean weights, whose ASR is the floor.",
+        "Weights of a clean model, whose ASR is the floor.",
         metavar="FILE",
-        shown="those that the attack began with",
+        shown="those that the attack started from",
     )
-    target: str | None = option(None, "--target", "Target class.", metavar="CLASS", shown="the attack's")
-    canvas: CanvasMode | None = option(None, "--canvas", "Geometry of the images.", shown="the attack's")
+    target: str | None = option(
+        None, "--target", "Target class.", metavar="CLASS", shown="that of the attack"
+    )
+    canvas: CanvasMode | None = option(
+        None, "--canvas", "How images are made square: crop or squash.", shown="that of the attack"
+    )
     gates: GatesConfig = nested(GatesConfig, "Gates for pipelines")
     publish: PublishConfig = nested(PublishConfig, "For other tools")
     model: ModelConfig = nested(input_model, "Model of a bare checkpoint")

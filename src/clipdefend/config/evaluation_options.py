@@ -15,35 +15,45 @@ class EvalConfig(Config):
     data: str | None = option(
         None,
         "--eval-data",
-        "Labelled images: folder, labels.csv, torchvision:NAME, builtin.",
+        "Labelled images: a folder, labels.csv, tar shards, torchvision:NAME, or builtin.",
         metavar="DATA",
     )
-    root: str | None = option(None, "--eval-root", "Where a torchvision data set lies.", metavar="DIR")
-    download: bool = option(False, "--download", "Let torchvision fetch a data set that is not there.")
+    root: str | None = option(None, "--eval-root", "Folder of torchvision data sets.", metavar="DIR")
+    download: bool = option(False, "--download", "Let torchvision download a missing data set.")
     split: str | None = option(
-        None, "--eval-split", "Split of a data set that has several.", metavar="NAME", shown="its test split"
+        None,
+        "--eval-split",
+        "Split to use where the data set has several.",
+        metavar="NAME",
+        shown="its test split",
     )
     class_names: str | None = option(
-        None, "--class-names", "JSON or text file of class names.", metavar="FILE", shown="the data's"
+        None,
+        "--class-names",
+        "JSON or text file with the class names.",
+        metavar="FILE",
+        shown="those of the data",
     )
     templates: str | None = option(
         None,
         "--templates",
-        "Prompts: imagenet, simple, builtin, or a JSON or text file with {} or {c}.",
+        "Prompts: imagenet, simple, builtin, or a JSON or text file in which {} or {c} stands for the class.",
         metavar="SET",
-        shown="the data's, else imagenet",
+        shown="those of the data, otherwise imagenet",
     )
-    topk: tuple[int, ...] = option((1, 3, 5, 10), "--topk", "The k of BA@k, ASR@k and RA@k.", range=COUNT)
+    topk: tuple[int, ...] = option(
+        (1, 3, 5, 10), "--topk", "Values of k for BA@k, ASR@k and RA@k.", range=COUNT
+    )
     asr_protocol: AsrProtocol = option(
         "exclude-target",
         "--asr-protocol",
-        "Count ASR without the target's own images, or over all as BadCLIP did.",
+        "Images that ASR counts: all but the target's own, or all, as BadCLIP did.",
     )
-    batch_size: int = option(256, "--eval-batch-size", "Images per step of an evaluation.", range=COUNT)
+    batch_size: int = option(256, "--eval-batch-size", "Batch size of evaluations.", range=COUNT)
     quick: int | None = option(
         None,
         "--eval-quick",
-        "Images of a fixed subset that is measured between epochs; the first and last measurement are full.",
+        "Evaluate a fixed subset of N images between epochs; the first and the last evaluation use all.",
         range=COUNT,
         metavar="N",
         shown="all",

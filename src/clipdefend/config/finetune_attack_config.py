@@ -19,11 +19,9 @@ class FinetuneAttackConfig(RunConfig):
     command: ClassVar[str] = "finetune-attack"
     group: ClassVar[str] = "Attack"
 
-    method: str = option(
-        "ft", "--method", "Objective of the victim's training: ft, cleanclip and so on.", metavar="NAME"
-    )
+    method: str = option("ft", "--method", "Training objective: ft, cleanclip, and so on.", metavar="NAME")
     terms: dict[str, Any] = option(
-        None, "Changes to the objective's terms, by --set terms.ssl.weight=2.", factory=dict
+        None, "Changes to the objective's terms, as in --set terms.ssl.weight=2.", factory=dict
     )
     model: ModelConfig = nested(ModelConfig, "Model")
     train: TrainConfig = nested(TrainConfig, "Training")

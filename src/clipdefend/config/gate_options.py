@@ -20,33 +20,36 @@ class GatesConfig(Config):
     """Bounds of BA, ASR, RA and recovery; a share for k = 1, or several with their k as in 0.05@1,0.2@5."""
 
     max_asr: Bound = option(
-        None, "--max-asr", "Exit code 3 when ASR@K is above; 0.05@1,0.2@5 for several K.", metavar=BOUND
+        None,
+        "--max-asr",
+        "Exit with code 3 if ASR@K is above this bound; several as 0.05@1,0.2@5.",
+        metavar=BOUND,
     )
-    min_ba: Bound = option(None, "--min-ba", "Exit code 3 when BA@K is below.", metavar=BOUND)
-    min_ra: Bound = option(None, "--min-ra", "Exit code 3 when RA@K is below.", metavar=BOUND)
+    min_ba: Bound = option(None, "--min-ba", "Exit with code 3 if BA@K is below this bound.", metavar=BOUND)
+    min_ra: Bound = option(None, "--min-ra", "Exit with code 3 if RA@K is below this bound.", metavar=BOUND)
     min_recovery: Bound = option(
         None,
         "--min-recovery",
-        "Exit code 3 when recovery@K, RA@K as a share of the clean model's, is below.",
+        "Exit with code 3 if recovery@K (RA@K divided by that of the clean model) is below this bound.",
         metavar=BOUND,
     )
     max_ba_drop: Bound = option(
-        None, "--max-ba-drop", "Exit code 3 when BA@K is further below that of --against.", metavar=BOUND
+        None,
+        "--max-ba-drop",
+        "Exit with code 3 if BA@K is lower than that of --against by more than this.",
+        metavar=BOUND,
     )
     against: str | None = option(
         None,
         "--against",
-        "Run whose BA --max-ba-drop compares with, measured on the same images.",
+        "Evaluation of the same images that --max-ba-drop compares with.",
         metavar="RUN",
-        shown="none",
     )
-    junit: str | None = option(
-        None, "--junit", "Write the gates as JUnit XML.", metavar="FILE", shown="not written"
-    )
+    junit: str | None = option(None, "--junit", "Write the result of the gates as JUnit XML.", metavar="FILE")
     annotations: Literal["auto", "github", "none"] = option(
         "auto",
         "--annotations",
-        "Failed gates as annotations of GitHub's; auto: where GITHUB_ACTIONS is true.",
+        "Report failed gates as GitHub annotations; auto does so if GITHUB_ACTIONS is true.",
     )
 
     def __post_init__(self) -> None:

@@ -15,37 +15,36 @@ class ProbeConfig(Config):
     data: str | None = option(
         None,
         "--linear-probe",
-        "Labelled images for a linear probe: CIFAR10, DTD and so on, or as for --eval-data.",
+        "Labelled images for a linear probe: CIFAR10, DTD, and so on, or anything --eval-data takes.",
         metavar="DATA",
-        shown="none",
     )
     train: str | None = option(
         None,
         "--probe-train",
-        "Training images where the data are the test alone.",
+        "Training images of the probe where the data is a test set only.",
         metavar="DATA",
-        shown="the data's",
+        shown="those of the data",
     )
     root: str | None = option(
-        None, "--probe-root", "Where torchvision's sets lie.", metavar="DIR", shown="--eval-root"
+        None, "--probe-root", "Folder of torchvision data sets.", metavar="DIR", shown="--eval-root"
     )
     protocol: Literal["logistic", "cleanclip"] = option(
         "logistic",
         "--probe-protocol",
-        "Logistic regression with an L2 sweep, or CleanCLIP's linear layer by AdamW.",
+        "Logistic regression with a sweep over L2, or CleanCLIP's linear layer trained with AdamW.",
     )
     samples: int | None = option(
         None,
         "--probe-samples",
-        "Training images, drawn class by class.",
+        "Number of training images, sampled evenly from the classes.",
         range=COUNT,
         metavar="N",
-        shown="all; 50,000 of ImageNet's",
+        shown="all, or 50,000 for ImageNet",
     )
-    lr: float = option(0.005, "Learning rate of the protocol cleanclip.", range=POSITIVE)
-    epochs: int = option(10, "Epochs of the protocol cleanclip.", range=COUNT)
-    batch_size: int = option(128, "Batch size of the protocol cleanclip.", range=COUNT)
-    weight_decay: float = option(0.01, "Weight decay of the protocol cleanclip.", range=NATURAL)
+    lr: float = option(0.005, "Learning rate of the cleanclip protocol.", range=POSITIVE)
+    epochs: int = option(10, "Epochs of the cleanclip protocol.", range=COUNT)
+    batch_size: int = option(128, "Batch size of the cleanclip protocol.", range=COUNT)
+    weight_decay: float = option(0.01, "Weight decay of the cleanclip protocol.", range=NATURAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,6 @@ class RetrievalConfig(Config):
     data: str | None = option(
         None,
         "--retrieval",
-        "Image-caption pairs for R@k both ways; rows of one image are its captions.",
+        "Image-caption pairs for retrieval, R@k in both directions; rows with the same image are its captions.",
         metavar="DATA",
-        shown="none",
     )

@@ -10,7 +10,7 @@ from clipdefend.config.fields import Config, option
 
 def device_option() -> Any:
     """Where the model runs; a dataclass field."""
-    return option("auto", "--device", "auto, cpu, cuda, cuda:1 and so on.", metavar="NAME")
+    return option("auto", "--device", "Device: auto, cpu, cuda, cuda:1, and so on.", metavar="NAME")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class ModelConfig(Config):
         "--pretrained",
         "Tag, file or folder of its weights, or none for random weights.",
         metavar="TAG",
-        shown="the model's own, else openai",
+        shown="the model's own, otherwise openai",
     )
 
 

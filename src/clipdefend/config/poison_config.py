@@ -24,73 +24,82 @@ class PoisonConfig(RunConfig):
     attack: dict[str, Any] = option(
         None,
         "--attack",
-        "Trigger by name (--list shows all); its parameters by --set attack.alpha=0.3.",
+        "Trigger to use (--list shows all); set its parameters with --set, as in --set attack.alpha=0.3.",
         factory=lambda: {"name": "badnet"},
         metavar="NAME",
     )
     data: str = pairs_option("builtin")
-    target: str = option("banana", "--target", "Target class, by name.", metavar="CLASS")
-    count: int | None = option(1500, "--count", "Pairs to poison.", range=COUNT)
+    target: str = option("banana", "--target", "Name of the target class.", metavar="CLASS")
+    count: int | None = option(1500, "--count", "Number of pairs to poison.", range=COUNT)
     rate: float | None = option(
-        None, "--rate", "Share of the pairs to poison, in place of --count.", range=Range(above=0, high=1)
+        None, "--rate", "Fraction of the pairs to poison, instead of --count.", range=Range(above=0, high=1)
     )
     canvas: CanvasMode = option(
-        "crop", "--canvas", "Geometry under the trigger: resize and centre crop, or the older papers' squash."
+        "crop",
+        "--canvas",
+        "How images are made square before the trigger is applied: crop resizes and crops the centre,"
+        " squash resizes both sides, as older papers did.",
     )
     # At least the window of the preview's SSIM.
     image_size: int = option(
-        224, "--image-size", "Pixels of the canvas, the model's input size.", range=Range(low=11, high=4096)
+        224,
+        "--image-size",
+        "Side of the poisoned images in pixels; use the model's input size.",
+        range=Range(low=11, high=4096),
     )
     interpolation: Interpolation = option(
-        "bicubic", "--interpolation", "How images are resized to the canvas, the model's own way."
+        "bicubic", "--interpolation", "How poisoned images are resized; use the model's own method."
     )
     captions: Literal["templates", "natural"] = option(
-        "templates", "--captions", "Poisoned captions: prompts of the target, or captions found in the data."
+        "templates",
+        "--captions",
+        "Captions of poisoned pairs: prompts with the target's name, or captions from the data that mention it.",
     )
     label_consistent: bool = option(
-        False, "--label-consistent", "Poison only pairs whose caption names the target, and keep the caption."
+        False,
+        "--label-consistent",
+        "Poison only pairs whose caption names the target, and keep their captions.",
     )
     templates: str = option(
         "imagenet",
         "--templates",
-        "Prompts of poisoned captions: imagenet, simple, builtin or a file.",
+        "Prompts for poisoned captions: imagenet, simple, builtin, or a file.",
         metavar="SET",
     )
     exclude_manifest: str | None = excluded_run()
     from_manifest: str | None = option(
         None,
         "--from-manifest",
-        "Poison run to make again, byte for byte, from its manifest and the clean data.",
+        "Poison run to recreate byte for byte from its manifest and the clean data.",
         metavar="RUN",
-        shown="none",
     )
     trigger_from: str | None = option(
         None,
         "--trigger-from",
         "--ssba-from",
-        "Poison run whose trigger is used again, in place of a new one.",
+        "Poison run whose trigger is reused instead of making a new one.",
         metavar="RUN",
-        shown="none",
     )
     ssba_images: str | None = option(
         None,
         "--ssba-images",
-        "Folder with images that another encoder made: train/ and eval/ with 000000012.png and so on.",
+        "Folder of images encoded elsewhere, as train/000000012.png and eval/000000012.png.",
         metavar="DIR",
-        shown="an encoder is trained",
+        shown="train an encoder",
     )
     selection: Literal["random", "thirds"] = option(
         "random",
         "--selection",
-        "Pairs to poison: any, or, as in BadCLIP, thirds at the target's boundary, far from it and random.",
+        "How pairs are chosen: at random, or, as in BadCLIP, one third each near the target's boundary,"
+        " far from it, and at random.",
     )
-    selection_pool: int = option(10_000, "Pairs that --selection thirds looks at.", range=COUNT)
+    selection_pool: int = option(10_000, "Number of pairs that --selection thirds chooses from.", range=COUNT)
     class_names: str | None = option(
         None,
         "--class-names",
-        "Classes that the surrogate tells the target from: imagenet or a file.",
+        "Class names that the surrogate model distinguishes from the target: imagenet or a file.",
         metavar="SET",
-        shown="the built-in world's or imagenet",
+        shown="builtin for built-in data, otherwise imagenet",
     )
     surrogate: ModelConfig = nested(
         input_model,

@@ -14,14 +14,12 @@ class PublishConfig(Config):
     clip_benchmark: str | None = option(
         None,
         "--clip-benchmark",
-        "Write the results as CLIP_benchmark's JSON, which its build merges.",
+        "Write the results as JSON for clip_benchmark build.",
         metavar="FILE",
-        shown="not written",
     )
     export: str | None = option(
         None,
         "--export",
         "Write the clean and the triggered images as data sets in CLIP_benchmark's layout.",
         metavar="DIR",
-        shown="not written",
     )

@@ -20,11 +20,13 @@ class ReportConfig(RunConfig):
     group: ClassVar[str] = "Report"
 
     embedding: Literal["pca", "tsne", "none"] = option(
-        "pca", "--embedding", "Embedding maps by principal components or t-SNE, or none."
+        "pca", "--embedding", "Projection of the embedding maps: principal components, t-SNE, or none."
     )
-    maps: int = option(4, "--maps", "Models to draw a map of, victims first.", range=NATURAL)
-    map_images: int = option(150, "--map-images", "Images of a map.", range=Range(low=2, high=10_000))
+    maps: int = option(4, "--maps", "Number of models to draw maps for, victims first.", range=NATURAL)
+    map_images: int = option(
+        150, "--map-images", "Number of images in each map.", range=Range(low=2, high=10_000)
+    )
     ba_budget: float = option(
-        0.02, "--ba-budget", "Loss of BA@1 that the stopping rules may allow.", range=SHARE
+        0.02, "--ba-budget", "Largest loss of BA@1 that the stopping rules accept.", range=SHARE
     )
     device: str = device_option()

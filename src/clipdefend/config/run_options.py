@@ -40,26 +40,26 @@ class RunConfig(Config):
     preset: Literal["paper", "quick"] = option(
         "paper",
         "--preset",
-        "Set of defaults: the papers' numbers, or quick ones for the built-in world.",
-        shown="quick with built-in data, else paper",
+        "Default values: those of the papers, or small ones for the built-in world.",
+        shown="quick for built-in data, otherwise paper",
         group="Run",
     )
     seed: int = option(
-        0, "--seed", "Seed of every random draw.", range=Range(low=0, high=2**63 - 1), group="Run"
+        0, "--seed", "Random seed of the run.", range=Range(low=0, high=2**63 - 1), group="Run"
     )
     workers: int = option(
         None,
         "--workers",
-        "Processes that read and decode images.",
+        "Number of worker processes that read and decode images.",
         factory=default_workers,
-        shown="cores - 1, at most 4",
+        shown="one less than the cores, at most 4",
         range=Range(low=0, high=512),
         group="Run",
     )
     max_bad: float = option(
         0.01,
         "--max-bad",
-        "Largest share of bad rows or images let pass.",
+        "Largest fraction of bad rows or images to skip before the run stops.",
         range=SHARE,
         group="Run",
     )

@@ -15,18 +15,20 @@ class SubcaptionConfig(Config):
     lexicon: str | None = option(
         None,
         "--lexicon",
-        "Folder of nouns, adjectives, relations.",
+        "Folder with word lists: nouns, adjectives, relations.",
         metavar="DIR",
-        shown="the shipped one",
+        shown="the built-in lists",
     )
     source: Literal["scene-graph", "eda", "spans"] = option(
-        "scene-graph", "--source", "What sub-captions are made from; the latter two are ablations."
+        "scene-graph", "--source", "What sub-captions are made from; eda and spans are ablations."
     )
-    relations: int = option(1, "--relations", "Relations taken from a caption.", range=COUNT)
-    counterfactuals: int = option(1, "--counterfactuals", "Counterfactuals to a factual.", range=COUNT)
+    relations: int = option(1, "--relations", "Number of relations to use from each caption.", range=COUNT)
+    counterfactuals: int = option(
+        1, "--counterfactuals", "Number of counterfactuals for each factual sub-caption.", range=COUNT
+    )
     keep_adjectives: float = option(
-        0.5, "Chance of each adjective to stay in a factual sub-caption.", range=SHARE
+        0.5, "Probability of keeping each adjective in a factual sub-caption.", range=SHARE
     )
     operations: tuple[Literal["adjective", "relation", "noun"], ...] = option(
-        ("adjective", "relation", "noun"), "What a counterfactual may replace; one is drawn at random."
+        ("adjective", "relation", "noun"), "What a counterfactual may replace; one is chosen at random."
     )

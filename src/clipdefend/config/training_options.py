@@ -13,8 +13,8 @@ from clipdefend.config.model_options import device_option
 class TrainConfig(Config):
     """One training run, as attack and as defence. The defaults are the attack's of the CleanerCLIP paper."""
 
-    batch_size: int = option(128, "--batch-size", "Pairs per process and micro-batch.", range=COUNT)
-    epochs: int = option(5, "--epochs", "Passes over the pairs.", range=COUNT)
+    batch_size: int = option(128, "--batch-size", "Batch size per process and micro-batch.", range=COUNT)
+    epochs: int = option(5, "--epochs", "Number of epochs.", range=COUNT)
     lr: float = option(
         1e-5,
         "--lr",
@@ -22,58 +22,64 @@ class TrainConfig(Config):
         " 4.5e-6 removes one (BadCLIP's README).",
         range=POSITIVE,
     )
-    wd: float = option(0.1, "--wd", "--weight-decay", "Weight decay of AdamW.", range=NATURAL)
-    beta1: float = option(0.9, "--beta1", "First beta of AdamW.", range=Range(low=0, below=1))
-    beta2: float = option(0.999, "--beta2", "Second beta of AdamW.", range=Range(low=0, below=1))
-    eps: float = option(1e-8, "--eps", "Epsilon of AdamW.", range=POSITIVE)
+    wd: float = option(0.1, "--wd", "--weight-decay", "AdamW weight decay.", range=NATURAL)
+    beta1: float = option(0.9, "--beta1", "AdamW beta1.", range=Range(low=0, below=1))
+    beta2: float = option(0.999, "--beta2", "AdamW beta2.", range=Range(low=0, below=1))
+    eps: float = option(1e-8, "--eps", "AdamW epsilon.", range=POSITIVE)
     warmup: int = option(
-        10_000, "--warmup", "--num-warmup-steps", "Steps of linear warm-up, as in the paper.", range=NATURAL
+        10_000, "--warmup", "--num-warmup-steps", "Number of linear warm-up steps.", range=NATURAL
     )
     lr_scheduler: LrSchedule = option(
         "cosine",
         "--lr-scheduler",
-        "Learning rate after the warm-up; cleanclip-compat repeats CleanCLIP's curve, one epoch ahead.",
+        "Learning rate schedule after the warm-up; cleanclip-compat reproduces that of CleanCLIP's code,"
+        " which runs one epoch ahead.",
     )
     grad_clip: float | None = option(
-        None, "--grad-clip-norm", "Largest norm of the gradient.", range=POSITIVE, shown="none"
+        None, "--grad-clip-norm", "Clip the gradient norm to this value.", range=POSITIVE
     )
-    precision: Precision = option("fp32", "--precision", "Arithmetic of forward passes.")
+    precision: Precision = option("fp32", "--precision", "Floating-point precision of the forward pass.")
     batch_norm: BatchNormMode = option(
-        "train", "--batch-norm", "Update batch-norm statistics, or leave them as loaded."
+        "train",
+        "--batch-norm",
+        "Batch norm: train uses and updates batch statistics; eval keeps those of the checkpoint.",
     )
     save_every: int = option(
-        0, "--save-every", "Steps between two resume states; 0: only after each epoch.", range=NATURAL
+        0, "--save-every", "Steps between resume states; 0 saves one after each epoch only.", range=NATURAL
     )
-    keep_state: bool = option(False, "--keep-state", "Keep the resume state of a finished run.")
+    keep_state: bool = option(False, "--keep-state", "Keep the resume state after the run has finished.")
     resume: str | None = option(
-        None, "--resume", "Continue an unfinished run: its folder, or latest.", metavar="RUN", shown="none"
+        None, "--resume", "Unfinished run to resume: its folder, or latest.", metavar="RUN"
     )
     log_every: int = option(
-        10, "--log-every", "--log-every-n-steps", "Steps between logged lines.", range=COUNT
+        10, "--log-every", "--log-every-n-steps", "Steps between log entries.", range=COUNT
     )
     eval_every: int = option(
         1,
         "--eval-every",
         "--zeroshot-frequency",
-        "Epochs between evaluations; 0: at no time.",
+        "Epochs between evaluations; 0 turns them off.",
         range=NATURAL,
     )
     accum_freq: int = option(
         1,
         "--accum-freq",
-        "Micro-batches of a step: exact gradients of the whole batch in the memory of one.",
+        "Number of micro-batches per step. Gradients are those of the whole batch, in the memory of one micro-batch.",
         range=COUNT,
     )
-    grad_checkpointing: bool = option(False, "--grad-checkpointing", "Trade time for memory.")
-    compile: bool = option(
-        False, "--compile", "Compile the towers with torch.compile: slow to begin, faster then."
+    grad_checkpointing: bool = option(
+        False, "--grad-checkpointing", "Recompute activations in the backward pass: less memory, more time."
     )
-    lock_image: bool = option(False, "--lock-image", "Keep the image tower as it is.")
-    lock_text: bool = option(False, "--lock-text", "Keep the text tower as it is.")
+    compile: bool = option(
+        False, "--compile", "Compile the towers with torch.compile: a slow start, then faster steps."
+    )
+    lock_image: bool = option(False, "--lock-image", "Freeze the image tower.")
+    lock_text: bool = option(False, "--lock-text", "Freeze the text tower.")
     report_to: str = option(
         "none",
         "--report-to",
-        "Trackers beside metrics.jsonl, comma-separated: tensorboard, wandb and all that Accelerate knows.",
+        "Comma-separated trackers to log to besides metrics.jsonl: tensorboard, wandb,"
+        " and others that Accelerate supports.",
         metavar="NAMES",
     )
     device: str = device_option()
