@@ -25,7 +25,7 @@ def rewrite(run: Run, **changes: Any) -> None:
 
 
 BAD_MANIFESTS: list[tuple[str, bytes, str]] = [
-    ("no YAML", b"{", "is no valid YAML"),
+    ("no YAML", b"{", "is not valid YAML"),
     ("binary", b"\x89PNG\r\n\x1a\n\xff", "is not UTF-8 text"),
     ("empty", b"", "it has no schema version"),
     ("a list", b"- 1", "it has no schema version"),
@@ -35,8 +35,8 @@ BAD_MANIFESTS: list[tuple[str, bytes, str]] = [
     ("huge", b"#" * 2_000_001, "is larger than 2000 kB"),
     ("a bomb", b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "uses a YAML alias"),
     ("deep", b"a: " + b"[" * 5000, "is nested deeper than"),
-    ("code", b"!!python/object/apply:os.system ['true']", "is no valid YAML"),
-    ("repeated keys", b"schema: 1\nschema: 2\n", "key 'schema' stands twice"),
+    ("code", b"!!python/object/apply:os.system ['true']", "is not valid YAML"),
+    ("repeated keys", b"schema: 1\nschema: 2\n", "key 'schema' appears twice"),
 ]
 
 

@@ -173,7 +173,7 @@ def test_an_interruption_exits_130_and_says_how_to_go_on(cli: Any) -> None:
     done = cli("finetune-attack", "--lr", "0.5", "--set", "terms.ssl.weight=2")
     resume = "clipdefend finetune-attack --resume runs/002-finetune-attack-made"
     assert (done.code, done.out) == (130, "")
-    assert done.err.splitlines()[-1] == f"interrupted: go on with '{resume}'."
+    assert done.err.splitlines()[-1] == f"interrupted: resume it with '{resume}'."
     # The newer poison run is not taken: a resumed run keeps its configuration and its input.
     cli("poison", "--data", "other.csv")
     cli.replace("finetune-attack", normal)
@@ -193,7 +193,7 @@ def test_an_interruption_with_nothing_to_keep(cli: Any) -> None:
     cli.replace("poison", stopped)
     done = cli("poison")
     assert done.code == 130
-    assert done.err.splitlines()[-1] == "interrupted: nothing was kept; start the command again."
+    assert done.err.splitlines()[-1] == "interrupted: nothing was kept; run the command again."
     assert list((cli.folder / "runs").iterdir()) == []
 
 
@@ -213,7 +213,7 @@ def test_a_resumed_run_that_is_interrupted_early_is_as_it_was(cli: Any) -> None:
     cli.replace("finetune-attack", stopped)
     for given in (["--resume", "latest"], ["--resume=latest"]):
         done = cli("finetune-attack", *given)
-        line = "interrupted: the run is as it was; go on with 'clipdefend finetune-attack --resume latest'.\n"
+        line = "interrupted: the run is unchanged; resume it with 'clipdefend finetune-attack --resume latest'.\n"
         assert (done.code, done.err.splitlines(keepends=True)[-1]) == (130, line)
 
 
@@ -239,7 +239,7 @@ def test_a_termination_cleans_up_as_an_interruption_does(cli: Any) -> None:
             "error: 'x': No space left on device. Free some",
         ),
         (OSError(errno.EFBIG, "File too large"), "error: File too large. Raise the limit of file sizes"),
-        (DataError("3 of 4 rows cannot be used."), "error: 3 of 4 rows cannot be used. The run goes on"),
+        (DataError("3 of 4 rows cannot be used."), "error: 3 of 4 rows cannot be used. Resume the run"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -256,7 +256,7 @@ def test_a_fault_in_a_run_with_a_state_says_how_to_go_on(cli: Any, fault: Except
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(line)
     resume = "clipdefend finetune-attack --resume runs/002-finetune-attack-made"
-    assert done.err.endswith(f"The run goes on from its last state with '{resume}'.\n")
+    assert done.err.endswith(f"Resume the run from its last state with '{resume}'.\n")
     assert done.err.count("\n") == 1
 
 

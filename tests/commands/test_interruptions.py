@@ -138,7 +138,7 @@ def test_an_interrupted_training_says_how_to_go_on(place: Path, number: signal.S
     running.signal(number)  # as terminals and launchers do, which signal the workers too
     assert running.end() == 130, running.text
     last = running.text.splitlines()[-1]
-    assert last == f"interrupted: go on with 'clipdefend finetune-attack --resume {name}'."
+    assert last == f"interrupted: resume it with 'clipdefend finetune-attack --resume {name}'."
     assert "Traceback" not in running.text
     assert 3 <= steps_of(folder) < STEPS
     assert {"metrics.jsonl", "state", "unfinished.yaml"} <= {path.name for path in folder.iterdir()}
@@ -165,7 +165,7 @@ def test_an_interruption_at_the_start_leaves_nothing_or_what_goes_on(
         assert f"--resume {folder.name}'" in running.text.splitlines()[-1]
         assert (folder / "state").exists()
     else:
-        assert "nothing was kept; start the command again" in running.text
+        assert "nothing was kept; run the command again" in running.text
 
 
 @pytest.mark.slow
@@ -183,6 +183,8 @@ def test_a_disk_without_room_leaves_a_run_that_goes_on(place: Path) -> None:
     errors = [each for each in running.text.splitlines() if each.startswith("error:")]
     assert len(errors) == 1
     assert "File too large" in errors[0]
-    assert errors[0].endswith("goes on from its last state with 'clipdefend finetune-attack --resume full'.")
+    assert errors[0].endswith(
+        "Resume the run from its last state with 'clipdefend finetune-attack --resume full'."
+    )
     assert "Traceback" not in running.text
     go_on(place, folder)

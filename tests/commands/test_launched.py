@@ -94,7 +94,7 @@ def test_interruptions_of_the_launcher_go_on_to_the_same_end(place: Shell) -> No
         assert code != 0
         assert out == ""
         told = [each for each in err.splitlines() if each.startswith("interrupted:")]
-        assert told == ["interrupted: go on with 'clipdefend finetune-attack --resume stopped'."], err
+        assert told == ["interrupted: resume it with 'clipdefend finetune-attack --resume stopped'."], err
         assert steps <= len(steps_of(folder)) < STEPS
         assert sorted(each.name for each in folder.iterdir() if each.name != "best") == [
             "metrics.jsonl",

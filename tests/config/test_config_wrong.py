@@ -35,10 +35,10 @@ FLAGS: list[tuple[str, dict[str, Any], str]] = [
     (
         "poison",
         {"count": "5", "rate": "0.1"},
-        "--count 5 and --rate 0.1 exclude each other; give one of them.",
+        "--count 5 and --rate 0.1 cannot be combined; give one of them.",
     ),
-    ("poison", {"target": ""}, "--target is ''; it takes a text."),
-    ("poison", {"data": "a\0b"}, "--data is 'a\\x00b'; it takes a text."),
+    ("poison", {"target": ""}, "--target is ''; it takes text."),
+    ("poison", {"data": "a\0b"}, "--data is 'a\\x00b'; it takes text."),
     ("poison", {"image_size": "10"}, "--image-size is 10; it must be at least 11 and at most 4096."),
     ("poison", {"seed": "-1"}, "--seed is -1; it must be at least 0"),
     ("poison", {"max_bad": "2"}, "--max-bad is 2.0; it must be at least 0 and at most 1."),
@@ -54,45 +54,49 @@ FLAGS: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 SETS: list[tuple[str, str, str]] = [
-    ("defend", "train.lr", "--set 'train.lr' is no key=value, as in --set train.lr=1e-4."),
-    ("defend", "=3", "--set '=3' is no key=value"),
-    ("defend", "lr=3", "--set lr is no key of defend. Did you mean 'train.lr'?"),
-    ("defend", "train.lrr=3", "--set train.lrr is no key of defend. Did you mean 'train.lr'?"),
-    ("defend", "zzz=3", "--set zzz is no key of defend. Its keys: preset, seed"),
-    ("defend", "train.zzz=3", "--set train.zzz is no key of defend. Its keys: batch_size, epochs, lr"),
-    ("defend", "batchsize=3", "--set batchsize is no key of defend. Did you mean 'train.batch_size'?"),
+    ("defend", "train.lr", "--set 'train.lr' is not KEY=VALUE, as in --set train.lr=1e-4."),
+    ("defend", "=3", "--set '=3' is not KEY=VALUE"),
+    ("defend", "lr=3", "--set lr is not a key of defend. Did you mean 'train.lr'?"),
+    ("defend", "train.lrr=3", "--set train.lrr is not a key of defend. Did you mean 'train.lr'?"),
+    ("defend", "zzz=3", "--set zzz is not a key of defend. Its keys: preset, seed"),
+    ("defend", "train.zzz=3", "--set train.zzz is not a key of defend. Its keys: batch_size, epochs, lr"),
+    ("defend", "batchsize=3", "--set batchsize is not a key of defend. Did you mean 'train.batch_size'?"),
     ("defend", "train=3", "--set train is a group; set one of its keys: batch_size, epochs, lr"),
-    ("defend", "train.lr.x=3", "--set train.lr.x is no key of defend."),
+    ("defend", "train.lr.x=3", "--set train.lr.x is not a key of defend."),
     ("defend", "train.keep_state=maybe", "--set train.keep_state is 'maybe'; it takes true or false."),
     ("defend", "terms=3", "--set terms is 3; it takes a mapping."),
     ("defend", "terms..weight=3", "--set terms..weight has an empty part"),
-    ("defend", "terms.ssl={weight: 1", "--set terms.ssl: '{weight: 1' is no valid YAML"),
+    ("defend", "terms.ssl={weight: 1", "--set terms.ssl: '{weight: 1' is not valid YAML"),
     ("poison", "attack.alpha=*x", "--set attack.alpha: '*x' uses a YAML alias, which is not allowed here."),
-    ("poison", "eval.data=x", "--set eval.data is no key of poison. Did you mean 'data'?"),
+    ("poison", "eval.data=x", "--set eval.data is not a key of poison. Did you mean 'data'?"),
 ]
 
 FILES: list[tuple[str, bytes, str]] = [
-    ("defend", b"trian: {lr: 1}", "{file}: trian is no key of defend. Did you mean 'train'?"),
+    ("defend", b"trian: {lr: 1}", "{file}: trian is not a key of defend. Did you mean 'train'?"),
     ("defend", b"train: {lr: [1]}", "{file}: train.lr is [1]; it takes a number."),
     ("defend", b"train: {batch_size: true}", "{file}: train.batch_size is True; it takes a whole number."),
     ("defend", b"train: 5", "{file}: train is a group; set one of its keys: batch_size"),
-    ("defend", b"train: {lr: 1, lr: 2}", "--config {file} is no valid YAML: line 1: key 'lr' stands twice."),
-    ("defend", b"- a\n- b\n", "--config {file} holds no keys; write lines such as 'seed: 1'."),
-    ("defend", b"just text", "--config {file} holds no keys"),
-    ("defend", b"1: 2", "{file}: key 1 is no text; keys are names such as seed."),
-    ("defend", b"a: [", "--config {file} is no valid YAML: line 2"),
+    (
+        "defend",
+        b"train: {lr: 1, lr: 2}",
+        "--config {file} is not valid YAML: line 1: key 'lr' appears twice.",
+    ),
+    ("defend", b"- a\n- b\n", "--config {file} contains no keys; write lines such as 'seed: 1'."),
+    ("defend", b"just text", "--config {file} contains no keys"),
+    ("defend", b"1: 2", "{file}: key 1 is not a string; keys are names such as seed."),
+    ("defend", b"a: [", "--config {file} is not valid YAML: line 2"),
     ("defend", b"a: \xff\xfe", "--config {file} is not UTF-8 text."),
-    ("defend", b"a: \x00", "--config {file} is no valid YAML"),
+    ("defend", b"a: \x00", "--config {file} is not valid YAML"),
     ("defend", b"a: &x 1\nb: *x\n", "--config {file} uses a YAML alias, which is not allowed here."),
     ("defend", b"[" * 200 + b"]" * 200, "--config {file} is nested deeper than 32 levels."),
-    ("defend", b"a: !!python/object/apply:os.system ['true']", "--config {file} is no valid YAML"),
+    ("defend", b"a: !!python/object/apply:os.system ['true']", "--config {file} is not valid YAML"),
     ("defend", b"#" * 1_000_001, "--config {file} is larger than 1000 kB."),
     ("defend", b"terms: {ssl: 1, 2: 3}", "{file}: terms is {{'ssl': 1, 2: 3}}; it takes a mapping."),
-    ("poison", b"target: 12", "{file}: target is 12; it takes a text. Put it in quotes."),
-    ("poison", b"{count: 5, rate: 0.5}", "{file}: count 5 and {file}: rate 0.5 exclude each other"),
+    ("poison", b"target: 12", "{file}: target is 12; it takes text. Put it in quotes."),
+    ("poison", b"{count: 5, rate: 0.5}", "{file}: count 5 and {file}: rate 0.5 cannot be combined"),
     ("poison", b"{count: null}", "count is None and rate is None; give one and set the other to null."),
     ("poison", b"attack: [badnet]", "{file}: attack is ['badnet']; it takes a mapping."),
-    ("poison", b"data: ''", "{file}: data is ''; it takes a text."),
+    ("poison", b"data: ''", "{file}: data is ''; it takes text."),
 ]
 
 
@@ -130,4 +134,6 @@ def test_a_folder_as_a_file(tmp_path: Path) -> None:
 
 
 def test_a_recorded_configuration_of_another_version() -> None:
-    assert "the recorded configuration: sead is no key of poison." in refused("poison", recorded={"sead": 1})
+    assert "the recorded configuration: sead is not a key of poison." in refused(
+        "poison", recorded={"sead": 1}
+    )

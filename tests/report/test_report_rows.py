@@ -306,7 +306,7 @@ def test_broken_and_unfinished_runs_are_named(tmp_path: Path) -> None:
     found = collect([tmp_path])
     reasons = {fault.name: fault.reason for fault in found.faults}
     assert reasons["004-defend-x"] == "is unfinished: go on with --resume, or delete it."
-    assert "no valid YAML" in reasons["005-defend-y"]
+    assert "not valid YAML" in reasons["005-defend-y"]
     assert "is gone, damaged or changed" in reasons[victim.name]
     assert len(found.runs) == 3
     assert by_name(table_of(tmp_path))["no known attack", "ft"].seeds == 1

@@ -77,7 +77,7 @@ def _outcome(function: Callable[[], int], args: Sequence[str]) -> int:
     except Stopped as stopped:
         return _failed(
             stopped.__cause__ or stopped,
-            f" The run goes on from its last state with {_resuming(stopped.folder, args)}.",
+            f" Resume the run from its last state with {_resuming(stopped.folder, args)}.",
         )
     except Exception as error:
         return _failed(error)
@@ -134,11 +134,11 @@ def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
 
 def _how_to_go_on(folder: Path | None, args: Sequence[str]) -> str:
     if folder is not None:
-        return f"interrupted: go on with {_resuming(folder, args)}."
+        return f"interrupted: resume it with {_resuming(folder, args)}."
     resumed = _resumed(args)
     if resumed is not None:
-        return f"interrupted: the run is as it was; go on with {_resuming(resumed, args)}."
-    return "interrupted: nothing was kept; start the command again."
+        return f"interrupted: the run is unchanged; resume it with {_resuming(resumed, args)}."
+    return "interrupted: nothing was kept; run the command again."
 
 
 def _resuming(folder: Path | str, args: Sequence[str]) -> str:

@@ -196,7 +196,7 @@ def _resumed(request: Request, runs: Path, invocation: Invocation) -> Unfinished
     if resume is None:
         return None
     if invocation.out is not None:
-        raise ConfigError("--out and --resume exclude each other: a resumed run stays in its folder.")
+        raise ConfigError("--out and --resume cannot be combined: a resumed run stays in its folder.")
     path = launch.current().from_main(lambda: str(find_unfinished(runs, request.command, resume).path))
     return find_unfinished(runs, request.command, path)
 

@@ -1,4 +1,4 @@
-"""From what was typed, or read from YAML, to the type that a field declares."""
+"""Converts what was typed, or read from YAML, to the type that a field declares."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NULL = ("null", "~", "")
 
 
 class _MisfitError(Exception):
-    """A value that is not of the type; the caller words the message."""
+    """A value does not fit a type; the caller words the message."""
 
 
 def coerce(value: object, annotation: Any, where: str) -> Any:
@@ -46,7 +46,7 @@ def coerce(value: object, annotation: Any, where: str) -> Any:
 
 
 def describe(annotation: Any) -> str:
-    """Say in words what a type takes: "a whole number or 'all'"."""
+    """Describe in words what a type takes, such as "a whole number or 'all'"."""
     parts = []
     for member in members(annotation):
         if member is type(None):
@@ -58,14 +58,14 @@ def describe(annotation: Any) -> str:
         elif typing.get_origin(member) is dict:
             parts.append("a mapping")
         else:
-            words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+            words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
             parts.append(words[member])
     return " or ".join(part for part in parts if part != "null" or len(parts) == 1)
 
 
 def _describe_several(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
-        return f"one or more of {', '.join(typing.get_args(kind))}, with commas between them"
+        return f"one or more of {', '.join(typing.get_args(kind))}, separated by commas"
     return "whole numbers, as in 1,3,5"
 
 

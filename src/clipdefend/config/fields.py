@@ -1,4 +1,4 @@
-"""Declaring a configuration: one line a field holds its default, its flags, its range and its help."""
+"""Declares configurations: one line for each field holds its default, its flags, its range and its help."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What ``option`` stores beside a field's default."""
+    """What ``option`` stores besides a field's default."""
 
     flags: tuple[str, ...] = ()
     help: str = ""
@@ -73,13 +73,13 @@ def option(
     """Declare a field; returns what ``dataclasses.field`` does, hence Any.
 
     Args:
-        default: its default; ignored with ``factory``.
-        *texts: flags, the chief one first, or none (then files and ``--set`` set it); last the help.
-        range: the allowed numbers.
-        factory: makes a default that depends on the machine or is mutable.
-        shown: how the help shows the default where its value would mislead.
-        metavar: how the help shows the value, such as ``FILE``.
-        group: heading in the help, where it is not the class's own.
+        default: default value; ignored with ``factory``.
+        *texts: the flags, the main one first, or none where only files and ``--set`` set it; then the help.
+        range: allowed numbers.
+        factory: makes a default that is mutable or depends on the machine.
+        shown: default as the help shows it, where the value itself would mislead.
+        metavar: placeholder for the value in the help, such as ``FILE``.
+        group: heading in the help, where it is not that of the class.
     """
     spec = Spec(
         flags=texts[:-1], help=texts[-1], range=range or Range(), shown=shown, metavar=metavar, group=group
@@ -95,7 +95,7 @@ def nested(
     """Declare a nested configuration whose fields become flags of the command too.
 
     Args:
-        factory: its class, or a function that makes it with other defaults.
+        factory: its class, or a function that makes it with different defaults.
         group: heading of its flags in the help.
         flags: field name -> flags that replace those of the nested class in this command.
     """
@@ -127,7 +127,7 @@ class Leaf:
 
     @property
     def metavar(self) -> str:
-        """What stands for the value in the help: ``FILE``, ``train|eval``, ``N`` and so on."""
+        """Placeholder for the value in the help: ``FILE``, ``train|eval``, ``N`` and so on."""
         return self.spec.metavar or "|".join(
             text for member in members(self.annotation) for text in _metavars(member)
         )
@@ -144,9 +144,9 @@ class Leaf:
 
 
 def own_leaves(config: Config) -> Iterator[Leaf]:
-    """The fields of one configuration object that are no nested configurations."""
+    """The fields of one configuration object that are not nested configurations."""
     hints = _hints(type(config))
-    for field in dataclasses.fields(config):  # type: ignore[arg-type]  # Config itself is no dataclass
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]  # Config itself is not a dataclass
         if "spec" in field.metadata:
             yield Leaf(
                 path=field.name,

@@ -1,4 +1,4 @@
-"""Resolving a configuration: dataclass < preset < file < flags < ``--set``."""
+"""Resolves a configuration: dataclass < preset < file < flags < ``--set``."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _from_file(cls: type[C], path: Path) -> Layer:
     if isinstance(document, dict) and isinstance(document.get("config"), dict) and "schema" in document:
         return _from_manifest(cls, document, path)
     if not isinstance(document, dict):
-        raise ConfigError(f"--config {path} holds no keys; write lines such as 'seed: 1'.")
+        raise ConfigError(f"--config {path} contains no keys; write lines such as 'seed: 1'.")
     return _from_mapping(cls, document, f"{path}: ")
 
 
@@ -141,7 +141,7 @@ def _from_sets(cls: type[C], sets: Sequence[str]) -> Layer:
     for text in sets:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--set {text!r} is no key=value, as in --set train.lr=1e-4.")
+            raise ConfigError(f"--set {text!r} is not KEY=VALUE, as in --set train.lr=1e-4.")
         layer.extend(_assign(cls, key.strip(), value, lambda path: f"--set {path}", typed=True))
     return layer
 
@@ -150,7 +150,7 @@ def _from_mapping(cls: type[C], mapping: Mapping[Any, Any], origin: str) -> Laye
     layer: Layer = []
     for key, value in mapping.items():
         if not isinstance(key, str):
-            raise ConfigError(f"{origin}key {key!r} is no text; keys are names such as seed.")
+            raise ConfigError(f"{origin}key {key!r} is not a string; keys are names such as seed.")
         layer.extend(_assign(cls, key, value, lambda path: f"{origin}{path}"))
     return layer
 
@@ -175,7 +175,7 @@ def _assign(
         for key, nested in value.items():
             yield from _assign(cls, f"{path}.{key}", nested, where)
         return
-    raise ConfigError(f"{where(path)} is no key of {cls.command}.{suggest(known, path)}")
+    raise ConfigError(f"{where(path)} is not a key of {cls.command}.{suggest(known, path)}")
 
 
 def _assignment(leaf: Leaf, inside: tuple[str, ...], value: Any, where: str) -> _Assignment:
@@ -233,7 +233,7 @@ def _apply_exclusive(cls: type[C], values: dict[str, Any], layer: Layer) -> None
     }
     if len(chosen) > 1:
         given = " and ".join(f"{item.where} {item.value!r}" for item in chosen.values())
-        raise ConfigError(f"{given} exclude each other; give one of them.")
+        raise ConfigError(f"{given} cannot be combined; give one of them.")
     if chosen:
         values.update(dict.fromkeys(cls.exclusive, None))
 

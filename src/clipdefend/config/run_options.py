@@ -1,5 +1,5 @@
 # option() and nested() return dataclass fields
-"""What every command has: the base of their configurations."""
+"""The base of all configurations: what every command has."""
 
 from __future__ import annotations
 

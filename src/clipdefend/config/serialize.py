@@ -20,7 +20,7 @@ def to_dict(config: Config) -> dict[str, Any]:
             return to_dict(value)
         return list(value) if isinstance(value, tuple) else copy.deepcopy(value)
 
-    fields = dataclasses.fields(config)  # type: ignore[arg-type]  # Config itself is no dataclass
+    fields = dataclasses.fields(config)  # type: ignore[arg-type]  # Config itself is not a dataclass
     return {field.name: plain(getattr(config, field.name)) for field in fields}
 
 

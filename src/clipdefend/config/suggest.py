@@ -1,4 +1,4 @@
-"""The key that somebody may have meant."""
+"""Suggests the key that somebody may have meant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YAML in and out. What is read is untrusted: size, depth, aliases and repeated keys are checked."""
+"""Reads and writes YAML. Input is untrusted: size, depth, aliases and repeated keys are checked."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 
 
 class YamlError(Exception):
-    """What is wrong with a document, in a few words without its name."""
+    """A document is unacceptable; the message says why, without the document's name."""
 
 
 def read_yaml(path: Path, limit: int) -> Any:
     """Read one document of at most ``limit`` bytes.
 
     Raises:
-        YamlError: it is too large, no UTF-8 or no acceptable YAML. OSErrors are the caller's to word.
+        YamlError: it is too large, not UTF-8 or not acceptable YAML.
+        OSError: it cannot be read.
     """
     with path.open("rb") as file:
         data = file.read(limit + 1)
@@ -47,9 +48,9 @@ def parse_yaml(data: bytes | str) -> Any:
         ):  # libyaml's own limit, which it may meet while it reads ahead
             raise YamlError(TOO_DEEP) from None
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise YamlError(f"is no valid YAML: {line}{error.problem or error.context}") from None
+        raise YamlError(f"is not valid YAML: {line}{error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise YamlError(f"is no valid YAML: {' '.join(str(error).split())}") from None
+        raise YamlError(f"is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def dump_yaml(value: Any) -> str:
@@ -85,7 +86,7 @@ def _loader() -> Any:
         for key, _ in node.value:
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value!r} stands twice", key.start_mark
+                    None, None, f"key {key.value!r} appears twice", key.start_mark
                 )
             if isinstance(key.value, str):
                 seen.add(key.value)
