@@ -4,7 +4,7 @@
 #   sh examples/photos.sh DATA RUNS
 #
 # DATA holds pairs.csv (image,caption) and eval/CLASS/*.jpg, such as 8,000 photos of CIFAR-10 with captions that
-# say the class, the brightness and the dominant colour. The figures that this printed are in examples/photos.md.
+# say the class, the brightness and the dominant colour. The figures that this printed are in docs/photos.md.
 # The patch is 36 pixels on a canvas of 224, which is 5 on one of 32: the default's 2 are too few to be learned.
 set -eu
 data=$1

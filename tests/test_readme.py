@@ -1,8 +1,11 @@
-"""The README's commands are those that CI and the examples run."""
+"""The README's commands are those that CI and the examples run, it stays short, and its links lead somewhere."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,3 +34,20 @@ def test_quickstart_runs_the_five_commands_of_the_readme() -> None:
     ]
     script = (ROOT / "examples/quickstart.sh").read_text(encoding="utf-8").splitlines()
     assert [line for line in script if line.startswith("clipdefend ")] == shown[:5]
+
+
+def test_the_readme_has_at_most_150_lines() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_of_the_root_lead_to_files_and_headings(name: str) -> None:
+    """Pages below docs/ are checked by MkDocs."""
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", (ROOT / name).read_text(encoding="utf-8"))
+    assert links or name == "CHANGELOG.md"
+    for path, anchor in links:
+        target = ROOT / path
+        assert target.is_file(), path
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w]+", "-", heading.lower()).strip("-") for heading in headings]

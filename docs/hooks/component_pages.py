@@ -1,0 +1,108 @@
+"""The reference of what is registered: attacks, published variants, methods, terms, views and data formats."""
+
+from __future__ import annotations
+
+import inspect
+
+from docstrings import section
+from markdown_text import code, fenced, literal, table
+
+from clipdefend.attacks import ATTACKS
+from clipdefend.attacks.published import PRESETS
+from clipdefend.data import sources
+from clipdefend.data.text_columns import CAPTION_COLUMNS, IMAGE_COLUMNS
+from clipdefend.objectives import METHODS, TERMS, objective
+
+
+def pages() -> dict[str, str]:
+    """Name -> page."""
+    return {
+        "attacks": attacks_page(),
+        "published-attacks": published_page(),
+        "methods": methods_page(),
+        "terms": terms_page(),
+        "views": views_page(),
+    }
+
+
+def attacks_page() -> str:
+    """Every attack with its parameters."""
+    lines = ["# Attacks", "", "`poison --attack NAME`; parameters by `--set attack.PARAMETER=VALUE`.", ""]
+    return "\n".join([*lines, *(section(name, ATTACKS.get(name)) for name in ATTACKS.names())])
+
+
+def published_page() -> str:
+    """The published variants, as command lines."""
+    lines = ["# Published variants", "", "The triggers as the public repositories have them.", ""]
+    for name, entry in PRESETS.items():
+        lines += [f"## {name}", "", f"{literal(entry.paper)}. [Code]({entry.source})", ""]
+        share = f" --count {entry.count}" if entry.count else f" --rate {entry.rate:g}" if entry.rate else ""
+        commands = [
+            f"clipdefend poison --attack {attack} --canvas {entry.canvas}{share}"
+            + "".join(f" --set attack.{key}={value}" for key, value in parameters.items())
+            for attack, parameters in entry.attacks.items()
+        ]
+        lines += [
+            fenced("\n".join(commands), "sh"),
+            f"ASR protocol: `{entry.asr_protocol}`. {literal(entry.differs)}",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def methods_page() -> str:
+    """Every method with its terms."""
+    rows = []
+    for name, method in METHODS.items():
+        terms = [
+            term + (f" ({', '.join(f'{key}={value}' for key, value in changes.items())})" if changes else "")
+            for term, changes in method.terms.items()
+        ]
+        rows.append(
+            (code(name), literal(method.description), "<br>".join(map(code, terms)), literal(method.source))
+        )
+    lines = [
+        "# Methods",
+        "",
+        "`defend --method NAME`; `--set terms.TERM.PARAMETER=VALUE` changes or adds a term.",
+        "",
+    ]
+    return "\n".join([*lines, table(("Method", "What it is", "Terms", "Source"), rows)])
+
+
+def terms_page() -> str:
+    """Every term with its parameters."""
+    lines = [
+        "# Terms",
+        "",
+        "Summands of a method's objective. `--set terms.NAME.weight=0` takes one out, any other weight adds it.",
+        "",
+    ]
+    return "\n".join([*lines, *(section(name, TERMS.get(name)) for name in TERMS.names())])
+
+
+def views_page() -> str:
+    """The views that terms may ask for."""
+    rows = [
+        (title, ", ".join(code(view) for view in views))
+        for title, views in (
+            ("Images", objective.IMAGE_VIEWS),
+            ("Captions", objective.TEXT_VIEWS),
+            ("Images of the sub-caption batch", objective.SUBSET_IMAGE_VIEWS),
+            ("Captions of the sub-caption batch", objective.SUBSET_TEXT_VIEWS),
+        )
+    ]
+    text = inspect.cleandoc(objective.__doc__ or "").partition("\n\n")[2]
+    return "\n".join(["# Views", "", text, "", table(("Of", "Views"), rows)])
+
+
+def data_formats() -> str:
+    """Formats of pairs by file name ending, and the column names that are recognised."""
+    rows = [
+        (entry.name, ", ".join(code(ending) for ending in sorted(entry.endings))) for entry in sources.FORMATS
+    ]
+    columns = [
+        ("image", ", ".join(code(name) for name in IMAGE_COLUMNS)),
+        ("caption", ", ".join(code(name) for name in CAPTION_COLUMNS)),
+    ]
+    return table(("Format", "Endings"), rows) + "\n" + table(("Column", "Recognised names"), columns)
