@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from markdown_text import code, fenced, literal, table
 
+from clipdefend.cli.app import DOCTOR_SUMMARY
 from clipdefend.cli.examples import EXAMPLES
 from clipdefend.cli.invocation import DOCTOR, DOCTOR_COMMANDS, invocation_class
 from clipdefend.config import COMMANDS, Leaf, RunConfig, leaves, load_config, to_yaml
@@ -26,11 +27,6 @@ def overview(folder: str) -> str:
     summaries = {name: literal(summary(cls)) for name, cls in COMMANDS.items()} | {DOCTOR: DOCTOR_SUMMARY}
     rows = [(f"[{code(name)}]({folder}{name}.md)", text) for name, text in summaries.items()]
     return table(("Command", "What it does"), rows)
-
-
-DOCTOR_SUMMARY = (
-    "Check an installation and a training run before it starts: time, memory, disk, what to change."
-)
 
 
 def page(command: str) -> str:
@@ -61,23 +57,24 @@ def page(command: str) -> str:
 
 
 def doctor_page() -> str:
-    """The page of ``doctor``, which takes the flags of other commands."""
-    choices = " | ".join(DOCTOR_COMMANDS)
-    rest = " or ".join(f"[{name}]({name}.md)" for name in DOCTOR_COMMANDS)
-    rows = [
-        (
-            code(f"--command {choices}"),
-            code(choices),
-            code(DOCTOR_COMMANDS[0]),
-            "Command whose flags follow.",
-        ),
-        (code("--json"), "", "", "Print all findings as JSON instead of the verdict."),
-        ("every other flag", "", "", f"As of {rest}."),
+    """The page of ``doctor``, which passes flags on to the command that it examines."""
+    own = [leaf for leaf in leaves(invocation_class(DOCTOR)).values() if leaf.spec.flags]
+    names = " or ".join(f"[{code(name)}]({name}.md)" for name in DOCTOR_COMMANDS)
+    lines = [
+        f"# clipdefend {DOCTOR}",
+        "",
+        DOCTOR_SUMMARY,
+        "",
+        fenced(f"clipdefend {DOCTOR} [RUN] [FLAGS]", "text"),
+        fenced("\n".join(EXAMPLES[DOCTOR]), "sh"),
+        f"All flags of {names} are passed on, except for `--resume`. Its own:",
+        "",
+        table(COLUMNS, (row(leaf, {}) for leaf in own)),
+        "",
+        "See [Check a run before it starts](../how-to/doctor.md).",
+        "",
     ]
-    lines = [f"# clipdefend {DOCTOR}", "", DOCTOR_SUMMARY, "", fenced("\n".join(EXAMPLES[DOCTOR]), "sh")]
-    return "\n".join(
-        [*lines, table(COLUMNS, rows), "See [Check a run before it starts](../how-to/doctor.md).", ""]
-    )
+    return "\n".join(lines)
 
 
 def presets_page() -> str:

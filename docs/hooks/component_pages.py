@@ -9,8 +9,8 @@ from markdown_text import code, fenced, literal, table
 
 from clipdefend.attacks import ATTACKS
 from clipdefend.attacks.published import PRESETS
-from clipdefend.data import sources
-from clipdefend.data.text_columns import CAPTION_COLUMNS, IMAGE_COLUMNS
+from clipdefend.data.pair_formats import discover
+from clipdefend.data.tables.text_columns import CAPTION_COLUMNS, IMAGE_COLUMNS
 from clipdefend.objectives import METHODS, TERMS, objective
 
 
@@ -99,7 +99,8 @@ def views_page() -> str:
 def data_formats() -> str:
     """Formats of pairs by file name ending, and the column names that are recognised."""
     rows = [
-        (entry.name, ", ".join(code(ending) for ending in sorted(entry.endings))) for entry in sources.FORMATS
+        (entry.name, ", ".join(code(ending) for ending in sorted(entry.endings)))
+        for entry in discover.FORMATS
     ]
     columns = [
         ("image", ", ".join(code(name) for name in IMAGE_COLUMNS)),

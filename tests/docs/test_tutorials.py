@@ -29,6 +29,7 @@ TESTS = ("tests/test_architecture.py",)
 CASES = [
     Case("add-an-attack", "frame", ("tests/attacks",)),
     Case("add-a-term", "uniformity", ("tests/objectives",)),
+    Case("add-a-data-format", "arrow", ("tests/data/test_arrow_pairs.py",)),
 ]
 
 
@@ -44,21 +45,39 @@ def scratch_copy(folder: Path) -> None:
 
 
 def write(folder: Path, page: str) -> list[str]:
-    """Carry out what a tutorial says; returns the files.
-
-    New files are written; a line for an existing one goes to the end of the dict in it.
-    """
+    """Carry out what a tutorial says: write its new files, put its lines into existing ones; returns their paths."""
     paths = []
     for block in BLOCK.finditer((TUTORIALS / f"{page}.md").read_text(encoding="utf-8")):
         path, text = folder / block["path"], block["text"]
         paths.append(block["path"])
-        if not path.exists():
-            path.write_text(text, encoding="utf-8")
-            continue
-        before = path.read_text(encoding="utf-8")
-        end = before.index("\n    },\n")  # of the registry's dict
-        path.write_text(f"{before[:end]}\n{text.rstrip()}{before[end:]}", encoding="utf-8")
+        if path.exists():
+            existing = path.read_text(encoding="utf-8")
+            for line in filter(None, text.splitlines()):
+                existing = insert(existing, line)
+            text = existing
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     return paths
+
+
+def insert(text: str, line: str) -> str:
+    """Put one line where a reader would.
+
+    An import goes before those of the same package, an assignment takes the place of the one before, an entry of a
+    registry goes to the end of its dict.
+    """
+    package = re.match(r"from ([\w.]+)\.\w+ import", line)
+    if package:
+        start = re.search(rf"^from {re.escape(package[1])}\.", text, re.MULTILINE)
+        assert start is not None
+        return f"{text[: start.start()]}{line}\n{text[start.start() :]}"
+    name = re.match(r"(\w+) = ", line)
+    if name:
+        changed, count = re.subn(rf"^{name[1]} = .*$", line, text, flags=re.MULTILINE)
+        assert count == 1
+        return changed
+    end = text.index("\n    },\n")
+    return f"{text[:end]}\n{line}{text[end:]}"
 
 
 @pytest.mark.slow
