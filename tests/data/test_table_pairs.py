@@ -125,7 +125,7 @@ def test_rows_of_another_width_are_skipped_and_counted(pair_folder: MakeFolder, 
     pairs = opened(pair_folder(1) / "a.csv", text, cache)
     assert pairs.captions() == ["one", "four"]
     assert pairs.skipped == 2
-    assert pairs.bad_rows().summary()["count"] == 2
+    assert pairs.bad_rows(1.0).summary()["count"] == 2
     assert "has 3 columns, not 2" in pairs.skip_reasons[0]
     assert "2 samples skipped" in pairs.recognised
 

@@ -60,7 +60,7 @@ class BadRows:
             first = self.examples[0] if self.examples else "no example was kept"
             raise DataError(
                 f"{self.count:,} of {everything:,} rows cannot be used, more than --max-bad {self.limit:g}"
-                f" allows. The first: {first}. Mend the data or raise --max-bad."
+                f" allows. The first: {first}. Fix the data or raise --max-bad."
             )
 
     def summary(self) -> dict[str, Any]:

@@ -39,6 +39,7 @@ SCHEMA = pa.schema(
 def run(config: AugmentConfig, context: Context) -> Run:
     """Make an augment run."""
     parent, pairs = _pairs(config, context)
+    pairs.bad_rows(config.max_bad)  # no image is read: what was skipped at opening is all there is to count
     captioner = make_captioner(config.subcaptions, pairs)
     with context.begin(config, config.subcaptions.source, source=parent) as folder:
         counts, examples, without = _write(config, context, pairs, captioner, folder.path / TABLE)

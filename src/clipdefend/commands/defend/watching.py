@@ -29,6 +29,7 @@ def watched(
     held_out = True
     if config.val_data is not None:
         chosen = inputs.open_data(config.val_data, config.columns, context)
+        chosen.bad_rows(config.max_bad)
     elif pairs.spec.startswith("builtin"):
         chosen = BuiltinPairs("eval")
     elif config.num_samples is not None and isinstance(pairs, Subset) and len(pairs.without) >= LEAST:

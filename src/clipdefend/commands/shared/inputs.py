@@ -11,6 +11,7 @@ from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
 from clipdefend.config import ColumnsConfig, EvalConfig, ModelConfig, RunConfig, leading_to
 from clipdefend.data.classes import load_templates, resolve_target, same_names
+from clipdefend.data.labelled.labelled_images import LabelledImages
 from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.data.pairs import Pairs, open_pairs
 from clipdefend.distributed import launch
@@ -41,7 +42,15 @@ def open_data(spec: str, columns: ColumnsConfig | Mapping[str, Any], context: Co
         )
     )
     context.console.info(f"Pairs: {pairs.recognised}")
+    _tell_skipped(pairs, context)
     return pairs
+
+
+def _tell_skipped(images: Pairs | LabelledImages, context: Context) -> None:
+    """Warn of what was left out when a source was opened; the manifest has more examples."""
+    if images.skipped:
+        shown = "; ".join(images.skip_reasons[:3]) + ("; ..." if images.skipped > 3 else "")
+        context.console.warn(f"Skipped {images.skipped:,} of {len(images) + images.skipped:,}: {shown}.")
 
 
 def describe_source(pairs: Pairs, columns: ColumnsConfig) -> PairsSource:
@@ -219,6 +228,7 @@ def make_benchmark(
         download=eval_config.download,
     )
     context.console.info(f"Labelled images: {images.recognised}")
+    _tell_skipped(images, context)
     for name, places in same_names(images.classes).items():
         context.console.warn(
             f"{len(places)} classes are called {name!r} ({', '.join(map(str, places))}): their texts tie, so"

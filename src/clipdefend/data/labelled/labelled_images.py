@@ -96,8 +96,17 @@ class LabelledImages(ABC):
             return str(error)
 
     def bad_rows(self, limit: float = 0.01) -> BadRows:
-        """Counter of bad rows that begins with the skipped samples."""
-        return BadRows(limit=limit, skipped=self.skipped, examples=list(self.skip_reasons))
+        """Counter of bad rows that begins with the skipped samples.
+
+        Args:
+            limit: largest allowed share of bad rows and skipped samples, 0 to 1.
+
+        Raises:
+            DataError: the skipped samples alone are more than that.
+        """
+        bad = BadRows(limit=limit, skipped=self.skipped, examples=list(self.skip_reasons))
+        bad.check(len(self))
+        return bad
 
 
 def file_stamp(path: Path) -> str:
