@@ -70,7 +70,7 @@ CASES: list[tuple[tuple[object, ...], str]] = [
     ((*ATTACK, "--set", "terms.mmcl.weight=-1"), "weight is -1"),
     ((*ATTACK, "--eval-data", "nowhere"), "nowhere"),
     ((*ATTACK, "--eval-data", "empty"), "empty"),
-    ((*ATTACK, "--eval-data", "others"), "Target 'banana' is none of the 1 classes"),
+    ((*ATTACK, "--eval-data", "others"), "Target 'banana' is not one of the 1 classes"),
     ((*ATTACK, "--eval-data", "badeval", "--topk", 1), "--max-bad 0.01"),
     ((*ATTACK, "--topk", "1,5"), "k = 5 is more than the 4 classes"),
     ((*ATTACK, "--class-names", "three.txt"), "class"),

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from clipdefend.data.class_names.imagenet import imagenet_classes, imagenet_templates
 from clipdefend.data.classes import (
     fill,
-    imagenet_classes,
-    imagenet_templates,
     load_classes,
     load_templates,
     resolve_target,
@@ -121,9 +120,10 @@ def test_json_and_text(tmp_path: Path) -> None:
         ("a.txt", "one\n\nthree\n", "line 2 is empty"),
         ("a.txt", "", "no class names"),
         ("a.json", "[", "is not JSON"),
-        ("a.json", "[1, 2]", "must be a list of texts"),
+        ("a.json", "[1, 2]", "holds '1' where a name was expected"),
         ("a.json", '{"classes": "abc"}', "must be a list of texts"),
-        ("a.json", "{}", "no class names"),
+        ("a.json", "{}", "neither a list nor a dictionary"),
+        ("a.json", '{"0": "a", "0": "b"}', "the same key twice"),
         ("a.json", "[" * 100_000, "is not JSON"),
         ("a.json", '["a", " "]', "class name 1 is empty"),
         ("a.txt", "x" * 2000, "longer than 1000"),
@@ -190,13 +190,13 @@ def test_targets_by_name_or_index(target: str | int, index: int) -> None:
     [
         ("crane", r"names 2 of the 7 classes \(2, 4\): give the index"),
         ("tensh", "Did you mean 'tench'"),
-        ("great", "none of the 7 classes"),
-        ("", "none of the 7 classes"),
+        ("great", "not one of the 7 classes"),
+        ("", "not one of the 7 classes"),
         (7, "index from 0 to 6"),
         ("99", "index from 0 to 6"),
         (-1, "index from 0 to 6"),
-        ("-1", "none of the 7 classes"),
-        ("9" * 5000, "none of the 7 classes"),
+        ("-1", "not one of the 7 classes"),
+        ("9" * 5000, "not one of the 7 classes"),
     ],
 )
 def test_targets_that_are_no_class(target: str | int, words: str) -> None:

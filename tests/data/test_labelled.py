@@ -48,32 +48,138 @@ def test_a_folder_per_class(tmp_path: Path) -> None:
     assert "3 images of 3 classes" in images.recognised
 
 
-def test_given_class_names_by_order_or_by_name(tmp_path: Path) -> None:
+def test_given_class_names_go_by_the_names_of_the_folders(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "eval", {"a": [1], "b": [2]})
     (tmp_path / "order.txt").write_text("apple\nball\n")
-    assert seen(open_labelled(str(root), class_names=tmp_path / "order.txt")) == [("apple", 1), ("ball", 2)]
+    with pytest.raises(DataError, match=r"'a' is not among the class names.*JSON object of folder: name"):
+        open_labelled(str(root), class_names=tmp_path / "order.txt")
+    (tmp_path / "map.json").write_text(json.dumps({"b": "ball", "a": "apple", "c": "cup"}))
+    assert seen(open_labelled(str(root), class_names=tmp_path / "map.json")) == [("apple", 1), ("ball", 2)]
     (tmp_path / "all.json").write_text(
         json.dumps({"classes": ["z", "B", "y", "a"], "templates": ["the {c}"]})
     )
     images = open_labelled(str(root), class_names=tmp_path / "all.json")
     assert images.labels.tolist() == [3, 1]
     assert images.templates == ["the {}"]
+    assert "folders by name; class names from all.json: a list of names, 'z' to 'a'" in images.recognised
     (tmp_path / "few.txt").write_text("x\ny\nz\n")
     with pytest.raises(DataError, match=r"3 class names were given .* has 2 classes"):
         open_labelled(str(root), class_names=tmp_path / "few.txt")
 
 
-def test_wordnet_ids(tmp_path: Path) -> None:
-    root = tmp_path / "val"
-    for number in range(1000):
-        (root / f"n{number:08d}").mkdir(parents=True)
-    (root / "n00000954" / "x.JPEG").write_bytes(numbered(5))
-    images = open_labelled(str(root))
-    assert seen(images) == [("banana", 5)]
-    assert len(images.templates or []) == 80
-    (root / "n00000000").rmdir()
-    with pytest.raises(DataError, match=r"has 999 folders named by WordNet ids.*--class-names"):
+@pytest.mark.parametrize("folder", ["{}", "{:03d}", "class_{}"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbered_folders_are_indices(folder: str, first: int, tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "eval", {folder.format(n + first): [n] for n in range(12)})
+    (tmp_path / "names.txt").write_text("".join(f"thing {chr(ord('z') - n)}\n" for n in range(12)))
+    images = open_labelled(str(root), class_names=tmp_path / "names.txt")
+    assert sorted(seen(images)) == sorted((f"thing {chr(ord('z') - n)}", n) for n in range(12))
+    assert "folders by the number in their names" in images.recognised
+
+
+def test_numbered_folders_that_are_not_certain(tmp_path: Path) -> None:
+    root = class_folders(tmp_path / "eval", {"0": [0], "1": [1]})
+    with pytest.raises(DataError, match=r"named by numbers.*--class-names FILE"):
         open_labelled(str(root))
+    (tmp_path / "names.txt").write_text("\n".join("abcd"))
+    assert open_labelled(str(root), class_names=tmp_path / "names.txt").labels.tolist() == [0, 1]
+    other = class_folders(tmp_path / "other", {"1": [0], "2": [1]})
+    with pytest.raises(DataError, match=r"numbered folders from 1 to 2, and 4 class names"):
+        open_labelled(str(other), class_names=tmp_path / "names.txt")
+    (tmp_path / "digits.txt").write_text("0\n1\n2\n")
+    assert seen(open_labelled(str(other), class_names=tmp_path / "digits.txt")) == [("1", 0), ("2", 1)]
+
+
+def test_imagenet_by_wordnet_id_and_by_index(tmp_path: Path) -> None:
+    some = class_folders(tmp_path / "some", {"n07753592": [5], "n01440764": [6]})
+    images = open_labelled(str(some))
+    assert seen(images) == [("tench", 6), ("banana", 5)]
+    assert len(images.classes) == 2
+    assert len(images.templates or []) == 80
+    assert "ImageNet's names by WordNet id" in images.recognised
+    assert seen(open_labelled(str(some), class_names="imagenet")) == [("tench", 6), ("banana", 5)]
+    v2 = tmp_path / "v2"
+    for number in range(1000):
+        (v2 / str(number)).mkdir(parents=True)
+    (v2 / "954" / "x.jpeg").write_bytes(numbered(7))
+    images = open_labelled(str(v2))
+    assert seen(images) == [("banana", 7)]
+    assert "as in ImageNetV2" in images.recognised
+    class_folders(some, {"n00000000": [1]})
+    with pytest.raises(DataError, match=r"'n00000000' is not one of ImageNet's 1,000.*--class-names"):
+        open_labelled(str(some))
+    dogs = class_folders(tmp_path / "dogs", {"n02085620-Chihuahua": [1], "n02085782-Japanese_spaniel": [2]})
+    assert open_labelled(str(dogs)).classes == ["Chihuahua", "Japanese spaniel"]
+
+
+def tiny_imagenet(root: Path) -> Path:
+    (root / "train" / "n07753592" / "images").mkdir(parents=True)
+    (root / "train" / "n07753592" / "images" / "n07753592_0.JPEG").write_bytes(numbered(1))
+    (root / "train" / "n07753592" / "n07753592_boxes.txt").touch()
+    (root / "train" / "n99999999" / "images").mkdir(parents=True)
+    (root / "train" / "n99999999" / "images" / "n99999999_0.JPEG").write_bytes(numbered(2))
+    (root / "val" / "images").mkdir(parents=True)
+    (root / "test" / "images").mkdir(parents=True)
+    for number in range(3):
+        (root / "val" / "images" / f"val_{number}.JPEG").write_bytes(numbered(number))
+    (root / "wnids.txt").write_text("n99999999\nn07753592\n")
+    (root / "words.txt").write_text("n99999999\tsome gadget, gizmo\nn07753592\tbanana\nn00000001\tentity\n")
+    rows = [f"val_{n}.JPEG\t{key}\t0\t32\t44\t62\n" for n, key in enumerate(["n99999999", "n07753592"])]
+    (root / "val" / "val_annotations.txt").write_text("".join(rows))
+    return root
+
+
+def test_tiny_imagenet(tmp_path: Path) -> None:
+    root = tiny_imagenet(tmp_path / "tiny-imagenet-200")
+    for spec, split in ((root, None), (root, "val"), (root / "val", None)):
+        images = open_labelled(str(spec), split=split)
+        assert seen(images) == [("some gadget", 0), ("banana", 1)]
+        assert images.classes == ["banana", "some gadget"]
+        assert images.skip_reasons == ["val_2.JPEG: is not in val_annotations.txt"]
+        assert "TinyImageNet, split 'val'" in images.recognised
+    for spec, split in ((root, "train"), (root / "train", None)):
+        images = open_labelled(str(spec), split=split)
+        assert seen(images) == [("banana", 1), ("some gadget", 2)]
+        assert images.skipped == 0
+    with pytest.raises(DataError, match=r"TinyImageNet.*labels for its splits train and val, not for 'test'"):
+        open_labelled(str(root), split="test")
+
+
+def test_flat_imagenet(tmp_path: Path) -> None:
+    root = tmp_path / "val"
+    root.mkdir()
+    for number in (1, 2):
+        (root / f"ILSVRC2012_val_0000000{number}.JPEG").write_bytes(numbered(number))
+    with pytest.raises(DataError, match="lie flat, without their classes"):
+        open_labelled(str(root))
+    (tmp_path / "ILSVRC2012_validation_ground_truth.txt").write_text("490\n361\n")
+    with pytest.raises(DataError, match="not the usual indices: give 'torchvision:imagenet'"):
+        open_labelled(str(root))
+    names = [f"ILSVRC2012_val_0000000{number}" for number in (2, 1, 3)]
+    answers = {
+        "val.txt": f"{names[0]}.JPEG 954\n{names[1]}.JPEG 0\n{names[2]}.JPEG 5\n",
+        "LOC_val_solution.csv": f"ImageId,PredictionString\n{names[0]},n07753592 1 2 3 4 \n"
+        f"{names[1]},n01440764 9 9 9 9 n01440764 8 8 8 8 \n{names[2]},n01440764 1 1 1 1 \n",
+    }
+    for name, text in answers.items():
+        (tmp_path / name).write_text(text)
+        images = open_labelled(str(root))
+        assert seen(images) == [("banana", 2), ("tench", 1)]
+        assert images.skipped == 1
+        assert len(images.classes) == 1000
+        (tmp_path / name).unlink()
+
+
+def test_the_tree_of_ilsvrc(tmp_path: Path) -> None:
+    data = tmp_path / "set" / "ILSVRC" / "Data" / "CLS-LOC"
+    (data / "val").mkdir(parents=True)
+    (data / "val" / "ILSVRC2012_val_00000001.JPEG").write_bytes(numbered(1))
+    class_folders(data / "train", {"n07753592": [4]})
+    (tmp_path / "set" / "LOC_val_solution.csv").write_text(
+        "ImageId,PredictionString\nILSVRC2012_val_00000001,n01440764 1 2 3 4 \n"
+    )
+    assert seen(open_labelled(str(tmp_path / "set"))) == [("tench", 1)]
+    assert seen(open_labelled(str(tmp_path / "set"), split="train")) == [("banana", 4)]
 
 
 def test_splits_are_subfolders(tmp_path: Path) -> None:
@@ -81,10 +187,48 @@ def test_splits_are_subfolders(tmp_path: Path) -> None:
     class_folders(root / "train", {"a": [1]})
     class_folders(root / "val", {"a": [2]})
     assert seen(open_labelled(str(root), split="val")) == [("a", 2)]
-    with pytest.raises(DataError, match=r"has no subfolder with images.*'train', 'val'"):
+    with pytest.raises(
+        DataError, match=r"'train', 'val', which are not classes: name a split with --eval-split"
+    ):
         open_labelled(str(root))
     with pytest.raises(DataError, match=r"no split 'test'.*'train', 'val'"):
         open_labelled(str(root), split="test")
+
+
+def test_what_lies_elsewhere_or_cannot_be_read_is_counted(tmp_path: Path) -> None:
+    root = class_folders(
+        tmp_path / "eval", {"cat": [1], "dog": [2], "__MACOSX": [3], ".ipynb_checkpoints": [4]}
+    )
+    for name in (
+        "stray.png",
+        "cat/deep/er.png",
+        "cat/photo.heic",
+        "dog/noending",
+        "dog/boxes.txt",
+        "dog/._2.png",
+    ):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(numbered(9))
+    images = open_labelled(str(root))
+    assert seen(images) == [("cat", 1), ("dog", 2)]
+    assert sorted(reason.split(":")[0] for reason in images.skip_reasons) == [
+        "cat/deep/er.png",
+        "cat/photo.heic",
+        "dog/noending",
+        "stray.png",
+    ]
+
+
+def test_links_are_followed_inside_the_folders_that_are_allowed(tmp_path: Path) -> None:
+    store = class_folders(tmp_path / "store", {"cat": [1]})
+    root = class_folders(tmp_path / "eval", {"dog": [2]})
+    (root / "dog" / "linked.png").symlink_to(root / "dog" / "2.png")
+    (root / "cat").symlink_to(store / "cat")
+    images = open_labelled(str(root))
+    assert number_of(images.image(1)) == number_of(images.image(2)) == 2
+    with pytest.raises(ImageError, match=r"leads outside.*--eval-root"):
+        images.image(0)
+    assert seen(open_labelled(str(root), root=store)) == [("cat", 1), ("dog", 2), ("dog", 2)]
 
 
 def test_templates_by_name_and_file(tmp_path: Path) -> None:

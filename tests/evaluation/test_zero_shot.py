@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_tensor
 from clipdefend.data.bad import BadRows
-from clipdefend.data.classes import imagenet_classes, imagenet_templates
+from clipdefend.data.class_names.imagenet import imagenet_classes, imagenet_templates
 from clipdefend.data.decode import ImageError
 from clipdefend.data.labelled.labelled_images import LabelledImages
 from clipdefend.errors import ConfigError, DataError

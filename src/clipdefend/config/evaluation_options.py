@@ -18,7 +18,9 @@ class EvalConfig(Config):
         "Labelled images: a folder, labels.csv, tar shards, torchvision:NAME, or builtin.",
         metavar="DATA",
     )
-    root: str | None = option(None, "--eval-root", "Folder of torchvision data sets.", metavar="DIR")
+    root: str | None = option(
+        None, "--eval-root", "Folder of torchvision data sets, or of linked images.", metavar="DIR"
+    )
     download: bool = option(False, "--download", "Let torchvision download a missing data set.")
     split: str | None = option(
         None,

@@ -1,14 +1,21 @@
-"""Class names and prompt templates: from JSON, text or CleanCLIP's ``classes.py``, parsed and never
-evaluated.
-"""
+"""Class names, prompt templates and targets; files are parsed and never evaluated."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipdefend.data.class_names.python_source import PLACEHOLDER, ClassFile, parse_python
+from clipdefend.data.class_names.class_file import ClassFile
+from clipdefend.data.class_names.imagenet import imagenet_classes, imagenet_index, imagenet_templates, is_wnid
+from clipdefend.data.class_names.name_lists import (
+    FORMS,
+    Unclear,
+    from_value,
+    load_json,
+    parse_lines,
+    parse_literal,
+)
+from clipdefend.data.class_names.python_source import PLACEHOLDER, parse_python
 from clipdefend.data.folders import read_text
 from clipdefend.errors import DataError
 from clipdefend.registry import nearest
@@ -30,21 +37,45 @@ def load_classes(source: str | Path) -> ClassFile:
     """Class names from ``imagenet`` (open_clip's 1,000) or a file, whose templates come along where it has
     them.
 
-    A file is JSON (a list of names, or an object with ``classes`` and perhaps ``templates``), text with one
-    name a line, or a Python file like CleanCLIP's ``classes.py`` (see ``parse_python``).
+    A file is a Python file like CleanCLIP's ``classes.py`` (see ``parse_python``), JSON or text in one of the forms of
+    ``class_names.name_lists``; JSON may be an object with ``classes`` and perhaps ``templates``.
 
     Raises:
-        DataError: missing, not parsed, or no names in it.
+        DataError: missing, no names in it, or a form that is not certain.
     """
     if str(source) == "imagenet":
-        return ClassFile(imagenet_classes(), imagenet_templates())
+        ids = list(imagenet_index())
+        return ClassFile(imagenet_classes(), imagenet_templates(), "open_clip's names for ImageNet", ids)
     path = Path(source)
     found = _parse(path, "classes")
     if not found.classes:
+        raise DataError(f"File {str(path)!r} has no class names: give {FORMS}.")
+    templates = found.templates and _templates(found.templates, str(path))
+    names = _names(found.classes, path)
+    reading = f"class names from {path.name}: {found.reading}, {_ends(names)}"
+    return ClassFile(names, templates, reading, found.keys)
+
+
+def _ends(names: Sequence[str]) -> str:
+    shown = f"{names[0][:40]!r} to {names[-1][:40]!r}"
+    lists = sum(", " in name for name in names)
+    return shown + (f" ({lists} are lists of synonyms, which stay whole in the prompts)" if lists else "")
+
+
+def by_index(known: ClassFile, spec: str) -> list[str]:
+    """Class names for data whose labels are indices.
+
+    Raises:
+        DataError: the file names its classes by ids in an order that may not be that of the indices.
+    """
+    keys = known.keys
+    if keys is not None and not (all(map(is_wnid, keys)) and list(keys) == sorted(keys)):
         raise DataError(
-            f"File {str(path)!r} has no class names: give a JSON list, or text with one name a line."
+            f"The labels of {spec!r} are indices, but the {known.reading or 'class names'} go by"
+            f" {'WordNet ids' if is_wnid(keys[0]) else 'folders'} that are not in the order of their indices:"
+            " give one name a line, in the order of the indices."
         )
-    return ClassFile(_names(found.classes, path), found.templates and _templates(found.templates, str(path)))
+    return known.classes or []
 
 
 def load_templates(source: str | Path) -> list[str]:
@@ -74,20 +105,6 @@ def load_templates(source: str | Path) -> list[str]:
     return _templates(found.templates, str(path))
 
 
-def imagenet_classes() -> list[str]:
-    """open_clip's names of the 1,000 ImageNet classes, in the order of the sorted WordNet ids."""
-    from open_clip import IMAGENET_CLASSNAMES
-
-    return list(IMAGENET_CLASSNAMES)
-
-
-def imagenet_templates() -> list[str]:
-    """The 80 prompt templates of CLIP for ImageNet, with ``{}``."""
-    from open_clip import OPENAI_IMAGENET_TEMPLATES
-
-    return [template(PLACEHOLDER) for template in OPENAI_IMAGENET_TEMPLATES]
-
-
 def resolve_target(classes: Sequence[str], target: str | int) -> int:
     """Index of the target class, given by name (any letter case, ``_`` as a blank) or by index.
 
@@ -109,12 +126,14 @@ def resolve_target(classes: Sequence[str], target: str | int) -> int:
         if not (target.isascii() and target.isdigit() and len(target) < 10):
             hint = nearest(wanted, list(dict.fromkeys(map(plain_name, classes))))
             raise DataError(
-                f"Target {target!r} is none of the {len(classes)} classes.{hint}"
+                f"Target {target!r} is not one of the {len(classes)} classes.{hint}"
                 f" Give a class name or an index from 0 to {len(classes) - 1}."
             )
         target = int(target)
     if not 0 <= target < len(classes):
-        raise DataError(f"Target {target} is no class: give a name or an index from 0 to {len(classes) - 1}.")
+        raise DataError(
+            f"Target {target} is not a class: give a name or an index from 0 to {len(classes) - 1}."
+        )
     return target
 
 
@@ -142,21 +161,30 @@ def _parse(path: Path, what: str) -> ClassFile:
     text = read_text(path, MAX_FILE_BYTES)
     if path.suffix == ".py":
         return parse_python(text, path)
-    if path.suffix == ".json":
-        return _parse_json(text, path, what)
-    lines = [line.strip() for line in text.rstrip().splitlines()]
-    if "" in lines:
-        raise DataError(
-            f"File {str(path)!r}, line {lines.index('') + 1} is empty: write one of the {what} on each line."
-        )
-    return ClassFile(lines, None) if what == "classes" else ClassFile(None, lines)
+    try:
+        if path.suffix == ".json":
+            return _parse_json(text, path, what)
+        if what == "classes" and text.strip()[:1] in ("{", "["):
+            return parse_literal(text)
+        lines = [line.strip() for line in text.rstrip().splitlines()]
+        while lines and not lines[0]:
+            del lines[0]
+        if "" in lines:
+            raise DataError(
+                f"File {str(path)!r}, line {lines.index('') + 1} is empty: write one of the {what} on each line."
+            )
+        return parse_lines(lines) if what == "classes" and lines else ClassFile(None, lines)
+    except Unclear as error:
+        raise DataError(f"File {str(path)!r} is not a list of class names: {error}. Give {FORMS}.") from error
 
 
 def _parse_json(text: str, path: Path, what: str) -> ClassFile:
     try:
-        record = json.loads(text)
+        record = load_json(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"File {str(path)!r} is not JSON: {str(error)[:120]}.") from error
+    if what == "classes" and not (isinstance(record, dict) and {"classes", "templates"} & record.keys()):
+        return from_value(record)
     if not isinstance(record, dict):
         record = {what: record}
     lists: list[list[str] | None] = []
@@ -165,7 +193,7 @@ def _parse_json(text: str, path: Path, what: str) -> ClassFile:
         if values is not None and not (isinstance(values, list) and all(isinstance(v, str) for v in values)):
             raise DataError(f"File {str(path)!r}: {key!r} must be a list of texts.")
         lists.append(values)
-    return ClassFile(*lists)
+    return ClassFile(lists[0], lists[1], "a list of names")
 
 
 def _names(names: Sequence[str], path: Path) -> list[str]:

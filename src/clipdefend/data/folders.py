@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from clipdefend.data.decode import SUFFIXES, ImageError, read_regular
@@ -65,7 +65,7 @@ def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[Path, list[str
             yield from _walk(inner, (*above, real))
 
 
-def some_names(names: list[str]) -> str:
+def some_names(names: Sequence[str]) -> str:
     """The first few names, for messages."""
     return ", ".join(repr(name[:40]) for name in names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"
 

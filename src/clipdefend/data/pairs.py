@@ -91,13 +91,9 @@ class Pairs(ABC):
         return [self.caption(row) for row in range(start, stop)]
 
     def bad_rows(self, limit: float = 0.01) -> BadRows:
-        """Counter of bad rows that begins with the skipped samples.
+        """Counter of bad rows that begins with the skipped samples, of which ``limit`` is the largest share.
 
-        Args:
-            limit: largest allowed share of bad rows and skipped samples, 0 to 1.
-
-        Raises:
-            DataError: the skipped samples alone are more than that.
+        Raises DataError when the skipped samples alone are more than that.
         """
         bad = BadRows(limit=limit, skipped=self.skipped, examples=list(self.skip_reasons))
         bad.check(len(self))

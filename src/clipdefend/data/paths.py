@@ -102,21 +102,25 @@ class ImageFolders:
     Args:
         folder: folder of the table.
         image_root: further folder, named by the user; relative paths are looked for here first.
+        flag: the option that names it, for messages.
 
     Both are real paths: symbolic links are resolved before anything is compared.
     """
 
     folder: str
     image_root: str | None = None
+    flag: str = "--image-root"
 
     @classmethod
-    def of(cls, folder: Path, image_root: Path | None = None) -> ImageFolders:
-        """Raises DataError when ``image_root`` is no folder."""
+    def of(cls, folder: Path, image_root: Path | None = None, flag: str = "--image-root") -> ImageFolders:
+        """Raises DataError when ``image_root`` is not a folder."""
         if image_root is not None and not image_root.is_dir():
             raise DataError(
-                f"--image-root {str(image_root)!r} is not a folder: give the folder that holds the images."
+                f"{flag} {str(image_root)!r} is not a folder: give the folder that holds the images."
             )
-        return cls(os.path.realpath(folder), None if image_root is None else os.path.realpath(image_root))
+        return cls(
+            os.path.realpath(folder), None if image_root is None else os.path.realpath(image_root), flag
+        )
 
     def locate(self, ref: str) -> str:
         """Real path of the image that a table names.
@@ -136,7 +140,7 @@ class ImageFolders:
             elif os.path.exists(path):
                 return path
         if outside:
-            raise ImageError(f"the path leads outside {roots[0]}; if that is meant pass --image-root FOLDER")
+            raise ImageError(f"the path leads outside {roots[0]}; if that is meant pass {self.flag} FOLDER")
         raise ImageError(
-            f"file not found under {roots[0]}; if the images lie elsewhere pass --image-root FOLDER"
+            f"file not found under {roots[0]}; if the images lie elsewhere pass {self.flag} FOLDER"
         )

@@ -18,7 +18,8 @@ from clipdefend.canvas import Canvas
 from clipdefend.commands.shared.inputs import AttackRecord, first_model, named_attack
 from clipdefend.config import FinetuneAttackConfig, ModelConfig, PoisonConfig, load_config
 from clipdefend.data.bad import BadRows
-from clipdefend.data.classes import imagenet_classes, load_classes, load_templates, resolve_target
+from clipdefend.data.class_names.imagenet import imagenet_classes
+from clipdefend.data.classes import load_classes, load_templates, resolve_target
 from clipdefend.data.pairs import Pairs
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.evaluation.class_texts import class_embeddings

@@ -5,21 +5,13 @@ from __future__ import annotations
 import ast
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from clipdefend.data.class_names.class_file import ClassFile
 from clipdefend.errors import DataError
 
 PLACEHOLDER = "{}"
 """Where a class name goes in a template."""
-
-
-@dataclass(frozen=True)
-class ClassFile:
-    """What a file of class names and templates holds; None for what it does not."""
-
-    classes: list[str] | None
-    templates: list[str] | None
 
 
 def parse_python(text: str, path: Path) -> ClassFile:
@@ -51,7 +43,7 @@ def parse_python(text: str, path: Path) -> ClassFile:
         if node is not None and not isinstance(node, ast.List | ast.Tuple):
             raise DataError(f"File {str(path)!r}, line {node.lineno}: {name!r} must be a list written out.")
         lists.append(None if node is None else [_string(item, path) for item in node.elts])
-    return ClassFile(*lists)
+    return ClassFile(lists[0], lists[1], "Python source, not run")
 
 
 def _string(node: ast.expr, path: Path) -> str:

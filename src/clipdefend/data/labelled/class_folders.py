@@ -1,167 +1,102 @@
-"""Labelled images that are files: a folder per class, or CleanCLIP's ``labels.csv``."""
+"""Labelled images in a folder per class."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from clipdefend.data.bad import MAX_EXAMPLES
-from clipdefend.data.class_names.python_source import ClassFile
-from clipdefend.data.classes import (
-    imagenet_classes,
-    imagenet_templates,
-    load_classes,
-    plain_name,
-    same_number,
-)
-from clipdefend.data.decode import ImageError, decode_image
-from clipdefend.data.folders import is_image, list_names, some_names
-from clipdefend.data.labelled.labelled_images import LabelledImages, file_stamp
+from clipdefend.data.class_names.class_file import ClassFile
+from clipdefend.data.folders import is_image, list_names, some_names, walk
+from clipdefend.data.labelled.file_images import FileImages, path_array
+from clipdefend.data.labelled.folder_classes import check_not_splits, match_folders
 from clipdefend.data.paths import ImageFolders
-from clipdefend.data.tables.csv_table import csv_rows, read_header
-from clipdefend.data.tables.text_columns import IMAGE_COLUMNS, LABEL_COLUMNS, choose_column, usable_paths
 from clipdefend.errors import DataError
 
-if TYPE_CHECKING:
-    from PIL import Image
+IMAGES = "images"
+"""Folder that TinyImageNet has between a class and its images."""
+_COMPANIONS = frozenset(
+    [
+        "txt",
+        "csv",
+        "tsv",
+        "json",
+        "jsonl",
+        "xml",
+        "md",
+        "html",
+        "yaml",
+        "yml",
+        "py",
+        "mat",
+        "npy",
+        "npz",
+        "pkl",
+        "log",
+        "lst",
+        "index",
+        "pdf",
+        "parquet",
+        "zip",
+        "tar",
+        "gz",
+    ]
+)
+"""Endings of files that lie beside images and are none."""
 
-CLASS_FILES = ("classes.py", "classes.json", "classnames.json", "classes.txt", "classnames.txt")
-_WNID = re.compile(r"^n\d{8}$")
 
+def open_class_folders(folder: Path, given: ClassFile | None, root: Path | None) -> FileImages:
+    """CLASS/IMAGE, or CLASS/images/IMAGE. See ``match_folders`` for what the folders may be called.
 
-@dataclass(kw_only=True)
-class FileImages(LabelledImages):
-    """Images that are files of their own.
+    What lies elsewhere or is no image that can be read counts as skipped; known companions of images, such as
+    annotations, do not.
 
     Args:
-        paths: string array, relative to the folder of ``folders``.
-        folders: where the paths may point into.
-        listed: whether the paths were read from the disk itself, so that links in them are the user's own.
+        folder: of the folders.
+        given: class names, or None.
+        root: where links may lead besides ``folder``.
+
+    Raises:
+        DataError: no image, or folders of which it is not certain which class they are.
     """
-
-    paths: pa.Array = field(repr=False)
-    folders: ImageFolders
-    listed: bool
-
-    def _decode(self, row: int) -> Image.Image:
-        return decode_image(self._path(row))
-
-    def _path(self, row: int) -> Path:
-        ref = self.image_ref(row)
-        return Path(self.folders.folder, ref) if self.listed else Path(self.folders.locate(ref))
-
-    def _stamp(self, row: int) -> str:
-        try:
-            return file_stamp(self._path(row))
-        except ImageError as error:
-            return str(error)
-
-    def image_ref(self, row: int) -> str:
-        return str(self.paths[row].as_py())
-
-
-def open_class_folders(folder: Path, given: Sequence[str] | None) -> FileImages:
-    """CLASS/IMAGE. Folder names are class names with ``_`` for blanks, or ImageNet's 1,000 WordNet ids."""
-    inside = [
-        name for name in list_names(folder) if not name.startswith((".", "__")) and (folder / name).is_dir()
-    ]
-    per_class = [[name for name in list_names(folder / entry) if is_image(name)] for entry in inside]
+    names = list_names(folder)
+    inside = [name for name in names if not is_image(name) and (folder / name).is_dir()]
+    check_not_splits(folder, inside)
+    skipped = [f"{name}: lies outside of the folders of the classes" for name in names if is_image(name)]
+    per_class = [_images(folder, name, skipped) for name in inside]
     if not any(per_class):
         raise DataError(
             f"Folder {str(folder)!r} has no subfolder with images: it needs one subfolder per class"
-            f" (CLASS/IMAGE.jpg), labels.csv, or nshards.txt. In it are: {some_names(list_names(folder))}."
+            f" (CLASS/IMAGE.jpg), labels.csv, or nshards.txt. In it are: {some_names(names)}."
         )
-    known, order = _folder_classes(folder, inside, given)
-    paths = [f"{entry}/{name}" for entry, files in zip(inside, per_class, strict=True) for name in files]
+    matched = match_folders(folder, inside, given)
+    reading = f"; {given.reading}" if given is not None and given.reading else ""
     return FileImages(
-        classes=known.classes or [],
-        templates=known.templates,
+        classes=matched.known.classes or [],
+        templates=matched.known.templates if given is None else None,
         spec=str(folder),
-        recognised=f"a folder per class in {folder.name}",
-        labels=np.repeat(np.array(order, np.int64), [len(files) for files in per_class]),
-        paths=pa.array([path.encode(errors="replace").decode() for path in paths], pa.string()),
-        folders=ImageFolders.of(folder),
-        listed=True,
-    )
-
-
-def _folder_classes(
-    folder: Path, inside: Sequence[str], given: Sequence[str] | None
-) -> tuple[ClassFile, list[int]]:
-    """Class names, and for each folder its class."""
-    if given is not None:
-        plain = [plain_name(name) for name in given]
-        wanted = [plain_name(name) for name in inside]
-        if len(set(plain)) == len(plain) and set(wanted) <= set(plain):
-            return ClassFile(list(given), None), [plain.index(name) for name in wanted]
-        return ClassFile(same_number(given, inside, str(folder)), None), list(range(len(inside)))
-    if all(_WNID.match(name) for name in inside):
-        if len(inside) != 1000:
-            raise DataError(
-                f"Folder {str(folder)!r} has {len(inside)} folders named by WordNet ids, not ImageNet's"
-                " 1,000: pass --class-names FILE with a name for each, in the order of the sorted folders."
-            )
-        return ClassFile(imagenet_classes(), imagenet_templates()), list(range(1000))
-    return ClassFile([name.replace("_", " ") for name in inside], None), list(range(len(inside)))
-
-
-def open_table(path: Path, given: Sequence[str] | None) -> FileImages:
-    """``labels.csv`` with columns image and label (an index into the class names), paths relative to its
-    folder.
-    """
-    known = ClassFile(list(given), None) if given is not None else _classes_beside(path)
-    header = read_header(path, None, ((None, IMAGE_COLUMNS), (None, LABEL_COLUMNS)))
-    where = f"Table {str(path)!r}"
-    columns = (
-        choose_column(header.names, None, IMAGE_COLUMNS, "the column name image", where),
-        choose_column(header.names, None, LABEL_COLUMNS, "the column name label", where),
-    )
-    skipped: list[str] = []
-    paths: list[pa.Array] = []
-    labels: list[NDArray[np.int64]] = []
-    for refs, numbers in csv_rows(path, header, columns, lambda at, why: skipped.append(f"{at}: {why}")):
-        paths.append(usable_paths(refs))
-        labels.append(_integers(numbers, path, sum(map(len, labels))))
-    return FileImages(
-        classes=known.classes or [],
-        templates=known.templates,
-        spec=str(path),
-        recognised=f"{path.name} in {path.parent.name}",
-        labels=np.concatenate(labels) if labels else np.empty(0, np.int64),
+        recognised=f"a folder per class in {folder.name}, {matched.reading}{reading}",
+        labels=np.repeat(np.array(matched.order, np.int64), [len(files) for files in per_class]),
         skipped=len(skipped),
         skip_reasons=skipped[:MAX_EXAMPLES],
-        paths=pa.chunked_array(paths, pa.string()).combine_chunks(),
-        folders=ImageFolders.of(path.parent),
-        listed=False,
+        paths=path_array([path for files in per_class for path in files]),
+        folders=ImageFolders.of(folder, root, "--eval-root"),
     )
 
 
-def _classes_beside(path: Path) -> ClassFile:
-    for name in CLASS_FILES:
-        if (path.parent / name).is_file():
-            return load_classes(path.parent / name)
-    raise DataError(
-        f"Table {str(path)!r} has labels but no class names: put {', '.join(CLASS_FILES[:-1])} or"
-        f" {CLASS_FILES[-1]} beside it, or pass --class-names FILE."
-    )
-
-
-def _integers(column: pa.Array, path: Path, first: int) -> NDArray[np.int64]:
-    """Labels of some rows. Raises DataError that names the first row without an integer."""
-    text = pc.utf8_trim_whitespace(usable_paths(column))
-    good = pc.match_substring_regex(text, r"^-?\d{1,9}$").to_numpy(zero_copy_only=False)
-    if not good.all():
-        row = int(np.argmin(good))
-        raise DataError(
-            f"Table {str(path)!r}, row {first + row}: label {text[row].as_py()[:40]!r} is not an integer."
-        )
-    numbers: NDArray[np.int64] = text.cast(pa.int64()).to_numpy()
-    return numbers
+def _images(folder: Path, name: str, skipped: list[str]) -> list[str]:
+    """Images of a class, relative to the folder of the classes; all other files are counted as skipped."""
+    found: list[str] = []
+    for place, files in walk(folder / name):
+        inner = place.relative_to(folder).as_posix()
+        direct = inner in (name, f"{name}/{IMAGES}")
+        for file in files:
+            if is_image(file):
+                if direct:
+                    found.append(f"{inner}/{file}")
+                else:
+                    skipped.append(f"{inner}/{file}: lies deeper than CLASS/IMAGE")
+            elif file.rpartition(".")[2].lower() not in _COMPANIONS and not (place / file).is_dir():
+                skipped.append(f"{inner}/{file}: is not an image in a format that is read")
+    return found

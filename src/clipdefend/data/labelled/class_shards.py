@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 
 from clipdefend.data import decode
 from clipdefend.data.bad import MAX_EXAMPLES
-from clipdefend.data.classes import load_classes, load_templates
+from clipdefend.data.class_names.class_file import ClassFile
+from clipdefend.data.classes import by_index, load_classes, load_templates
 from clipdefend.data.decode import decode_image
 from clipdefend.data.folders import list_names, read_text
 from clipdefend.data.labelled.labelled_images import LabelledImages
@@ -60,7 +60,7 @@ class ShardImages(LabelledImages):
         )
 
 
-def open_shards(folder: Path, given: Sequence[str] | None) -> ShardImages:
+def open_shards(folder: Path, given: ClassFile | None) -> ShardImages:
     """CLIP_benchmark's layout: SPLIT/nshards.txt, SPLIT/0.tar ..., class names and templates one folder
     up.
     """
@@ -70,7 +70,7 @@ def open_shards(folder: Path, given: Sequence[str] | None) -> ShardImages:
         raise DataError(
             f"File {str(folder / 'nshards.txt')!r} holds {count[:40]!r}: it must hold the number of shards."
         )
-    classes = list(given) if given is not None else load_classes(folder.parent / "classnames.txt").classes
+    known = given or load_classes(folder.parent / "classnames.txt")
     templates = folder.parent / "zeroshot_classification_templates.txt"
     found: list[tuple[int, int, int, int, str]] = []
     skipped: list[str] = []
@@ -86,10 +86,10 @@ def open_shards(folder: Path, given: Sequence[str] | None) -> ShardImages:
         _read_shard(number, shard, found, skipped)
     columns = np.array([row[:4] for row in found], np.int64).reshape(-1, 4)
     return ShardImages(
-        classes=classes or [],
+        classes=by_index(known, str(folder)),
         templates=load_templates(templates) if templates.is_file() else None,
         spec=str(folder),
-        recognised=f"CLIP_benchmark shards in {folder.parent.name}/{folder.name}",
+        recognised=f"CLIP_benchmark shards in {folder.parent.name}/{folder.name}, {known.reading}",
         labels=columns[:, 3].copy(),
         skipped=len(skipped),
         skip_reasons=skipped[:MAX_EXAMPLES],

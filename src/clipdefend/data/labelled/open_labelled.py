@@ -25,7 +25,7 @@ def open_labelled(
             webdataset layout; ``torchvision:NAME``; or ``builtin`` (= ``builtin:eval``).
         class_names: file of class names, or ``imagenet``, instead of the source's own.
         templates: file of templates, ``imagenet`` or ``simple``, instead of the source's own.
-        root: folder where torchvision looks for the data set.
+        root: folder where torchvision looks for the data set; for files, one that links and paths may lead into.
         split: for the layouts that have several; default "test" (for ImageNet "val").
         download: let torchvision fetch a set of its own that is not there.
 
@@ -33,16 +33,16 @@ def open_labelled(
         DataError: nothing there, not recognised, no image, labels without a class name.
     """
     names = None if class_names is None else classes.load_classes(class_names)
-    given = None if names is None else names.classes
     kind, _, rest = spec.partition(":")
     if kind == "builtin":
         images: LabelledImages = builtin_images.open_builtin(rest or split or builtin_images.SPLITS[0])
     elif kind == "torchvision":
         images = torchvision_sets.open_torchvision(rest, root, split, download=download)
     else:
-        images = layouts.open_files(spec, given, split)
-    if given is not None and kind in ("builtin", "torchvision"):
-        images.classes = classes.same_number(given, images.classes, spec)
+        images = layouts.open_files(spec, names, split, root)
+    if names is not None and kind in ("builtin", "torchvision"):
+        images.classes = classes.same_number(classes.by_index(names, spec), images.classes, spec)
+        images.recognised += f"; {names.reading}"
     if templates is not None:
         images.templates = classes.load_templates(templates)
     elif names is not None and names.templates is not None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clipdefend.data.labelled import torchvision_sets
 from clipdefend.data.labelled.labelled_images import LabelledImages
+from clipdefend.data.labelled.layouts import is_tiny_imagenet
 from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.data.paths import expand
 from clipdefend.draws import permutation
@@ -156,6 +157,8 @@ def _names(spec: str) -> dict[str, str | None] | None:
     if kind == "torchvision":
         return torchvision_sets.probe_splits(spec)
     _, found = expand(spec)
+    if len(found) == 1 and is_tiny_imagenet(found[0]):
+        return {"train": "train", "validation": None, "test": "val"}
     there = {name for name in ("train", "val", "test") if len(found) == 1 and (found[0] / name).is_dir()}
     if "train" not in there or len(there) == 1:  # one of the classes may be called "train"
         return None

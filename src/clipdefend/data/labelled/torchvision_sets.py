@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clipdefend.data.classes import imagenet_classes, imagenet_templates
+from clipdefend.data.class_names.imagenet import imagenet_classes, imagenet_templates
 from clipdefend.data.decode import ImageError, decode_image
 from clipdefend.data.labelled.labelled_images import LabelledImages, file_stamp
 from clipdefend.errors import DataError
