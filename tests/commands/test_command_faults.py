@@ -52,7 +52,7 @@ CASES: list[tuple[tuple[object, ...], str]] = [
     ((*POISON, "--data", "builtin:evil"), "Built in are: builtin:train"),
     # finetune-attack
     ((*ATTACK, "--from", AUGMENT), "is of kind 'augment'; 'poison' is needed here"),
-    ((*ATTACK, "--model", "larger.json"), "poison with --image-size 48"),
+    ((*ATTACK, "--model", "larger.json"), "poison again with --for larger.json or --image-size 48"),
     ((*ATTACK, "--model", "RN5O"), "Did you mean 'RN50'?"),
     ((*ATTACK, "--model", "nowhere.json"), "nowhere.json not found"),
     ((*ATTACK, "--model", "broken.json"), "broken.json is not a model configuration"),

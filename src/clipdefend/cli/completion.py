@@ -112,6 +112,7 @@ _WORDS: dict[str, Words] = {
     "attack": _attacks,
     "method": _methods,
     "model.name": _models,
+    "for_model": _models,
     "surrogate.name": _models,
     "model.pretrained": _these("openai", "none"),
     "surrogate.pretrained": _these("openai", "none"),

@@ -50,6 +50,13 @@ class PoisonConfig(RunConfig):
     interpolation: Interpolation = option(
         "bicubic", "--interpolation", "How poisoned images are resized; use the model's own method."
     )
+    for_model: str | None = option(
+        None,
+        "--for",
+        "Model that will be trained: --image-size, --interpolation and --canvas follow its configuration.",
+        metavar="MODEL",
+        shown="none",
+    )
     captions: Literal["templates", "natural"] = option(
         "templates",
         "--captions",

@@ -18,7 +18,15 @@ Recipe = dict[str, Any]
 SILENT = frozenset(
     {
         *("preset", "seed", "workers", "max_bad", "device"),
-        *("from_manifest", "trigger_from", "exclude_manifest", "augment_from", "val_data", "val_pairs"),
+        *(
+            "from_manifest",
+            "for_model",
+            "trigger_from",
+            "exclude_manifest",
+            "augment_from",
+            "val_data",
+            "val_pairs",
+        ),
         *("train.device", "train.resume", "train.log_every", "train.save_every", "train.keep_state"),
         *("train.report_to", "train.eval_every", "train.compile"),
     }

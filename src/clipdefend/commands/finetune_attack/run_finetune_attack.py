@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from clipdefend.commands.shared import inputs
+from clipdefend.commands.shared.canvas_fit import check_size, check_size_early, warn_of_geometry
 from clipdefend.commands.shared.fitting import fit, floor
 from clipdefend.config import FinetuneAttackConfig
 from clipdefend.errors import ConfigError
@@ -26,21 +27,13 @@ def run(config: FinetuneAttackConfig, context: Context) -> Run:
     if objective.has_subset:
         raise ConfigError("Victims are trained without sub-captions: use --method ft, ssl, cleanclip or par.")
     attack = inputs.AttackRecord.of(poison)
+    check_size_early(config.model, attack)
     pairs = inputs.poisoned_pairs(poison, context)
     model, name, weights = inputs.first_model(config.model, config.seed, context)
     canvas = inputs.canvas_of(model, attack)
-    if canvas.size != attack.trigger.size:
-        raise ConfigError(
-            f"Model {name} sees {canvas.size} pixels and run {poison.name} was poisoned at {attack.trigger.size}:"
-            f" poison with --image-size {canvas.size}."
-        )
+    check_size(name, canvas.size, attack)
+    warn_of_geometry(name, model.architecture, attack, context.console)
     known_clean = not inputs.begins_at_random(config.model)
-    resized = poison.details["canvas"].get("interpolation", "bicubic")
-    if resized != canvas.interpolation:
-        context.console.warn(
-            f"Poisoned images were resized by {resized} interpolation and clean ones are by {canvas.interpolation},"
-            f" a second difference between them: poison with --interpolation {canvas.interpolation}."
-        )
     benchmark = inputs.make_benchmark(config.eval, config, canvas, context, attack)
     with context.begin(config, attack.trigger.name, source=poison) as folder:
         job = Job(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from clipdefend.attacks import ATTACKS
 from clipdefend.attacks.preview import write_preview
 from clipdefend.commands.poison import repetition
+from clipdefend.commands.poison.for_model import fit_to_model
 from clipdefend.commands.poison.trigger_maker import MadeTrigger, TriggerMaker, parameters_of
 from clipdefend.commands.shared.exclusion import Exclusion, exclude_rows
 from clipdefend.commands.shared.inputs import describe_source, open_data
@@ -32,6 +33,7 @@ def run(config: PoisonConfig, context: Context) -> Run:
         config = repetition.repeat_config(original, config)
         pairs = repetition.open_original_pairs(original, config, context)
     else:
+        config = fit_to_model(config, context.console)
         ATTACKS.build(*parameters_of(config))  # before the data is opened, which can take long
         pairs = open_data(config.data, config.columns, context)
     config = dataclasses.replace(config, target=_target(config, pairs))
