@@ -32,8 +32,8 @@ from clipdefend.canvas import Canvas
 from clipdefend.data.pairs import Pairs, open_pairs
 from clipdefend.models.load import load_model
 from clipdefend.objectives.objective import build_objective
-from clipdefend.training.plan import Item
-from clipdefend.training.views import Views, collate
+from clipdefend.training.plan import PlannedRow
+from clipdefend.training.samples import Views, collate
 
 
 class Bare(Dataset[tuple[Tensor, ...]]):
@@ -86,7 +86,7 @@ def ours(pairs: Pairs, method: str, size: int, batch: int, workers: int) -> Call
         objective=build_objective(method),
         seed=0,
     )
-    items = [Item(row, subset=False) for row in range(len(pairs))]
+    items = [PlannedRow(row, subset=False) for row in range(len(pairs))]
     batches = [items[first : first + batch] for first in range(0, len(items), batch)]
     return reading(DataLoader(views, batch_sampler=batches, collate_fn=collate, num_workers=workers))
 

@@ -41,7 +41,7 @@ def child(spec: str, cache: str, batch: int, workers: int, steps: int) -> None:
     from clipdefend.models.load import load_model
     from clipdefend.objectives.objective import build_objective
     from clipdefend.training.plan import Plan
-    from clipdefend.training.views import Views, collate
+    from clipdefend.training.samples import Views, collate
 
     pairs = open_pairs(spec, cache=Path(cache))
     views = Views(

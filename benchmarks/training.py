@@ -38,14 +38,14 @@ from clipdefend.canvas import Canvas
 from clipdefend.config import TrainConfig
 from clipdefend.console import Console
 from clipdefend.data.pairs import open_pairs
+from clipdefend.defences.build_defence import build_defence
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import load_model
-from clipdefend.objectives.objective import build_objective
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.job import Job
 from clipdefend.training.loop import Trainer
-from clipdefend.training.plan import Item
-from clipdefend.training.views import Views, collate
+from clipdefend.training.plan import PlannedRow
+from clipdefend.training.samples import Views, collate
 
 
 def make_pairs(folder: Path, count: int) -> str:
@@ -105,9 +105,13 @@ class Floor:
 
 def floors(model: ClipModel, job: Job, precision: str) -> dict[str, Floor]:
     views = Views(
-        pairs=job.pairs, canvas=job.canvas, tokenize=model.tokenizer, objective=job.objective, seed=0
+        pairs=job.pairs,
+        canvas=job.canvas,
+        tokenize=model.tokenizer,
+        objective=job.phases[0].objective,
+        seed=0,
     )
-    batch = collate([views[Item(row, subset=False)] for row in range(job.config.batch_size)])
+    batch = collate([views[PlannedRow(row, subset=False)] for row in range(job.config.batch_size)])
     images = {
         view: ((x.float() / 255 - model.mean) / model.std).contiguous() for view, x in batch.images.items()
     }
@@ -145,7 +149,7 @@ def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
     )
     job = Job(
         model=model,
-        objective=build_objective(args.method),
+        defence=build_defence(args.method),
         pairs=open_pairs(make_pairs(folder, args.batch_size * args.steps), cache=folder / "cache"),
         canvas=Canvas(model.image_size),
         config=config,

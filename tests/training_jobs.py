@@ -17,12 +17,13 @@ import torch
 from clipdefend.canvas import Canvas
 from clipdefend.config import TrainConfig
 from clipdefend.console import Console
+from clipdefend.defences.terms_defence import TermsDefence
 from clipdefend.models.builder import build_model
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import load_model
 from clipdefend.objectives.objective import build_objective
 from clipdefend.training.devices import make_accelerator
-from clipdefend.training.job import Job
+from clipdefend.training.job import Job, freeze
 from clipdefend.training.loop import Trainer
 from memory_pairs import memory_pairs
 from small_clip import small_architecture
@@ -82,14 +83,15 @@ def scale_of(model: ClipModel, *, full: bool = False) -> dict[str, float]:
 
 def make_job(folder: Path, *, method: str = "cleanclip", **changes: Any) -> Job:
     """A job of 2 epochs of 5 steps; ``changes`` are fields of the job, or of its configuration."""
+    objective = changes.pop("objective", None) or build_objective(method)
     config = {"batch_size": BATCH, "epochs": 2, "lr": 1e-3, "warmup": 2, "log_every": 1}
     fields = set(Job.__dataclass_fields__)
     config |= {key: changes.pop(key) for key in tuple(changes) if key not in fields}
     folder.mkdir(exist_ok=True)
-    objective = build_objective(method)
+    changes.setdefault("defence", TermsDefence(objective=objective))
+    model = changes.setdefault("model", build_model(small_architecture(), seed=1))
     values: dict[str, Any] = {
-        "model": build_model(small_architecture(), seed=1),
-        "objective": objective,
+        "suspect": freeze(model),
         "pairs": memory_pairs(ROWS),
         "canvas": Canvas(32),
         "config": TrainConfig(**config),
@@ -100,8 +102,6 @@ def make_job(folder: Path, *, method: str = "cleanclip", **changes: Any) -> Job:
         "evaluate": scale_of,
         "select": lambda metrics: metrics["ba@1"],
     }
-    if objective.needs_reference:
-        values["reference"] = build_model(small_architecture(), seed=1)
     return Job(**{**values, **changes})
 
 

@@ -34,6 +34,10 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         return list(self._targets)
 
+    def add(self, name: str, target: str) -> None:
+        """Register a component, for programs and tests that bring their own."""
+        self._targets[name] = target
+
     def get(self, name: str) -> type[T]:
         """Import and return the class. Raises ConfigError for an unknown name."""
         if name not in self._targets:

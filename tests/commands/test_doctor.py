@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from clipdefend.commands.doctor import evaluation_costs, machine, run_doctor
+from clipdefend.commands.defend.prepare_defence import DefencePreparation
+from clipdefend.commands.doctor import evaluation_costs, machine
 from clipdefend.commands.doctor.diagnosis import Estimate
+from clipdefend.commands.doctor.estimate import disk_bytes, suggest_changes
 from clipdefend.config import DefendConfig, TrainConfig
 from clipdefend.models.clip import ClipModel
-from clipdefend.objectives.objective import build_objective
 from clipdefend.runs import Context
 from clipdefend.training.step_costs import Costs, Linear
 from command_lines import EVAL, MODEL, TRAIN, Outcome, Shell, write_data
@@ -114,11 +115,10 @@ def test_what_to_change_by_hand(small_model: ClipModel, tmp_path: Path) -> None:
         disk_bytes=2000,
         disk_free=1000,
     )
-    objective = build_objective("ft")
-    subject = run_doctor.Subject(
-        config, Context(runs=tmp_path), torch.device("cpu"), objective, memory_pairs(4), small_model, None
-    )
-    flags = [line.split()[0] for line in subject._changes(costs, estimate)]
+    prepared = DefencePreparation(config, Context(runs=tmp_path))
+    prepared.__dict__ |= {"model": small_model, "pairs": memory_pairs(4)}
+    lines = suggest_changes(prepared, [costs], estimate, torch.device("cpu"), 0)
+    flags = [line.split()[0] for line in lines]
     assert flags == [
         "--batch-size",
         "A",
@@ -129,10 +129,14 @@ def test_what_to_change_by_hand(small_model: ClipModel, tmp_path: Path) -> None:
         "--eval-data",
         "The",
     ]
-    lines = subject._changes(costs, estimate)
     assert lines[0] == "--batch-size 26 is what fits into the memory."
-    assert lines[4] == "--workers 2 would let the steps not wait for data."
+    assert lines[4] == "--workers 2 would keep the steps from waiting for data."
     assert "warm-up of 10,000 steps is not shorter than the run of 5,000" in lines[7]
+
+
+def test_the_disk_that_a_run_needs_by_hand() -> None:
+    """Weights of 100 bytes: two resume states of weights and two moments each, and two models."""
+    assert disk_bytes(100) == 2 * (100 + 2 * 100) + 2 * 100
 
 
 def test_an_attack_with_its_poison_run(shell: Shell, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from clipdefend.data.store import remote
 from clipdefend.data.subset import Subset
 from clipdefend.errors import DataError, RemoteError
 from clipdefend.objectives.objective import build_objective
-from clipdefend.training.plan import Item
-from clipdefend.training.views import Views, collate
+from clipdefend.training.plan import PlannedRow
+from clipdefend.training.samples import Views, collate
 from data_samples import number_of, numbered, write_tar
 
 
@@ -154,7 +154,7 @@ def test_the_same_batches_with_any_number_of_workers(workers: int, server: Serve
     views = Views(
         pairs=pairs, canvas=Canvas(4), tokenize=_tokens, objective=build_objective("cleanclip"), seed=3
     )
-    items = [[Item(row, subset=False) for row in rows] for rows in ([8, 0, 3], [1, 7, 2], [5, 4, 6])]
+    items = [[PlannedRow(row, subset=False) for row in rows] for rows in ([8, 0, 3], [1, 7, 2], [5, 4, 6])]
     loader = DataLoader(views, batch_sampler=items, collate_fn=collate, num_workers=workers)
     batches = list(loader)
     alone = [collate([views[item] for item in batch]) for batch in items]
@@ -186,7 +186,7 @@ def test_failures_that_stay_end_in_one_line(server: Server, cache: Path) -> None
         pairs.image(0)
     loader = DataLoader(
         Views(pairs=pairs, canvas=Canvas(4), tokenize=_tokens, objective=build_objective("ft"), seed=0),
-        batch_sampler=[[Item(0, subset=False), Item(1, subset=False)]],
+        batch_sampler=[[PlannedRow(0, subset=False), PlannedRow(1, subset=False)]],
         collate_fn=collate,
         num_workers=1,
     )

@@ -20,8 +20,8 @@ from clipdefend.distributed.gather import gather
 from clipdefend.models.builder import build_model
 from clipdefend.objectives.objective import build_objective
 from clipdefend.training.embed import Embedder
-from clipdefend.training.plan import Item
-from clipdefend.training.views import Views, collate
+from clipdefend.training.plan import PlannedRow
+from clipdefend.training.samples import Views, collate
 from memory_pairs import memory_pairs
 from small_clip import small_architecture
 
@@ -58,9 +58,9 @@ def step(method: str, rank: int, world: int, wrap: Callable[[Any], Any]) -> tupl
         seed=2,
         subcaptions={row: Caption(row) for row in range(12)},
     )
-    items = [Item(row, False) for row in MAIN[rank::world]]
+    items = [PlannedRow(row, False) for row in MAIN[rank::world]]
     if objective.has_subset:
-        items += [Item(row, True) for row in SUBSET[rank::world]]
+        items += [PlannedRow(row, True) for row in SUBSET[rank::world]]
     batch = collate([views[item] for item in items])
     reference = None
     if objective.needs_reference:

@@ -7,13 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clipdefend.objectives.objective import (
-    IMAGE_VIEWS,
-    SUBSET_IMAGE_VIEWS,
-    SUBSET_TEXT_VIEWS,
-    TEXT_VIEWS,
-    Embeddings,
-)
+from clipdefend.objectives.objective import Embeddings
+from clipdefend.objectives.views import IMAGE_VIEWS, TEXT_VIEWS, names_of
+
+IMAGES, SUBSET_IMAGES = names_of(IMAGE_VIEWS, "main"), names_of(IMAGE_VIEWS, "subset")
+TEXTS, SUBSET_TEXTS = names_of(TEXT_VIEWS, "main"), names_of(TEXT_VIEWS, "subset")
 
 
 def make_embeddings(*, main: int = 6, subset: int = 4, reference: bool = True, seed: int = 0) -> Embeddings:
@@ -28,11 +26,11 @@ def make_embeddings(*, main: int = 6, subset: int = 4, reference: bool = True, s
         }
 
     return Embeddings(
-        image=views(IMAGE_VIEWS, main) | views(SUBSET_IMAGE_VIEWS, subset),
-        text=views(TEXT_VIEWS, main) | views(SUBSET_TEXT_VIEWS, subset),
+        image=views(IMAGES, main) | views(SUBSET_IMAGES, subset),
+        text=views(TEXTS, main) | views(SUBSET_TEXTS, subset),
         scale=torch.tensor(10.0, requires_grad=True),
-        reference_image=views(IMAGE_VIEWS, main * reference, grad=False),
-        reference_text=views(TEXT_VIEWS, main * reference, grad=False),
+        reference_image=views(IMAGES, main * reference, grad=False),
+        reference_text=views(TEXTS, main * reference, grad=False),
     )
 
 

@@ -16,18 +16,14 @@ from clipdefend.errors import ConfigError
 from clipdefend.objectives import TERMS
 from clipdefend.objectives.fc import FactualCounterfactual
 from clipdefend.objectives.mmcl import Mmcl
-from clipdefend.objectives.objective import (
-    IMAGE_VIEWS,
-    SUBSET_IMAGE_VIEWS,
-    SUBSET_TEXT_VIEWS,
-    TEXT_VIEWS,
-    Embeddings,
-    build_objective,
-)
+from clipdefend.objectives.objective import Embeddings, build_objective
 from clipdefend.objectives.par import PerturbRecover
 from clipdefend.objectives.ssl import Ssl
+from clipdefend.objectives.views import IMAGE_VIEWS, TEXT_VIEWS, names_of
 
 Make = Callable[..., Embeddings]
+IMAGES, SUBSET_IMAGES = names_of(IMAGE_VIEWS, "main"), names_of(IMAGE_VIEWS, "subset")
+TEXTS, SUBSET_TEXTS = names_of(TEXT_VIEWS, "main"), names_of(TEXT_VIEWS, "subset")
 
 
 def with_gradient(views: Any) -> set[str]:
@@ -66,7 +62,7 @@ def test_term_contract(name: str) -> None:
     parameters = json.loads(json.dumps(dataclasses.asdict(term)))
     assert TERMS.build(name, parameters) == term
     assert term.needs_reference == bool(term.reference_image_views + term.reference_text_views)
-    batch = (SUBSET_IMAGE_VIEWS, SUBSET_TEXT_VIEWS) if term.subset else (IMAGE_VIEWS, TEXT_VIEWS)
+    batch = (SUBSET_IMAGES, SUBSET_TEXTS) if term.subset else (IMAGES, TEXTS)
     assert set(term.image_views) <= set(batch[0])
     assert set(term.text_views) <= set(batch[1])
 

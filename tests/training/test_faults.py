@@ -68,7 +68,7 @@ def test_a_full_disk_leaves_the_last_state(
     assert os.listdir(tmp_path / "state") == ["state.pt"]
     console = Watcher()
     trainer = make_trainer(make_job(tmp_path, **JOB), console)
-    trainer._restore()
+    trainer.restore()
     assert trainer.progress.global_step == 3
     train(tmp_path, **JOB)
     same_end(tmp_path, whole)
@@ -126,7 +126,7 @@ def test_vanished_data_stop_with_a_line_and_the_state_of_the_last_step(
     assert "\n" not in str(error.value)
     gone[0] = False
     trainer = make_trainer(make_job(tmp_path, **settings))
-    trainer._restore()
+    trainer.restore()
     assert trainer.progress.global_step == (3 if workers == 0 else 5)
     assert not trainer.bad.rows
     train(tmp_path, **settings)
@@ -154,20 +154,20 @@ def test_labelled_images_that_vanish_cost_no_training(tmp_path: Path, whole: Pat
 def test_an_infinite_gradient_does_not_reach_the_state(tmp_path: Path) -> None:
     """The loss of the step is finite, and so is not what shows it."""
     trainer = make_trainer(make_job(tmp_path, **JOB, log_every=100))
-    real = trainer._step
+    real = trainer.stepper.step
 
-    def step(batch: Any) -> Any:
-        result = real(batch)
+    def step(*args: Any, **changes: Any) -> Any:
+        result = real(*args, **changes)
         if trainer.progress.global_step == 2:
             with torch.no_grad():
                 trainer.bare.clip.visual.conv1.weight[0] = math.inf
         return result
 
-    trainer._step = step  # type: ignore[method-assign]
+    trainer.stepper.step = step  # type: ignore[method-assign]
     with pytest.raises(ConfigError, match=r"weights are not finite after step 3, such as visual\.conv1"):
         trainer.run()
     again = make_trainer(make_job(tmp_path, **JOB, log_every=100))
-    again._restore()
+    again.restore()
     assert again.progress.global_step == 2
     assert all(torch.isfinite(p).all() for p in again.bare.parameters())
 

@@ -15,8 +15,8 @@ from clipdefend.objectives.objective import build_objective
 from clipdefend.training.embed import Embedder
 from clipdefend.training.feed import micro_batches
 from clipdefend.training.gradients import Gradients, kept_statistics
-from clipdefend.training.plan import Item
-from clipdefend.training.views import Batch
+from clipdefend.training.plan import PlannedRow
+from clipdefend.training.samples import Batch
 from small_clip import small_architecture
 from training_jobs import log_of, make_job, train, weights
 
@@ -69,14 +69,14 @@ def made_batch(rows: int, subset: int, seed: int) -> Batch:
     tokens = {view: torch.randint(1, 400, (n, 16), generator=draw) for view, n in sizes.items() if n}
     for ids in tokens.values():
         ids[:, -1] = 49407
-    return Batch(images, tokens, [], rows)
+    return Batch(images, tokens, {}, [])
 
 
 def cut(batch: Batch, count: int) -> list[Batch]:
     def part(views: dict[str, Tensor], number: int) -> dict[str, Tensor]:
         return {view: x.tensor_split(count)[number] for view, x in views.items()}
 
-    return [Batch(part(batch.images, n), part(batch.tokens, n), [], 0) for n in range(count)]
+    return [Batch(part(batch.images, n), part(batch.tokens, n), {}, []) for n in range(count)]
 
 
 def gradients_of(
@@ -90,10 +90,10 @@ def gradients_of(
     wrapped.dropout.p = 0.5 if dropout else 0.0
     reference = build_model(small_architecture(vision=VIT), seed=2).eval() if method == "par" else None
     step = Gradients(embed=Embedder(wrapped, reference, objective, accelerator), seed=3)
-    loss, parts = step(batches, 7)
-    assert set(parts) <= set(objective.terms)
+    loss = step(batches, 7)
+    assert set(loss.parts) <= set(objective.terms)
     found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    return loss, found
+    return loss.total, found
 
 
 @pytest.mark.parametrize("method", ["ft", "ssl", "cleanclip", "cleanerclip", "par"])
@@ -191,7 +191,9 @@ def test_statistics_move_once_a_micro_batch(tmp_path: Path) -> None:
 
 
 def test_micro_batches_are_few_and_even() -> None:
-    items = [Item(row, subset=False) for row in range(9)] + [Item(row, subset=True) for row in range(3)]
+    items = [PlannedRow(row, subset=False) for row in range(9)] + [
+        PlannedRow(row, subset=True) for row in range(3)
+    ]
     parts = micro_batches(items, 4)
     assert [[sum(i.subset is kind for i in part) for part in parts] for kind in (False, True)] == [
         [3, 3, 3],

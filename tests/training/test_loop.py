@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from pathlib import Path
@@ -69,7 +70,7 @@ def test_the_first_loss_by_hand(tmp_path: Path) -> None:
     """Of the batch that the plan says, in training mode, before any step."""
     job = make_job(tmp_path, method="ft", epochs=1)
     trainer = make_trainer(job)
-    rows = [item.row for item in next(trainer.plan.epoch(0, torch.empty(0).numpy()))]
+    rows = [item.row for item in next(trainer.timetable.stages[0].plan.epoch(0, torch.empty(0).numpy()))]
     model = build_model(small_architecture(), seed=1).train()
     images = torch.stack([job.canvas(job.pairs.image(row)) for row in rows])
     image, text, scale = model(images, model.tokenize(job.pairs.captions(rows)))
@@ -202,9 +203,9 @@ def test_the_scale_stays_at_most_100(tmp_path: Path) -> None:
 
 def test_par_pushes_away_from_a_frozen_reference(tmp_path: Path) -> None:
     job = make_job(tmp_path, method="par")
-    before = {key: value.clone() for key, value in job.reference.state_dict().items()}
+    before = {key: value.clone() for key, value in job.suspect.state_dict().items()}
     make_trainer(job).run()
-    assert equal(before, job.reference.state_dict())
+    assert equal(before, job.suspect.state_dict())
     steps = [record for record in log_of(tmp_path) if record["event"] == "step"]
     assert steps[0]["par"] != steps[-1]["par"]
 
@@ -241,14 +242,14 @@ def test_a_loss_that_is_not_finite_stops_the_training_in_one_line(tmp_path: Path
 def test_a_spoilt_state_is_never_saved(tmp_path: Path) -> None:
     job = make_job(tmp_path, method="ft", save_every=1, log_every=100)
     trainer = make_trainer(job)
-    real = trainer._step
-    losses = iter([False, False, True])
+    real = trainer.stepper.step
+    spoilt = iter([False, False, True])
 
-    def step(batch: Any) -> Any:
-        loss, parts, rate = real(batch)
-        return (loss * math.nan if next(losses) else loss), parts, rate
+    def step(*args: Any, **changes: Any) -> Any:
+        result = real(*args, **changes)
+        return dataclasses.replace(result, total=result.total * math.nan) if next(spoilt) else result
 
-    trainer._step = step  # type: ignore[method-assign]
+    trainer.stepper.step = step  # type: ignore[method-assign]
     with pytest.raises(ClipDefendError, match="The loss is nan at step 3"):
         trainer.run()
     again = make_trainer(make_job(tmp_path, method="ft", save_every=1, log_every=100))

@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipdefend.errors import DataError
-from clipdefend.training.plan import Item, Plan
+from clipdefend.training.plan import Plan, PlannedRow
 
 NONE = np.empty(0, dtype=np.int64)
 
 
-def steps(plan: Plan, epoch: int = 0, chosen: np.ndarray = NONE, start: int = 0) -> list[list[Item]]:
+def steps(plan: Plan, epoch: int = 0, chosen: np.ndarray = NONE, start: int = 0) -> list[list[PlannedRow]]:
     return list(plan.epoch(epoch, chosen, start))
 
 
-def rows(items: list[Item], *, subset: bool = False) -> list[int]:
+def rows(items: list[PlannedRow], *, subset: bool = False) -> list[int]:
     return [item.row for item in items if item.subset is subset]
 
 

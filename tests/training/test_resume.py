@@ -73,7 +73,7 @@ def test_bad_rows_of_before_are_remembered(tmp_path: Path, whole: dict[str, Path
     with pytest.raises(Interrupted):
         train(tmp_path, Watcher(6, interrupt), **SETTINGS["bad rows"])
     trainer = make_trainer(make_job(tmp_path, **SETTINGS["bad rows"]))
-    trainer._restore()
+    trainer.restore()
     assert trainer.bad.rows == {3}
     train(tmp_path, **SETTINGS["bad rows"])
     same_end(tmp_path, whole["bad rows"])
@@ -96,7 +96,7 @@ def test_a_crash_goes_back_to_the_last_state(
         train(tmp_path, Watcher(at, crash), **SETTINGS["plain"], save_every=every)
     console = Watcher()
     trainer = make_trainer(make_job(tmp_path, **SETTINGS["plain"], save_every=every), console)
-    trainer._restore()
+    trainer.restore()
     assert trainer.progress.global_step == first
     train(tmp_path, **SETTINGS["plain"], save_every=every)
     same_end(tmp_path, whole["plain"])
@@ -189,5 +189,5 @@ def test_the_state_holds_no_loss_of_precision(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         train(tmp_path, Watcher(3, interrupt), **SETTINGS["plain"])
     state = torch.load(tmp_path / "state" / "state.pt", weights_only=True)
-    assert set(state) == {"progress", "model", "optimizer"}
+    assert set(state) == {"progress", "model", "optimizer", "course"}
     assert all(v.dtype == torch.float32 for v in state["model"].values() if v.is_floating_point())

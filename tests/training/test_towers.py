@@ -58,8 +58,9 @@ def test_checkpointing_changes_no_bit_and_holds_less(
         trainer = train(
             tmp_path / name, model=model, epochs=1, accum_freq=accum, batch_size=4, grad_checkpointing=switch
         )
-        batch = step_costs._batch(trainer, 8, subset=False)
-        held[name] = step_costs._timed(trainer, batch)[1]
+        stage = trainer.timetable.stages[0]
+        batch = step_costs.sample_batch(trainer, stage, 8, subset=False)
+        held[name] = step_costs.time_step(trainer, stage, batch)[1]
     assert log_of(tmp_path / "plain") == log_of(tmp_path / "again")
     assert equal(
         weights(tmp_path / "plain"), weights(tmp_path / "again")

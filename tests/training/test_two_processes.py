@@ -107,7 +107,7 @@ def one_process(rank: int, port: int, folder: Path) -> None:
     except Interrupted as stopped:
         found["stopped"] = stopped.folder == folder / "stopped"
     trainer = make_trainer(make_job(folder / "stopped", **MOVING))
-    trainer._restore()
+    trainer.restore()
     found["left"] = trainer.progress.global_step
     train(folder / "stopped", **MOVING)
     bad = train(folder / "bad", method="ft", pairs=memory_pairs(ROWS, {3, 8}), max_bad=0.1)

@@ -11,14 +11,15 @@ import torch
 from clipdefend.canvas import Canvas
 from clipdefend.errors import DataError
 from clipdefend.models.clip import ClipModel
-from clipdefend.training.visible import Visible, together, watch, weight_drift
+from clipdefend.training.job import freeze
+from clipdefend.training.visible import Visible, draw_visible, measure_all, weight_drift
 from memory_pairs import memory_pairs
 
 CANVAS = Canvas(32)
 
 
 def watched(model: ClipModel, size: int = 12) -> Visible:
-    return watch(memory_pairs(40), CANVAS, model, size=size, seed=3)
+    return draw_visible(memory_pairs(40), CANVAS, freeze(model), size=size, seed=3)
 
 
 def test_the_start_model_agrees_with_itself_and_has_not_moved(small_model: ClipModel) -> None:
@@ -84,17 +85,17 @@ def test_figures_by_hand(small_model: ClipModel) -> None:
 def test_the_pairs_are_a_seeded_draw_without_bad_images(small_model: ClipModel) -> None:
     first, again = watched(small_model), watched(small_model)
     assert torch.equal(first.images, again.images)
-    other = watch(memory_pairs(40), CANVAS, small_model, size=12, seed=4)
+    other = draw_visible(memory_pairs(40), CANVAS, small_model, size=12, seed=4)
     assert not torch.equal(first.images, other.images)
-    few = watch(memory_pairs(12, bad={0, 1}), CANVAS, small_model, size=20, seed=0)
+    few = draw_visible(memory_pairs(12, bad={0, 1}), CANVAS, small_model, size=20, seed=0)
     assert len(few.images) == 10
     with pytest.raises(DataError, match=r"Only 7 of the validation pairs 'memory'.*--val-pairs 0"):
-        watch(memory_pairs(7), CANVAS, small_model, size=20, seed=0)
+        draw_visible(memory_pairs(7), CANVAS, small_model, size=20, seed=0)
 
 
-def test_measurements_together(small_model: ClipModel) -> None:
-    both = together(lambda model, full: {"a": 1.0 + full}, None, lambda model, full: {"b": 2.0 + full})
+def test_measurements_measure_all(small_model: ClipModel) -> None:
+    both = measure_all(lambda model, full: {"a": 1.0 + full}, None, lambda model, full: {"b": 2.0 + full})
     assert both is not None
     assert both(small_model) == {"a": 1.0, "b": 2.0}
     assert both(small_model, full=True) == {"a": 2.0, "b": 3.0}
-    assert together(None, None) is None
+    assert measure_all(None, None) is None

@@ -79,6 +79,9 @@ class DefendConfig(RunConfig):
     terms: dict[str, Any] = option(
         None, "Changes to the method's terms, as in --set terms.ssl.weight=2.", factory=dict
     )
+    defence: dict[str, Any] = option(
+        None, "Parameters of a defence that has its own, by --set defence.KEY=VALUE.", factory=dict
+    )
     model: ModelConfig = nested(input_model, "Model of a bare checkpoint")
     subcaptions: SubcaptionConfig = nested(SubcaptionConfig, "Sub-captions made here")
     train: TrainConfig = nested(defence_training, "Training")

@@ -23,6 +23,9 @@ class FinetuneAttackConfig(RunConfig):
     terms: dict[str, Any] = option(
         None, "Changes to the objective's terms, as in --set terms.ssl.weight=2.", factory=dict
     )
+    defence: dict[str, Any] = option(
+        None, "Parameters of a defence that has its own, by --set defence.KEY=VALUE.", factory=dict
+    )
     model: ModelConfig = nested(ModelConfig, "Model")
     train: TrainConfig = nested(TrainConfig, "Training")
     eval: EvalConfig = nested(EvalConfig, "Evaluation")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import Tensor
 
 from clipdefend import losses
 from clipdefend.objectives.objective import Embeddings, Term
-
-ImageView = Literal["clean", "augmented", "perturbed"]
-TextView = Literal["clean", "eda"]
+from clipdefend.objectives.views import IMAGE_VIEWS, TEXT_VIEWS, check_view
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +22,14 @@ class Mmcl(Term):
     Reference: Radford et al. 2021 (arXiv:2103.00020), figure 3.
     """
 
-    image_view: ImageView = "clean"
-    text_view: TextView = "clean"
+    image_view: str = "clean"
+    text_view: str = "clean"
     fixed_scale: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        losses.check_choice("image_view", self.image_view, ImageView)
-        losses.check_choice("text_view", self.text_view, TextView)
+        check_view("image_view", self.image_view, IMAGE_VIEWS)
+        check_view("text_view", self.text_view, TEXT_VIEWS)
 
     @property
     def image_views(self) -> tuple[str, ...]:

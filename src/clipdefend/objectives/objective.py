@@ -1,9 +1,4 @@
-"""Terms, the views that they need, and their weighted sum.
-
-Views are named. Of the main batch: images ``clean``, ``augmented`` (AutoAugment), ``perturbed`` (PAR's noise
-and erasing); captions ``clean``, ``eda``. Of the sub-caption batch, which most steps do not have: images
-``subset``; captions ``factual``, ``counterfactual``, ``caption`` (the whole captions of those images).
-"""
+"""Terms, the views that they compare, and their weighted sum."""
 
 from __future__ import annotations
 
@@ -17,12 +12,8 @@ from torch import Tensor
 
 from clipdefend.errors import ConfigError
 from clipdefend.objectives import METHODS, TERMS
+from clipdefend.objectives.views import IMAGE_VIEWS, TEXT_VIEWS, BatchName, DeviceView, View, names_of
 from clipdefend.registry import nearest
-
-IMAGE_VIEWS = ("clean", "augmented", "perturbed")
-TEXT_VIEWS = ("clean", "eda")
-SUBSET_IMAGE_VIEWS = ("subset",)
-SUBSET_TEXT_VIEWS = ("factual", "counterfactual", "caption")
 
 
 @dataclass(frozen=True)
@@ -30,9 +21,13 @@ class Embeddings:
     """What the terms see: unit vectors of the *global* batch, gathered with gradients.
 
     Attributes:
-        image, text: view -> shape (n, d), where n is the size of the view's batch, main or sub-caption.
+        image, text: view -> shape (n, d), where n is the size of the view's batch, ``main`` or ``subset``.
         scale: exp(logit_scale), shape (), at most 100.
-        reference_image, reference_text: the same views through the frozen victim, without gradients.
+        reference_image, reference_text: the same views through the frozen suspect, without gradients.
+        rows: batch -> ids of its rows in the training pairs, int64, shape (n,), in the order of the vectors. Where
+            a row could not be read, the id is that of the row which took its place.
+        extra: what the defence hands its terms for these rows, by name: labels, a bank of vectors, a head of its
+            own (see ``clipdefend.defences.defence.Course.extra``). Empty for the named methods.
     """
 
     image: Mapping[str, Tensor]
@@ -40,6 +35,8 @@ class Embeddings:
     scale: Tensor
     reference_image: Mapping[str, Tensor] = field(default_factory=dict)
     reference_text: Mapping[str, Tensor] = field(default_factory=dict)
+    rows: Mapping[str, Tensor] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def logit_scale(self, *, fixed: bool) -> Tensor:
         """The scale, or a constant of its value when ``fixed``.
@@ -85,12 +82,12 @@ class Term(ABC):
 
     @property
     def reference_image_views(self) -> tuple[str, ...]:
-        """Image views that ``loss`` reads through the frozen victim."""
+        """Image views that ``loss`` reads through the frozen suspect."""
         return ()
 
     @property
     def reference_text_views(self) -> tuple[str, ...]:
-        """Caption views that ``loss`` reads through the frozen victim."""
+        """Caption views that ``loss`` reads through the frozen suspect."""
         return ()
 
     @property
@@ -110,32 +107,49 @@ class Objective:
 
     @property
     def image_views(self) -> tuple[str, ...]:
-        """Image views of the main batch, each once, in the order of ``IMAGE_VIEWS``."""
+        """Image views of the main batch that the model embeds, each once, in the order of ``IMAGE_VIEWS``."""
         return _union(IMAGE_VIEWS, (term.image_views for term in self._of(subset=False)))
 
     @property
     def text_views(self) -> tuple[str, ...]:
-        """Caption views of the main batch."""
+        """Caption views of the main batch that the model embeds."""
         return _union(TEXT_VIEWS, (term.text_views for term in self._of(subset=False)))
 
     @property
     def subset_image_views(self) -> tuple[str, ...]:
         """Image views of the sub-caption batch."""
-        return _union(SUBSET_IMAGE_VIEWS, (term.image_views for term in self._of(subset=True)))
+        return _union(IMAGE_VIEWS, (term.image_views for term in self._of(subset=True)))
 
     @property
     def subset_text_views(self) -> tuple[str, ...]:
         """Caption views of the sub-caption batch."""
-        return _union(SUBSET_TEXT_VIEWS, (term.text_views for term in self._of(subset=True)))
+        return _union(TEXT_VIEWS, (term.text_views for term in self._of(subset=True)))
+
+    @property
+    def device_views(self) -> tuple[DeviceView, ...]:
+        """The image views that are made on the device from the current model."""
+        found = (IMAGE_VIEWS[name] for name in self.image_views)
+        return tuple(view for view in found if isinstance(view, DeviceView))
+
+    @property
+    def loaded_image_views(self) -> tuple[str, ...]:
+        """Image views that the loader makes: to be embedded, or as the base of a device view."""
+        made = [name for name in self.image_views if not isinstance(IMAGE_VIEWS[name], DeviceView)]
+        return _union(IMAGE_VIEWS, [tuple(made), tuple(view.base for view in self.device_views)])
+
+    @property
+    def loaded_text_views(self) -> tuple[str, ...]:
+        """Caption views that the loader makes: to be embedded, or for a device view to read."""
+        return _union(TEXT_VIEWS, [self.text_views, tuple(view.text for view in self.device_views)])
 
     @property
     def reference_image_views(self) -> tuple[str, ...]:
-        """Image views that the frozen victim embeds as well."""
+        """Image views that the frozen suspect embeds as well."""
         return _union(IMAGE_VIEWS, (term.reference_image_views for term in self.terms.values()))
 
     @property
     def reference_text_views(self) -> tuple[str, ...]:
-        """Caption views that the frozen victim embeds as well."""
+        """Caption views that the frozen suspect embeds as well."""
         return _union(TEXT_VIEWS, (term.reference_text_views for term in self.terms.values()))
 
     @property
@@ -231,13 +245,14 @@ def _typed(name: str, value: Any, declared: str) -> Any:
     return value
 
 
-def _union(order: tuple[str, ...], views: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+def _union(table: Mapping[str, View], views: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     wanted = {view for group in views for view in group}
-    return tuple(view for view in order if view in wanted)
+    return tuple(view for view in table if view in wanted)
 
 
 def _has_batch(e: Embeddings, *, subset: bool) -> bool:
-    images, texts = (SUBSET_IMAGE_VIEWS, SUBSET_TEXT_VIEWS) if subset else (IMAGE_VIEWS, TEXT_VIEWS)
+    batch: BatchName = "subset" if subset else "main"
+    images, texts = names_of(IMAGE_VIEWS, batch), names_of(TEXT_VIEWS, batch)
     return any(view in e.image for view in images) or any(view in e.text for view in texts)
 
 

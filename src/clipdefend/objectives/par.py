@@ -1,4 +1,4 @@
-"""PAR: away from the frozen victim."""
+"""PAR: away from the frozen suspect."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from clipdefend import losses
 from clipdefend.objectives.objective import Embeddings, Term
+from clipdefend.objectives.views import IMAGE_VIEWS, check_view
 
-ImageView = Literal["clean", "augmented", "perturbed"]
 Sides = Literal["both", "image", "text"]
 
 
@@ -35,13 +35,13 @@ class PerturbRecover(Term):
     tau: float = 2.15
     cutoff: losses.Cutoff = "threshold"
     width: float = 0.1
-    image_view: ImageView = "perturbed"
+    image_view: str = "perturbed"
     sides: Sides = "both"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         losses.check_choice("cutoff", self.cutoff, losses.Cutoff)
-        losses.check_choice("image_view", self.image_view, ImageView)
+        check_view("image_view", self.image_view, IMAGE_VIEWS)
         losses.check_choice("sides", self.sides, Sides)
         losses.check_positive(tau=self.tau, width=self.width)
 

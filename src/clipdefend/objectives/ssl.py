@@ -9,8 +9,8 @@ from torch import Tensor
 
 from clipdefend import losses
 from clipdefend.objectives.objective import Embeddings, Term
+from clipdefend.objectives.views import IMAGE_VIEWS, check_view
 
-ImageView = Literal["clean", "perturbed"]
 Sides = Literal["both", "image", "text"]
 
 
@@ -26,13 +26,13 @@ class Ssl(Term):
     Reference: Bansal et al., CleanCLIP, ICCV 2023 (arXiv:2303.03323), equation 3.
     """
 
-    image_view: ImageView = "clean"
+    image_view: str = "clean"
     sides: Sides = "both"
     fixed_scale: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        losses.check_choice("image_view", self.image_view, ImageView)
+        check_view("image_view", self.image_view, IMAGE_VIEWS, without=("augmented",))
         losses.check_choice("sides", self.sides, Sides)
 
     @property

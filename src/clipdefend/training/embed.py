@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from clipdefend.distributed.gather import gather
-from clipdefend.models.clip import ClipModel
+from clipdefend.models.clip import ClipModel, evaluating
 from clipdefend.objectives.objective import Embeddings, Objective
-from clipdefend.training.views import Batch
+from clipdefend.objectives.views import DeviceBatch
+from clipdefend.training.samples import Batch
 
-KINDS = ("image", "text", "reference_image", "reference_text")
+KINDS = ("image", "text", "reference_image", "reference_text", "rows")
+
+Extra = Callable[[Mapping[str, Tensor]], Mapping[str, Any]]
+
+
+def nothing(rows: Mapping[str, Tensor]) -> Mapping[str, Any]:
+    """What a defence without state hands its terms."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -23,62 +31,89 @@ class Embedder:
 
     Attributes:
         model: as wrapped by Accelerate.
-        reference: the frozen start model, or None.
-        objective: says what the reference has to see.
+        reference: the frozen suspect, or None.
+        objective: says which views are embedded, by the model and by the reference.
         accelerator: moves and casts.
+        extra: see ``Course.extra``.
     """
 
     model: nn.Module
     reference: ClipModel | None
     objective: Objective
     accelerator: Any
+    extra: Extra = nothing
 
     def __call__(self, batch: Batch) -> Embeddings:
         """Unit vectors of each view, gathered over the processes with gradients."""
-        return gathered(self.local(batch))
+        return self.gather(self.local(batch))
+
+    def gather(self, local: Embeddings) -> Embeddings:
+        """The global batch, with gradients, from what each process has of it."""
+        parts = {kind: {view: gather(x) for view, x in getattr(local, kind).items()} for kind in KINDS}
+        return Embeddings(scale=local.scale, **parts, extra=self.extra(parts["rows"]))
 
     def local(self, batch: Batch, *, refer: bool = True) -> Embeddings:
         """Unit vectors of this process's views; those of the reference only where ``refer`` is set."""
         device = self.accelerator.device
-        images = {view: x.to(device, non_blocking=True) for view, x in batch.images.items()}
-        tokens = {view: x.to(device, non_blocking=True) for view, x in batch.tokens.items()}
-        image, text, scale = self.model(_stacked(images), _stacked(tokens))
+        wanted = (*self.objective.image_views, *self.objective.subset_image_views)
+        images = {v: x.to(device, non_blocking=True) for v, x in batch.images.items() if v in wanted}
+        texts = (*self.objective.text_views, *self.objective.subset_text_views)
+        tokens = {v: x.to(device, non_blocking=True) for v, x in batch.tokens.items() if v in texts}
+        image, text, scale = self.model(_stack(images), _stack(tokens))
         kept_images = {v: images[v] for v in self.objective.reference_image_views if v in images and refer}
         kept_tokens = {v: tokens[v] for v in self.objective.reference_text_views if v in tokens and refer}
         return Embeddings(
-            image=_by_view(image, images),
-            text=_by_view(text, tokens),
+            image=_split(image, images),
+            text=_split(text, tokens),
             scale=scale,
             reference_image=self._refer(kept_images, image=True),
             reference_text=self._refer(kept_tokens, image=False),
+            rows={name: rows.to(device) for name, rows in batch.rows.items()},
         )
+
+    def add_device_views(self, batch: Batch, seed: int, epoch: int) -> Batch:
+        """The batch with the views that are made from the current model.
+
+        Args:
+            batch: as the loader made it.
+            seed, epoch: of ``View.seed``.
+        """
+        if not self.objective.device_views or "main" not in batch.rows:
+            return batch
+        device, rows = self.accelerator.device, batch.rows["main"]
+        model: ClipModel = self.accelerator.unwrap_model(self.model)
+        made = {}
+        with evaluating(model), self.accelerator.autocast():
+            for view in self.objective.device_views:
+                given = DeviceBatch(
+                    model=model,
+                    images=_as_float(batch.images[view.base].to(device)),
+                    tokens=batch.tokens[view.text].to(device),
+                    rows=rows.to(device),
+                    seeds=[view.seed(seed, epoch, row) for row in rows.tolist()],
+                    extra=self.extra({"main": rows.to(device)}),
+                )
+                made[view.name] = view.make(given).detach()
+        return replace(batch, images={**batch.images, **made})
 
     @torch.no_grad()
     def _refer(self, views: dict[str, Tensor], *, image: bool) -> dict[str, Tensor]:
         """The frozen model's vectors of views, (n, d) each."""
         if self.reference is None or not views:
             return {}
-        stacked = _stacked(views)
+        stacked = _stack(views)
         with self.accelerator.autocast():
             vectors, texts, _ = self.reference(stacked if image else None, None if image else stacked)
-        return _by_view(vectors if image else texts, views)
+        return _split(vectors if image else texts, views)
 
 
-def gathered(local: Embeddings) -> Embeddings:
-    """The global batch of what each process has of it, with gradients."""
-    return Embeddings(
-        scale=local.scale,
-        **{kind: {view: gather(x) for view, x in getattr(local, kind).items()} for kind in KINDS},
-    )
-
-
-def joined(parts: Iterable[Embeddings]) -> Embeddings:
+def concatenate(parts: Iterable[Embeddings]) -> Embeddings:
     """Parts of this process's batch one behind the other; a view may be missing from some."""
     parts = list(parts)
-    return Embeddings(scale=parts[0].scale, **{kind: _joined(parts, kind) for kind in KINDS})
+    return Embeddings(scale=parts[0].scale, **{kind: _concatenate(parts, kind) for kind in KINDS})
 
 
-def _joined(parts: list[Embeddings], kind: str) -> dict[str, Tensor]:
+def _concatenate(parts: list[Embeddings], kind: str) -> dict[str, Tensor]:
     views: dict[str, list[Tensor]] = {}
     for part in parts:
         for view, vectors in getattr(part, kind).items():
@@ -86,11 +121,21 @@ def _joined(parts: list[Embeddings], kind: str) -> dict[str, Tensor]:
     return {view: torch.cat(vectors) for view, vectors in views.items()}
 
 
-def _stacked(views: Mapping[str, Tensor]) -> Tensor | None:
-    return torch.cat(list(views.values())) if views else None
+def _stack(views: Mapping[str, Tensor]) -> Tensor | None:
+    """All views as one batch; pixels become float where those of one view are."""
+    if not views:
+        return None
+    if any(x.is_floating_point() for x in views.values()):
+        return torch.cat([_as_float(x) for x in views.values()])
+    return torch.cat(list(views.values()))
 
 
-def _by_view(vectors: Tensor | None, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _as_float(pixels: Tensor) -> Tensor:
+    """Pixels in [0, 1], as the model would make them of uint8."""
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+
+
+def _split(vectors: Tensor | None, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Split stacked vectors into views."""
     if vectors is None:
         return {}

@@ -12,10 +12,25 @@ from torch import Tensor, nn
 from clipdefend.distributed import collectives
 from clipdefend.draws import draw_seed
 from clipdefend.objectives.objective import Embeddings
-from clipdefend.training.embed import Embedder, gathered, joined
-from clipdefend.training.views import Batch
+from clipdefend.training.embed import Embedder, concatenate
+from clipdefend.training.samples import Batch
 
 Parts = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepLoss:
+    """What a step's forward passes gave; all without gradients.
+
+    Attributes:
+        total: the loss of the global batch, shape ().
+        parts: term -> its unweighted value, shape ().
+        embeddings: of the global batch.
+    """
+
+    total: Tensor
+    parts: Parts
+    embeddings: Embeddings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +41,12 @@ class Gradients:
     one: a pass without gradients caches the features of all; the loss of the whole batch, computed once, gives
     the gradients of the features; and a second pass through each micro-batch carries them into the weights.
     The second pass repeats the first to the bit, since dropout is drawn from (seed, step, micro-batch, process)
-    and images are augmented once, before both. Batch-norm statistics are updated in the second pass alone;
+    and views are made once, before both. Batch-norm statistics are updated in the second pass alone;
     each micro-batch is normalised by its own, so that with ``batch_norm: train`` it is not the full batch.
 
     Attributes:
         embed: encodes.
-        seed: of dropout.
+        seed: of dropout and of the views that the device makes.
         complete: whether every micro-batch reaches every weight; where not, they are averaged over the
             processes after each one.
 
@@ -43,33 +58,35 @@ class Gradients:
     seed: int
     complete: bool = True
 
-    def __call__(self, batches: Sequence[Batch], step: int) -> tuple[Tensor, Parts]:
-        """Loss of the global batch and its parts, detached.
+    def __call__(self, batches: Sequence[Batch], step: int, epoch: int = 0) -> StepLoss:
+        """The loss of the global batch, whose gradients are added to the weights'.
 
         Args:
             batches: this process's micro-batches.
             step: optimiser steps before this one.
+            epoch: counted from 0; of the views that the device makes.
         """
+        batches = [self.embed.add_device_views(batch, self.seed, epoch) for batch in batches]
         if len(batches) > 1:
             return self._cached(batches, step)
         self._draw(step, 0)
         return self._backward(self.embed(batches[0]))
 
-    def _backward(self, e: Embeddings) -> tuple[Tensor, Parts]:
+    def _backward(self, e: Embeddings) -> StepLoss:
         loss, parts = self.embed.objective.loss(e)
         # The scale takes part in every loss: several processes wait for the gradient of everything.
         loss = loss + 0.0 * e.scale
         self.embed.accelerator.backward(loss)
-        return loss.detach(), parts
+        return StepLoss(total=loss.detach(), parts=parts, embeddings=_detach(e))
 
-    def _cached(self, batches: Sequence[Batch], step: int) -> tuple[Tensor, Parts]:
+    def _cached(self, batches: Sequence[Batch], step: int) -> StepLoss:
         local = []
         with torch.no_grad(), self._apart(), kept_statistics(self.embed.model):
             for number, batch in enumerate(batches):
                 self._draw(step, number)
                 local.append(self.embed.local(batch))
-        leaves = _leaves(joined(local))
-        loss, parts = self._backward(gathered(leaves))
+        leaves = _leaves(concatenate(local))
+        loss = self._backward(self.embed.gather(leaves))
         places: dict[str, int] = {}
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
@@ -77,7 +94,7 @@ class Gradients:
             with nullcontext() if last or not self.complete else self._apart():
                 fresh = self.embed.local(batch, refer=False)
                 _carry(fresh, leaves, places, last)
-        return loss, parts
+        return loss
 
     def _apart(self) -> AbstractContextManager[None]:
         """Context in which processes do not average their gradients yet."""
@@ -105,6 +122,16 @@ def kept_statistics(model: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
+
+
+def _detach(e: Embeddings) -> Embeddings:
+    """The same vectors without their graph."""
+    return replace(
+        e,
+        image={view: x.detach() for view, x in e.image.items()},
+        text={view: x.detach() for view, x in e.text.items()},
+        scale=e.scale.detach(),
+    )
 
 
 def _leaves(e: Embeddings) -> Embeddings:

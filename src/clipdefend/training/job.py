@@ -1,9 +1,11 @@
-"""What a training needs, and what it hands back."""
+"""What a training run needs."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -14,9 +16,10 @@ from clipdefend.canvas import Canvas
 from clipdefend.choices import SubcaptionSchedule
 from clipdefend.config import TrainConfig
 from clipdefend.data.pairs import Pairs
+from clipdefend.defences.defence import Defence, Phase
 from clipdefend.models.clip import ClipModel
-from clipdefend.objectives.objective import Objective
-from clipdefend.training.views import SubCaptionPair
+from clipdefend.objectives.views import SubCaptionPair
+from clipdefend.training.timetable import Timetable
 
 Metrics = Mapping[str, float]
 
@@ -48,10 +51,10 @@ class Job:
 
     Attributes:
         model: trained in place.
-        reference: the frozen start model, where the objective asks for one.
-        objective: what is minimised.
+        suspect: a frozen copy of the model as it came, see ``freeze``; None where no term compares with it.
+        defence: how it is trained.
         pairs, canvas: the training data and its geometry.
-        config: the numbers of the training.
+        config: the training options.
         seed: of order and augmentations.
         folder: the run's folder: ``metrics.jsonl``, ``state/``, ``model/`` and ``best/`` go there.
         subcaptions: for objectives with a sub-caption batch.
@@ -65,14 +68,14 @@ class Job:
     """
 
     model: ClipModel
-    objective: Objective
+    defence: Defence
     pairs: Pairs
     canvas: Canvas
     config: TrainConfig
     seed: int
     folder: Path
     title: str
-    reference: ClipModel | None = None
+    suspect: ClipModel | None = None
     subcaptions: SubCaptionSource | None = None
     schedule: SubcaptionSchedule = "interleave"
     evaluate: Evaluation | None = None
@@ -81,8 +84,44 @@ class Job:
     workers: int = 0
     note: str | None = None
 
+    @cached_property
+    def phases(self) -> list[Phase]:
+        """The defence's phases for these pairs."""
+        return list(self.defence.phases(self.config, len(self.pairs)))
+
+    @property
+    def objective(self) -> str:
+        """What is minimised, as a formula; that of several phases one after the other."""
+        return ", then ".join(str(phase.objective) for phase in self.phases)
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a term compares with the suspect."""
+        return any(phase.objective.needs_reference for phase in self.phases)
+
     @property
     def uses_all(self) -> bool:
         """Whether every step, and every part of it, has images and captions, and so reaches both towers."""
-        main = bool(self.objective.image_views and self.objective.text_views)
-        return main and not (self.objective.has_subset and self.schedule == "epoch-end")
+        return all(
+            bool(phase.objective.image_views and phase.objective.text_views)
+            and not (phase.objective.has_subset and self.schedule == "epoch-end")
+            for phase in self.phases
+        )
+
+    def timetable(self, rank: int = 0, world: int = 1) -> Timetable:
+        """The steps of process ``rank`` of ``world``. Raises DataError for too few pairs."""
+        return Timetable.of(
+            self.phases,
+            self.config,
+            rows=len(self.pairs),
+            seed=self.seed,
+            subset=self.subcaptions.per_epoch if self.subcaptions else 0,
+            schedule=self.schedule,
+            rank=rank,
+            world=world,
+        )
+
+
+def freeze(model: ClipModel) -> ClipModel:
+    """A frozen copy of a model, in evaluation mode on the CPU: the suspect as it came."""
+    return copy.deepcopy(model).requires_grad_(False).cpu().eval()

@@ -12,25 +12,23 @@ from torch import Tensor
 from clipdefend import errors
 from clipdefend.console import Console
 from clipdefend.data.workers import WorkerLost, worker_faults
-from clipdefend.distributed import collectives
+from clipdefend.distributed import collectives, launch
 from clipdefend.errors import ClipDefendError, ConfigError, Interrupted
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.save import save_model
-from clipdefend.training.embed import Embedder
 from clipdefend.training.feed import Feed
 from clipdefend.training.finite import check_loss, check_weights
-from clipdefend.training.gradients import Gradients
 from clipdefend.training.interrupt import StopRequests
 from clipdefend.training.job import Job
-from clipdefend.training.optimizer import build_optimizer
 from clipdefend.training.pace import Pace
 from clipdefend.training.plan import Plan
 from clipdefend.training.record import Recorder, fingerprint
-from clipdefend.training.schedule import learning_rate
+from clipdefend.training.samples import Batch
 from clipdefend.training.state import Progress
-from clipdefend.training.towers import compilation_faults, prepare_towers, train_mode
+from clipdefend.training.stepper import Stepper
+from clipdefend.training.timetable import Stage
+from clipdefend.training.towers import compilation_faults, train_mode
 from clipdefend.training.trackers import Trackers, settings_of, tracker_names
-from clipdefend.training.views import Batch
 
 
 class Trainer:
@@ -40,47 +38,35 @@ class Trainer:
         job: what to train.
         accelerator: Accelerate's, which moves, wraps and casts.
         console: for people.
+
+    Attributes:
+        stepper: the model, the optimiser and the defence's state.
+        timetable: phases, epochs and steps.
+        progress: where the run stands.
+        bad: rows that could not be used so far.
     """
 
     def __init__(self, job: Job, accelerator: Any, console: Console) -> None:
         self.job, self.console, self.accelerator = job, console, accelerator
-        config = job.config
-        names = tracker_names(config.report_to)
-        prepare_towers(job.model, config, accelerator.device)
-        optimizer = build_optimizer(
-            job.model,
-            lr=config.lr,
-            betas=(config.beta1, config.beta2),
-            eps=config.eps,
-            weight_decay=config.wd,
+        names = tracker_names(job.config.report_to)
+        self.timetable = job.timetable(accelerator.process_index, accelerator.num_processes)
+        self.stepper = Stepper(job, accelerator)
+        self.progress = Progress(
+            fingerprint=fingerprint(job, self.timetable), processes=accelerator.num_processes
         )
-        self.model, self.optimizer = accelerator.prepare(job.model, optimizer)
-        reference = None if job.reference is None else job.reference.to(accelerator.device).eval()
-        self.gradients = Gradients(
-            embed=Embedder(self.model, reference, job.objective, accelerator),
-            seed=job.seed,
-            complete=job.uses_all,
-        )
-        self.plan = Plan(
-            rows=len(job.pairs),
-            batch=config.batch_size * config.accum_freq * accelerator.num_processes,
-            seed=job.seed,
-            subset=job.subcaptions.per_epoch if job.subcaptions else 0,
-            schedule=job.schedule,
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
-        )
-        self.total = config.epochs * self.plan.steps
-        self.progress = Progress(fingerprint=fingerprint(job, self.plan), processes=self.plan.world)
         self.record = Recorder(
             folder=job.folder,
             fingerprint=self.progress.fingerprint,
-            trackers=Trackers(names if accelerator.is_main_process else [], job.folder),
-            processes=self.plan.world,
-            writes=accelerator.is_main_process,
+            trackers=Trackers(names if launch.current().main else [], job.folder),
+            processes=accelerator.num_processes,
         )
         self.bad = job.pairs.bad_rows(job.max_bad)
         self.loss = 0.0
+
+    @property
+    def bare(self) -> ClipModel:
+        """The model without the wrappers of several processes."""
+        return self.stepper.bare
 
     def run(self) -> Progress:
         """Train, evaluate after each epoch, keep the best and the last weights.
@@ -90,80 +76,97 @@ class Trainer:
             ConfigError: the loss is not finite.
             ClipDefendError: data that cannot be read, or too many bad rows; the state of the last step is written.
         """
-        self._restore()
+        self.restore()
         done = self.progress.global_step
         with (
             self.record.trackers.session(done, settings_of(self.job)),
             StopRequests() as stop,
-            self.console.progress(self.job.title, self.total, done) as bar,
+            self.console.progress(self.job.title, self.timetable.steps, done) as bar,
             compilation_faults(self.job.config.compile),
             worker_faults(),  # which torch may raise in the middle of a step, too
         ):
             if done == 0 and self.job.config.eval_every:
                 self._evaluate(0)
             try:
-                for epoch in range(self.progress.epoch, self.job.config.epochs):
+                for epoch in range(self.progress.epoch, self.timetable.epochs):
                     self._epoch(epoch, stop, bar)
             except ClipDefendError as error:
-                if self.progress.global_step and not isinstance(error, self._unsaved):
+                # Before the first step of an epoch there is nothing new to save, and the defence may be half way
+                # through its beginning.
+                if self.progress.step and not isinstance(error, self._unsaved):
                     self._save(self.loss)
                 raise
-        if self.accelerator.is_main_process:
+        if launch.current().main:
             save_model(self.bare, self.job.folder / "model", note=self.job.note)
         return self.progress
+
+    def restore(self) -> None:
+        """Go on from the last state, where there is one."""
+        loaded = self.record.restore()
+        if loaded is None:
+            return
+        self.progress, state = loaded
+        self.stepper.load_state_dict(state)
+        for row, reason in self.progress.bad.items():
+            self.bad.add(row, reason)
+        self.console.info(f"resumed at step {self.progress.global_step} of {self.timetable.steps}")
 
     @property
     def _unsaved(self) -> tuple[type[ClipDefendError], ...]:
         """Faults that no state is written for: spoilt numbers, and what the other processes know nothing of."""
         return (ConfigError, WorkerLost) if collectives.is_distributed() else (ConfigError,)
 
-    @property
-    def bare(self) -> ClipModel:
-        """The model without the wrappers of several processes."""
-        model: ClipModel = self.accelerator.unwrap_model(self.model)
-        return model
-
     def _epoch(self, epoch: int, stop: StopRequests, bar: Any) -> None:
-        config, progress = self.job.config, self.progress
-        train_mode(self.model, config.batch_norm)
+        config, progress, stage = self.job.config, self.progress, self.timetable.stage(epoch)
+        if progress.step == 0:
+            self.stepper.begin_epoch(stage, epoch)
+        plan = stage.plan_for(self.stepper.rows(stage, epoch))
+        train_mode(self.stepper.model, config.batch_norm)
         pace = Pace()
         began = time.perf_counter()
-        for batches in self._batches(epoch, stop):
+        for batches in self._batches(epoch, stage, plan, stop):
             waited = time.perf_counter() - began
-            loss, parts, rate = self._step(batches)
+            rate = stage.rate(epoch, progress.step, plan.steps)
+            step = self.stepper.step(batches, stage, epoch=epoch, number=progress.global_step, rate=rate)
             progress.step += 1
             progress.global_step += 1
-            progress.extra_steps += any("subset" in batch.images for batch in batches)
-            value = self.loss = float(loss)
+            progress.extra_steps += any("subset" in batch.rows for batch in batches)
+            value = self.loss = float(step.total)
             seconds = time.perf_counter() - began
             progress.seconds += seconds
-            pace.add(sum(batch.size for batch in batches) * self.plan.world, seconds, waited)
-            bar.update(1, loss=value, lr=rate, **pace.shown())
-            if progress.global_step % config.log_every == 0 or progress.step == self.plan.steps:
+            pace.add(sum(batch.size for batch in batches) * plan.world, seconds, waited)
+            bar.update(1, **self._place(stage), loss=value, lr=rate, **pace.shown())
+            if progress.global_step % config.log_every == 0 or progress.step == plan.steps:
                 check_loss(value, progress.global_step)
-                self._log_step(epoch, {"loss": value, **parts, "lr": rate, **pace.values()})
+                values = {"loss": value, **step.parts, "lr": rate, **pace.values()}
+                self._log_step(epoch, stage, values)
                 pace = Pace()
             if config.save_every and progress.global_step % config.save_every == 0:
                 self._save(value)
             began = time.perf_counter()
         self._end_epoch(epoch + 1)
-        if collectives.all_reduce_sum([stop.requested])[0] and epoch + 1 < config.epochs:
+        if collectives.all_reduce_sum([stop.requested])[0] and epoch + 1 < self.timetable.epochs:
             raise Interrupted(self.job.folder)
+
+    def _place(self, stage: Stage) -> dict[str, str]:
+        """The phase's name, where there are several."""
+        return {"phase": stage.phase.name} if len(self.timetable.stages) > 1 else {}
 
     def _end_epoch(self, done: int) -> None:
         every = self.job.config.eval_every
-        if every and (done % every == 0 or done == self.job.config.epochs):
+        if every and (done % every == 0 or done == self.timetable.epochs):
             self._evaluate(done)
         self.progress.epoch, self.progress.step = done, 0
         self._save()
 
-    def _log_step(self, epoch: int, values: Mapping[str, float | Tensor]) -> None:
+    def _log_step(self, epoch: int, stage: Stage, values: Mapping[str, float | Tensor]) -> None:
         """Record a step: the total loss, each term unweighted, and how fast it and those before it went."""
         step = self.progress.global_step
         numbers = {name: float(value) for name, value in values.items()}
-        self.record.log({"event": "step", "epoch": epoch + 1, "step": step, **numbers}, step)
+        place = {"event": "step", "epoch": epoch + 1, **self._place(stage), "step": step}
+        self.record.log({**place, **numbers}, step)
 
-    def _batches(self, epoch: int, stop: StopRequests) -> Iterator[list[Batch]]:
+    def _batches(self, epoch: int, stage: Stage, plan: Plan, stop: StopRequests) -> Iterator[list[Batch]]:
         """Micro-batches of each step that is left of an epoch.
 
         Before each step the processes tell each other whether one is to stop, could not read its batch or met
@@ -175,12 +178,13 @@ class Trainer:
         """
         feed = Feed(
             job=self.job,
-            plan=self.plan,
+            phase=stage.phase,
+            plan=plan,
             tokenize=self.bare.tokenizer,
             pinned=self.accelerator.device.type == "cuda",
         )
         steps = feed.epoch(epoch, self.progress.step)
-        while self.progress.step < self.plan.steps:
+        while self.progress.step < plan.steps:
             batches: list[Batch] = []
             fault: ClipDefendError | None = None
             try:
@@ -192,7 +196,7 @@ class Trainer:
             if faults:
                 raise _first_fault(fault)
             if stopping:
-                if self.progress.global_step:  # else there is nothing that a new start would not do again
+                if self.progress.step:  # else the last state is of the end of the epoch before
                     self._save(self.loss)
                 raise Interrupted(self.job.folder)
             if met:
@@ -206,72 +210,34 @@ class Trainer:
         self.bad.check(len(self.job.pairs))
         self.progress.bad.update(met)
 
-    def _step(self, batches: list[Batch]) -> tuple[Tensor, dict[str, Tensor], float]:
-        """One optimiser step; returns the loss, its parts and the learning rate."""
-        config = self.job.config
-        rate = learning_rate(
-            self.progress.global_step,
-            peak=config.lr,
-            total=self.total,
-            warmup=config.warmup,
-            kind=config.lr_scheduler,
-            steps_per_epoch=self.plan.steps,
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        loss, parts = self.gradients(batches, self.progress.global_step)
-        if config.grad_clip is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), config.grad_clip)
-        self.optimizer.step()
-        self.bare.clamp_scale()
-        return loss, parts, rate
-
     def _evaluate(self, epoch: int) -> None:
         """Record the metrics of an epoch and keep the weights when they are the best so far."""
         if self.job.evaluate is None:
             return
-        collectives.broadcast_(
-            self.bare.buffers()
-        )  # batch-norm statistics, of which each process has its own
+        # Each process has batch-norm statistics of its own.
+        collectives.broadcast_(self.bare.buffers())
         # In full precision whatever the training's is, so that ``evaluate`` measures the same of the saved weights.
-        metrics = self.job.evaluate(self.bare, full=epoch in (0, self.job.config.epochs))
-        record = {"event": "epoch", "epoch": epoch, **metrics}
+        metrics = self.job.evaluate(self.bare, full=epoch in (0, self.timetable.epochs))
+        place = self._place(self.timetable.stage(epoch - 1)) if epoch else {}
+        record = {"event": "epoch", "epoch": epoch, **place, **metrics}
         self.record.log(record, self.progress.global_step)
-        self.console.info(f"epoch {epoch}/{self.job.config.epochs}: {_headline(metrics)}")
+        self.console.info(f"epoch {epoch}/{self.timetable.epochs}: {_headline(metrics)}")
         self.progress.evaluated = dict(metrics)
         if epoch == 0:
             self.progress.start = dict(metrics)
         value = self.job.select(metrics) if self.job.select and epoch else -math.inf
         if value > (-math.inf if self.progress.best is None else self.progress.best):
             self.progress.best, self.progress.best_epoch = value, epoch
-            if self.accelerator.is_main_process:
+            if launch.current().main:
                 save_model(self.bare, self.job.folder / "best", note=self.job.note)
 
     def _save(self, loss: float = 0.0) -> None:
         """Write the resume state, unless the loss or the weights are spoilt; all processes wait until it is there."""
         check_loss(loss, self.progress.global_step)
-        model = self.bare.clip.state_dict()
-        check_weights(model, self.progress.global_step)
-        tensors = {"model": model, "optimizer": self.optimizer.state_dict()}
-        if self.accelerator.scaler is not None:
-            tensors["scaler"] = self.accelerator.scaler.state_dict()
+        tensors = self.stepper.state_dict()
+        check_weights(tensors["model"], self.progress.global_step)
         self.record.save(self.progress, tensors)
         collectives.all_reduce_sum([1])
-
-    def _restore(self) -> None:
-        """Go on from the last state, where there is one."""
-        loaded = self.record.restore()
-        if loaded is None:
-            return
-        self.progress, state = loaded
-        self.bare.clip.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        for row, reason in self.progress.bad.items():
-            self.bad.add(row, reason)
-        self.console.info(f"resumed at step {self.progress.global_step} of {self.total}")
 
 
 def _first_fault(own: ClipDefendError | None) -> ClipDefendError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from torch import nn
 
@@ -9,7 +11,7 @@ NO_DECAY = ("bn", "ln", "bias", "logit_scale")
 
 
 def build_optimizer(
-    model: nn.Module, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+    *modules: nn.Module, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
 ) -> torch.optim.AdamW:
     """AdamW over the trainable parameters; norms, biases and the logit scale do not decay.
 
@@ -18,7 +20,7 @@ def build_optimizer(
     """
     decay: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
+    for name, parameter in chain.from_iterable(module.named_parameters() for module in modules):
         if not parameter.requires_grad:
             continue
         spared = parameter.ndim < 2 or any(word in name for word in NO_DECAY)

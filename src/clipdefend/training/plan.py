@@ -14,7 +14,7 @@ from clipdefend.draws import permutation
 from clipdefend.errors import DataError
 
 
-class Item(NamedTuple):
+class PlannedRow(NamedTuple):
     """One sample of a step: a row of the pairs, for the main batch or for the sub-caption batch."""
 
     row: int
@@ -29,7 +29,8 @@ class Plan:
     on, so the batches of all processes together are the same for any number of processes.
 
     Attributes:
-        rows: number of pairs.
+        rows: number of pairs that take part.
+        only: their ids, ascending, shape (rows,); None: 0 to rows - 1.
         batch: pairs of a step over all processes.
         seed: of the order.
         subset: rows with sub-captions that an epoch uses, 0 for none.
@@ -45,6 +46,7 @@ class Plan:
     schedule: SubcaptionSchedule = "interleave"
     rank: int = 0
     world: int = 1
+    only: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         """Raises DataError for pairs that do not make a single step."""
@@ -77,8 +79,8 @@ class Plan:
         """Optimiser steps of an epoch."""
         return self.main_steps + (self.subset_batches if self.schedule == "epoch-end" else 0)
 
-    def epoch(self, epoch: int, chosen: NDArray[np.int64], start: int = 0) -> Iterator[list[Item]]:
-        """Items of this process for each step of an epoch, from step ``start`` on.
+    def epoch(self, epoch: int, chosen: NDArray[np.int64], start: int = 0) -> Iterator[list[PlannedRow]]:
+        """Rows of this process for each step of an epoch, from step ``start`` on.
 
         Args:
             epoch: counted from 0.
@@ -86,18 +88,20 @@ class Plan:
             start: steps to pass over, for a resumed epoch.
         """
         order = permutation(self.rows, self.seed, "order", epoch)
+        if self.only is not None:
+            order = self.only[order]
         members = set(chosen.tolist()) if self.schedule == "in-batch" else set()
         slots = self._slots()
         for step in range(start, self.steps):
             items = []
             if step < self.main_steps:
                 batch_rows = order[step * self.batch : (step + 1) * self.batch]
-                items = [Item(row, subset=False) for row in self._share(batch_rows)]
+                items = [PlannedRow(row, subset=False) for row in self._share(batch_rows)]
                 inside = [row for row in batch_rows.tolist() if row in members]
-                items += [Item(row, subset=True) for row in self._share(inside)]
+                items += [PlannedRow(row, subset=True) for row in self._share(inside)]
             for batch in slots.get(step, []):
                 rows = self._share(chosen[batch * self.batch : (batch + 1) * self.batch])
-                items += [Item(row, subset=True) for row in rows]
+                items += [PlannedRow(row, subset=True) for row in rows]
             yield items
 
     def _share(self, rows: NDArray[np.int64] | list[int]) -> list[int]:

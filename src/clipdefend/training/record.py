@@ -1,4 +1,4 @@
-"""What a training leaves on the disk while it runs: ``metrics.jsonl`` and the resume state."""
+"""What a training run leaves on the disk while it runs: ``metrics.jsonl`` and the resume state."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from clipdefend.distributed import launch
 from clipdefend.draws import draw_seed
 from clipdefend.training.job import Job
-from clipdefend.training.plan import Plan
 from clipdefend.training.state import Progress, load_state, save_state
+from clipdefend.training.timetable import Timetable
 from clipdefend.training.trackers import Trackers
 
 
@@ -24,14 +25,12 @@ class Recorder:
         fingerprint: of everything that changes the steps.
         trackers: told of every record.
         processes: how many there are.
-        writes: whether this is the main process.
     """
 
     folder: Path
     fingerprint: str
     trackers: Trackers
     processes: int = 1
-    writes: bool = True
 
     @property
     def metrics(self) -> Path:
@@ -39,21 +38,21 @@ class Recorder:
 
     def log(self, record: dict[str, Any], step: int) -> None:
         """Append a line to ``metrics.jsonl``; ``step``: optimiser steps finished."""
-        if self.writes:
+        if launch.current().main:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
             self.trackers.log(record, step)
 
     def save(self, progress: Progress, tensors: dict[str, Any]) -> None:
         """Write the resume state."""
-        if self.writes:
+        if launch.current().main:
             progress.metrics_bytes = self.metrics.stat().st_size if self.metrics.exists() else 0
             save_state(self.folder / "state", progress, tensors)
 
     def restore(self) -> tuple[Progress, dict[str, Any]] | None:
         """The last state, or None; what the log holds beyond it is cut off."""
         loaded = load_state(self.folder / "state", self.fingerprint, self.processes)
-        if not self.writes:
+        if not launch.current().main:
             return loaded
         if loaded is None:
             self.metrics.unlink(missing_ok=True)
@@ -62,11 +61,14 @@ class Recorder:
         return loaded
 
 
-def fingerprint(job: Job, plan: Plan) -> str:
+def fingerprint(job: Job, timetable: Timetable) -> str:
     """What must be equal for a state to be continued: everything that changes the steps."""
     config = asdict(job.config)
     for free in ("resume", "keep_state", "save_every", "report_to", "device", "log_every"):
         config.pop(free)
-    facts: list[Any] = [config, job.objective.to_dict(), job.pairs.fingerprint, asdict(job.canvas)]
-    facts += [job.seed, plan.world, plan.subset, plan.schedule]
+    plans = [(stage.plan.world, stage.plan.subset, stage.plan.schedule) for stage in timetable.stages]
+    rows = [None if phase.rows is None else phase.rows.tolist() for phase in job.phases]
+    facts: list[Any] = [config, type(job.defence).__name__, job.defence.to_dict()]
+    facts += [[phase.to_dict() for phase in job.phases], rows, plans]
+    facts += [job.pairs.fingerprint, asdict(job.canvas), job.seed]
     return f"{draw_seed(0, json.dumps(facts, sort_keys=True, default=str)):x}"

@@ -8,7 +8,13 @@ from clipdefend.choices import LrSchedule
 
 
 def learning_rate(
-    step: int, *, peak: float, total: int, warmup: int, kind: LrSchedule = "cosine", steps_per_epoch: int = 0
+    step: float,
+    *,
+    peak: float,
+    total: int,
+    warmup: int,
+    kind: LrSchedule = "cosine",
+    steps_per_epoch: int = 0,
 ) -> float:
     """Learning rate of optimiser step ``step``, counted from 0.
 

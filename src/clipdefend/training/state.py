@@ -19,8 +19,8 @@ class Progress:
     """Where a training run stands.
 
     Attributes:
-        epoch: epochs finished.
-        step: steps of the current epoch finished.
+        epoch: epochs finished, over all phases.
+        step: steps of the current epoch finished; above 0 the defence has begun that epoch.
         global_step: optimiser steps finished.
         metrics_bytes: length of ``metrics.jsonl`` at this point; what lies behind is of a lost future.
         best: best value of the selection so far, and its epoch.

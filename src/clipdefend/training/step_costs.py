@@ -1,31 +1,25 @@
-"""What a training will cost, from a few real steps on small batches: seconds and memory of a step of any size."""
+"""What a training run will cost, from a few real steps on small batches: time and memory of a step of any size."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from clipdefend.training.loop import Trainer
-from clipdefend.training.plan import Item
+from clipdefend.training.plan import PlannedRow
+from clipdefend.training.samples import Batch, SameCaption, Views, collate
+from clipdefend.training.stepper import Stepper
+from clipdefend.training.timetable import Stage
 from clipdefend.training.towers import compilation_faults, train_mode
-from clipdefend.training.views import Batch, Views, collate
 
 SIZES = (4, 16)
 # Beside what the backward pass needs: gradients of activations, workspaces of convolutions, fragmentation.
 OVERHEAD = 1.3
-
-
-class SameCaption(NamedTuple):
-    """Stands for a pair of sub-captions, which are hardly longer than their caption."""
-
-    factual: str
-    counterfactual: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class Linear:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Of one training.
+    """Of one phase of a training run.
 
     Attributes:
         seconds, extra_seconds: of a step of n pairs on one process, and what a sub-caption batch of n adds to it.
@@ -72,39 +66,45 @@ class Costs:
         return self.weights + OVERHEAD * self.activations(size)
 
 
-def measure(trainer: Trainer) -> Costs:
-    """Carry out a few real steps of a training; its model is not fit for use then.
+def measure(trainer: Trainer, stage: Stage) -> Costs:
+    """Carry out a few real steps of a phase; the trainer's model is not fit for use then.
+
+    Args:
+        trainer: of a job whose pairs are few, since the defence may look at all of them.
+        stage: of the phase.
 
     Raises:
         DataError: rows that cannot be used.
     """
     with compilation_faults(trainer.job.config.compile):
-        return _measure(trainer)
+        return _measure(trainer, stage)
 
 
-def _measure(trainer: Trainer) -> Costs:
-    job = trainer.job
-    top = min(job.config.batch_size, len(job.pairs))
+def _measure(trainer: Trainer, stage: Stage) -> Costs:
+    job, stepper = trainer.job, trainer.stepper
+    stepper.begin_epoch(stage, stage.first_epoch)
+    top = min(job.config.batch_size, stage.plan.rows)
     sizes = sorted({max(2, min(size, top)) for size in SIZES})
-    subset = job.objective.has_subset
-    train_mode(trainer.model, job.config.batch_norm)
-    trainer._step([_batch(trainer, sizes[0], subset=False)])  # the first step takes longer than all others
+    subset = stage.phase.objective.has_subset
+    train_mode(stepper.model, job.config.batch_norm)
+    # The first step takes longer than all others.
+    _step(stepper, stage, [sample_batch(trainer, stage, sizes[0], subset=False)])
     plain, extra, saved, reading = [], [], [], 0.0
     for size in sizes:
         began = time.perf_counter()
-        batch = _batch(trainer, size, subset=False)
+        batch = sample_batch(trainer, stage, size, subset=False)
         reading = (time.perf_counter() - began) / size
-        alone, held = _timed(trainer, batch)
+        alone, held = time_step(trainer, stage, batch)
         more = 0.0
         if subset:
-            both, held = _timed(trainer, _batch(trainer, size, subset=True))
+            both, held = time_step(trainer, stage, sample_batch(trainer, stage, size, subset=True))
             more = max(0.0, both - alone)
         plain.append((size, alone))
         extra.append((size, more))
         saved.append((size, float(held)))
     weights = _bytes(trainer.bare)
     trained = sum(p.nbytes for p in trainer.bare.parameters() if p.requires_grad)
-    reference = _bytes(job.reference) if job.reference is not None else 0
+    reference = _bytes(job.suspect) if job.needs_reference and job.suspect is not None else 0
     return Costs(
         seconds=Linear.through(plain),
         extra_seconds=Linear.through(extra),
@@ -124,9 +124,13 @@ def seconds_of(function: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def _timed(trainer: Trainer, batch: Batch) -> tuple[float, int]:
+def _step(stepper: Stepper, stage: Stage, batches: list[Batch]) -> None:
+    stepper.step(batches, stage, epoch=stage.first_epoch, number=0, rate=stage.config.lr)
+
+
+def time_step(trainer: Trainer, stage: Stage, batch: Batch) -> tuple[float, int]:
     """Seconds of a step, or with ``--accum-freq`` of a micro-batch, and bytes held for the backward pass."""
-    device = trainer.accelerator.device
+    device, stepper = trainer.accelerator.device, trainer.stepper
     own = {p.untyped_storage().data_ptr() for p in trainer.bare.parameters()}
     held: dict[int, int] = {}
 
@@ -137,27 +141,31 @@ def _timed(trainer: Trainer, batch: Batch) -> tuple[float, int]:
         return tensor
 
     parts = [batch] * min(2, trainer.job.config.accum_freq)  # two make each part go forward twice
-    seconds = min(seconds_of(lambda: trainer._step(parts), device) for _ in range(2)) / len(parts)
+    seconds = min(seconds_of(lambda: _step(stepper, stage, parts), device) for _ in range(2)) / len(parts)
     with saved_tensors_hooks(pack, lambda tensor: tensor):
-        trainer._step([batch])
+        _step(stepper, stage, [batch])
     return seconds, sum(held.values())
 
 
-def _batch(trainer: Trainer, size: int, *, subset: bool) -> Batch:
+def sample_batch(trainer: Trainer, stage: Stage, size: int, *, subset: bool) -> Batch:
+    """A batch of ``size`` pairs from all over a phase, and as many sub-captioned ones if asked for."""
     job = trainer.job
-    rows = [row * len(job.pairs) // size for row in range(size)]
+    plan = stage.plan_for(trainer.stepper.rows(stage, stage.first_epoch))
+    places = [number * plan.rows // size for number in range(size)]
+    rows = places if plan.only is None else [int(plan.only[place]) for place in places]
     captions = {row: job.pairs.caption(row) for row in rows}
     views = Views(
         pairs=job.pairs,
         canvas=job.canvas,
         tokenize=trainer.bare.tokenizer,
-        objective=job.objective,
+        objective=stage.phase.objective,
         seed=job.seed,
         subcaptions={row: SameCaption(text, text) for row, text in captions.items() if text},
+        only=plan.only,
     )
-    samples = [views[Item(row, False)] for row in rows]
+    samples = [views[PlannedRow(row, False)] for row in rows]
     if subset:
-        samples += [views[Item(row, True)] for row in views.subcaptions]
+        samples += [views[PlannedRow(row, True)] for row in views.subcaptions]
     return collate(samples)
 
 

@@ -17,7 +17,7 @@ PROJECT = "clipdefend"
 # What pip calls the packages whose tracker goes by another name.
 PACKAGES = {"comet_ml": "comet-ml"}
 # Where in a record the values stand that are no measurements.
-PLACE = ("event", "epoch", "step")
+PLACE = ("event", "epoch", "phase", "step")
 
 
 def tracker_names(report_to: str) -> list[str]:
@@ -125,7 +125,7 @@ class Trackers:
 
 def settings_of(job: Job) -> dict[str, Any]:
     """What a tracker shows of a job's configuration, flat."""
-    settings = asdict(job.config) | {"objective": str(job.objective), "seed": job.seed}
+    settings = asdict(job.config) | {"objective": job.objective, "seed": job.seed}
     return flat_settings({k: v for k, v in settings.items() if k not in ("resume", "report_to")})
 
 

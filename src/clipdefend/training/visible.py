@@ -1,8 +1,7 @@
-"""What a defender sees of a training without knowing the attack: measured on clean pairs, beside the victim."""
+"""What a defender can measure without knowing the attack: on clean pairs, beside the suspect."""
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from clipdefend.training.job import Evaluation
 
 BATCH = 64
 LEAST = 8
-"""So many pairs are needed for the figures to mean anything."""
+"""Pairs that are needed for the figures to mean anything."""
 
 
 @dataclass
@@ -33,7 +32,7 @@ class Visible:
     Args:
         images: uint8, shape (n, 3, size, size).
         tokens: of their captions, shape (n, context length).
-        start: the model as the defence got it; kept frozen on the CPU.
+        start: the suspect as it came, frozen (``clipdefend.training.job.freeze``).
 
     A call gives ``n_val``; ``val_loss``, the MMCL of the n pairs as one batch; ``val_r@1``, the share of images
     whose own caption is the nearest of all n; ``val_agreement``, the share of images for which model and start
@@ -51,9 +50,6 @@ class Visible:
     start: ClipModel
     _start_vectors: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        self.start = copy.deepcopy(self.start).requires_grad_(False).cpu().eval()
-
     @torch.no_grad()
     def __call__(self, model: ClipModel, *, full: bool = True) -> dict[str, float]:
         """Measure a model on all of the pairs, always; it is left in the mode that it was in."""
@@ -61,8 +57,9 @@ class Visible:
             image, text = self._encode(model)
             scale = model.clip.logit_scale.exp().clamp(max=100).float().cpu()  # type: ignore[operator]
         if self._start_vectors is None:  # at the first measurement, on the model's device
+            before = self.start.device
             self._start_vectors = self._encode(self.start.to(model.device))
-            self.start.cpu()
+            self.start.to(before)
         start_image, start_text = self._start_vectors
         similarity = image @ text.T
         agreement = similarity.argmax(dim=1) == (start_image @ start_text.T).argmax(dim=1)
@@ -84,14 +81,14 @@ class Visible:
         return torch.cat(images), torch.cat(texts)
 
 
-def watch(pairs: Pairs, canvas: Canvas, model: ClipModel, *, size: int, seed: int) -> Visible:
-    """Draw the pairs that a training is watched on.
+def draw_visible(pairs: Pairs, canvas: Canvas, model: ClipModel, *, size: int, seed: int) -> Visible:
+    """Draw the pairs that a training run is watched on.
 
     Args:
-        pairs: clean, best ones that are not trained on.
+        pairs: clean, preferably ones that are not trained on.
         canvas: geometry of the images.
-        model: as the training begins.
-        size: how many pairs; fewer where there are fewer.
+        model: the suspect as it came, frozen.
+        size: number of pairs; fewer where there are fewer.
         seed: of the draw.
 
     Raises:
@@ -104,22 +101,22 @@ def watch(pairs: Pairs, canvas: Canvas, model: ClipModel, *, size: int, seed: in
     if len(found) < LEAST:
         raise DataError(
             f"Only {len(found)} of the validation pairs {pairs.spec!r} can be used, {LEAST} are needed:"
-            " give others with --val-data, or none with --val-pairs 0."
+            " give others with --val-data, or turn them off with --val-pairs 0."
         )
     tokens = model.tokenize([pairs.caption(row) for row in found])
     return Visible(torch.stack(list(found.values())), tokens, model)
 
 
-def together(*measures: Evaluation | None) -> Evaluation | None:
+def measure_all(*measures: Evaluation | None) -> Evaluation | None:
     """One measurement that gives the figures of several; None where there are none."""
-    given = [measure for measure in measures if measure is not None]
+    given = [each for each in measures if each is not None]
     if not given:
         return None
 
-    def measured(model: ClipModel, *, full: bool = False) -> dict[str, float]:
-        return {name: value for measure in given for name, value in measure(model, full=full).items()}
+    def measure(model: ClipModel, *, full: bool = False) -> dict[str, float]:
+        return {name: value for each in given for name, value in each(model, full=full).items()}
 
-    return measured
+    return measure
 
 
 @torch.no_grad()

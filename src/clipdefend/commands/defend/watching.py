@@ -1,4 +1,4 @@
-"""The clean pairs that a defence is watched on."""
+"""Which clean pairs a defence is watched on."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from clipdefend.data.subset import Subset
 from clipdefend.errors import DataError
 from clipdefend.models.clip import ClipModel
 from clipdefend.runs import Context
-from clipdefend.training.visible import LEAST, Visible, watch
+from clipdefend.training.visible import LEAST, Visible, draw_visible
 
 
-def watched(
-    config: DefendConfig, pairs: Pairs, canvas: Canvas, model: ClipModel, context: Context
+def choose_watched(
+    config: DefendConfig, pairs: Pairs, canvas: Canvas, suspect: ClipModel, context: Context
 ) -> tuple[Visible | None, dict[str, Any] | None]:
-    """What the training is watched on without knowing the attack, and what the manifest says of it.
+    """Draw the pairs for the figures that need no knowledge of the attack, and say what the manifest keeps of them.
 
     Raises:
         DataError: too few of the pairs that ``--val-data`` names can be used. Too few of others are a warning.
@@ -37,7 +37,7 @@ def watched(
     else:
         chosen, held_out = pairs, False
     try:
-        visible = watch(chosen, canvas, model, size=config.val_pairs, seed=config.seed)
+        visible = draw_visible(chosen, canvas, suspect, size=config.val_pairs, seed=config.seed)
     except DataError as error:
         if config.val_data is not None:
             raise

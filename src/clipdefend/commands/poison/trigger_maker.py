@@ -26,10 +26,10 @@ from clipdefend.evaluation.class_texts import class_embeddings
 from clipdefend.learning import learn
 from clipdefend.learning.selection import select
 from clipdefend.learning.task import Surrogate, Task
+from clipdefend.objectives.views import auto_augment
 from clipdefend.poisoning import Recipe
 from clipdefend.runs import Context, PoisonDetails, Run, RunDir
 from clipdefend.training.devices import make_accelerator
-from clipdefend.training.views import augmented
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class TriggerMaker:
             target=config.target,
             templates=load_templates(config.templates),
             surrogate=lambda: self._surrogate,
-            augment=augmented,
+            augment=auto_augment,
             seed=config.seed,
             bad=self.bad,
             console=self.context.console,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from clipdefend.commands.shared.preparation import Preparation
+from clipdefend.config import DefendConfig, FinetuneAttackConfig
+from clipdefend.defences.terms_defence import TermsDefence
 from clipdefend.evaluation.zero_shot import QUICK
-from clipdefend.runs import Context
 from clipdefend.training.advice import advice, is_small
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.job import Job
 from clipdefend.training.loop import Trainer
 
 Metrics = Mapping[str, float]
+Training = Preparation[DefendConfig] | Preparation[FinetuneAttackConfig]
 
 
 @dataclass(frozen=True)
@@ -33,40 +36,44 @@ class Fitted:
     device: str
 
 
-def fit(job: Job, context: Context, *, pretrained: bool = True, attack: bool = False) -> Fitted:
-    """Carry out a training job and clean up behind it.
+def fit(prepared: Training, folder: Path) -> Fitted:
+    """Carry out a training run.
 
     Args:
-        job: without its reference, which is a copy of the model as it begins.
-        context: of the command.
-        pretrained: whether the model begins with trained weights.
-        attack: whether a backdoor is to be planted.
+        prepared: what it needs.
+        folder: of the run.
     """
+    job, console = prepared.job(folder), prepared.context.console
     train = job.config
     accelerator = make_accelerator(train.device, train.precision, every_weight=job.uses_all)
-    if job.objective.needs_reference:
-        job.reference = copy.deepcopy(job.model).requires_grad_(False)
-    trainer = Trainer(job, accelerator, context.console)
-    context.console.info(_global_batch(trainer))
-    for line in advice(
-        train, total=trainer.total, pretrained=pretrained, small=is_small(job.model), attack=attack
-    ):
-        context.console.warn(line)
+    trainer = Trainer(job, accelerator, console)
+    timetable = trainer.timetable
+    console.info(_global_batch(trainer))
+    facts = {"pretrained": prepared.pretrained, "small": is_small(job.model), "attack": prepared.attack_run}
+    for line in advice(train, total=timetable.steps, **facts):
+        console.warn(line)
     progress = trainer.run()
     details = {
         "fingerprint": job.pairs.fingerprint,
         "canvas": {"size": job.canvas.size, "mode": job.canvas.mode},
-        "objective": str(job.objective),
-        "terms": job.objective.to_dict(),
+        "objective": job.objective,
+        **describe(job),
         "steps": progress.global_step,
-        "processes": trainer.plan.world,
-        "global_batch": trainer.plan.batch,
+        "processes": timetable.stages[0].plan.world,
+        "global_batch": timetable.stages[0].plan.batch,
         "subcaption_steps": progress.extra_steps,
         "training_seconds": round(progress.seconds, 3),
         "best_epoch": progress.best_epoch if progress.best is not None else None,
         "bad": trainer.bad.summary(),
     }
     return Fitted(_full(progress.start), _full(progress.evaluated), details, str(accelerator.device))
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """What a manifest keeps of how the model was trained: terms, or a defence's parameters and phases."""
+    if isinstance(job.defence, TermsDefence):
+        return job.defence.to_dict()
+    return {"defence": job.defence.to_dict(), "phases": [phase.to_dict() for phase in job.phases]}
 
 
 def _full(metrics: Metrics) -> dict[str, float]:
@@ -76,12 +83,18 @@ def _full(metrics: Metrics) -> dict[str, float]:
 
 def _global_batch(trainer: Trainer) -> str:
     """Such as "Global batch: 1,024 pairs = 128 x 4 micro-batches x 2 processes; 488 steps an epoch"."""
-    train, plan = trainer.job.config, trainer.plan
+    train, stages = trainer.job.config, trainer.timetable.stages
+    plan = stages[0].plan
     factors = [str(train.batch_size)]
     factors += [f"{train.accum_freq} micro-batches"] if train.accum_freq > 1 else []
     factors += [f"{plan.world} processes"] if plan.world > 1 else []
     made = f" = {' x '.join(factors)}" if len(factors) > 1 else ""
-    return f"Global batch: {plan.batch:,} pairs{made}; {plan.steps:,} steps an epoch"
+    steps = f"{plan.steps:,} steps an epoch"
+    if len(stages) > 1:
+        steps = ", then ".join(
+            f"{stage.phase.name}: {stage.config.epochs} x {stage.plan.steps:,} steps" for stage in stages
+        )
+    return f"Global batch: {plan.batch:,} pairs{made}; {steps}"
 
 
 def floor(metrics: Metrics) -> dict[str, float]:

@@ -19,8 +19,8 @@ from clipdefend.data.pairs import Pairs
 from clipdefend.distributed import launch
 from clipdefend.draws import permutation, text_random
 from clipdefend.errors import DataError, RunError
+from clipdefend.objectives.views import SubCaptionPair
 from clipdefend.runs import AugmentDetails, Context, Run, find_augment, find_run
-from clipdefend.training.views import SubCaptionPair
 
 TABLE = "subcaptions.parquet"
 OTHERS = 4096  # captions that EDA and spans take counterfactuals from

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from clipdefend.training.loop import Trainer
 from clipdefend.training.step_costs import OVERHEAD, Costs, Linear, measure
 from training_jobs import make_job, make_trainer
+
+
+def costs_of(trainer: Trainer) -> Costs:
+    return measure(trainer, trainer.timetable.stages[0])
 
 
 def test_lines_by_hand() -> None:
@@ -35,7 +40,7 @@ def test_memory_by_hand() -> None:
 def test_the_costs_of_real_steps(tmp_path: Path, method: str) -> None:
     trainer = make_trainer(make_job(tmp_path, method=method, batch_size=16))
     weights = sum(p.nbytes for p in trainer.bare.parameters())
-    costs = measure(trainer)
+    costs = costs_of(trainer)
     assert costs.parameters == weights
     assert costs.weights == weights * (5 if method == "par" else 4)
     assert costs.activations(16) > 3 * costs.activations(4) > 0
@@ -48,7 +53,7 @@ def test_the_costs_of_real_steps(tmp_path: Path, method: str) -> None:
 
 
 def test_a_frozen_tower_needs_less(tmp_path: Path) -> None:
-    whole = measure(make_trainer(make_job(tmp_path / "a", method="ft", batch_size=8)))
-    frozen = measure(make_trainer(make_job(tmp_path / "b", method="ft", batch_size=8, lock_image=True)))
+    whole = costs_of(make_trainer(make_job(tmp_path / "a", method="ft", batch_size=8)))
+    frozen = costs_of(make_trainer(make_job(tmp_path / "b", method="ft", batch_size=8, lock_image=True)))
     assert frozen.weights < whole.weights
     assert frozen.activations(8) < whole.activations(8)

@@ -16,8 +16,8 @@ from clipdefend.data.workers import leave_to_parent
 from clipdefend.errors import DataError
 from clipdefend.models.clip import ClipModel
 from clipdefend.objectives.objective import build_objective
-from clipdefend.training.plan import Item
-from clipdefend.training.views import SUBSTITUTES, Batch, Views, collate
+from clipdefend.training.plan import PlannedRow
+from clipdefend.training.samples import SUBSTITUTES, Batch, Views, collate
 from memory_pairs import MemoryPairs, memory_pairs
 
 
@@ -42,8 +42,8 @@ def views(pairs: MemoryPairs, method: str = "cleanerclip", **changes: Any) -> Vi
     return Views(pairs=pairs, canvas=Canvas(32), objective=build_objective(method), **{**values, **changes})
 
 
-def items(rows: list[int], subset: list[int] | None = None) -> list[Item]:
-    return [Item(row, False) for row in rows] + [Item(row, True) for row in subset or []]
+def items(rows: list[int], subset: list[int] | None = None) -> list[PlannedRow]:
+    return [PlannedRow(row, False) for row in rows] + [PlannedRow(row, True) for row in subset or []]
 
 
 def equal(one: Batch, other: Batch) -> bool:
@@ -100,7 +100,7 @@ def test_augmentations_are_drawn_anew_for_each_row_epoch_and_seed(view: str) -> 
         made = Views(
             pairs=pairs, canvas=Canvas(32), tokenize=tokenize, objective=objective, seed=seed, epoch=epoch
         )
-        return [made[Item(row, False)].images[view].numpy().tobytes() for row in range(20)]
+        return [made[PlannedRow(row, False)].images[view].numpy().tobytes() for row in range(20)]
 
     first = drawn(1, 0)
     assert drawn(1, 0) == first
@@ -113,7 +113,10 @@ def test_augmentations_are_drawn_anew_for_each_row_epoch_and_seed(view: str) -> 
 def test_eda_is_drawn_anew_each_epoch() -> None:
     texts = ["a large red house next to a small tree in the old garden"] * 20
     found = [
-        [text_of(views(MemoryPairs(texts), epoch=epoch)[Item(row, False)].tokens["eda"]) for row in range(20)]
+        [
+            text_of(views(MemoryPairs(texts), epoch=epoch)[PlannedRow(row, False)].tokens["eda"])
+            for row in range(20)
+        ]
         for epoch in (0, 0, 1)
     ]
     assert found[0] == found[1] != found[2]
@@ -125,15 +128,15 @@ def test_drawing_leaves_torchs_own_draws_alone() -> None:
     expected = torch.rand(4)
     torch.manual_seed(3)
     made = views(memory_pairs(20), "cleanclip")
-    made[Item(0, False)]
+    made[PlannedRow(0, False)]
     assert torch.equal(torch.rand(4), expected)
 
 
 def test_what_torch_drew_before_does_not_matter() -> None:
     made = views(memory_pairs(20), "cleanclip")
-    first = made[Item(0, False)]
+    first = made[PlannedRow(0, False)]
     torch.rand(100)
-    again = made[Item(0, False)]
+    again = made[PlannedRow(0, False)]
     assert torch.equal(first.images["augmented"], again.images["augmented"])
 
 
@@ -174,23 +177,23 @@ def test_a_batch_is_pinned_whole(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bad_row_is_replaced_by_the_next_usable_one() -> None:
     pairs = memory_pairs(12, bad={3, 4, 11})
     pairs.texts[5] = "   "
-    sample = views(pairs)[Item(3, False)]
+    sample = views(pairs)[PlannedRow(3, False)]
     assert text_of(sample.tokens["clean"]) == pairs.caption(6)
     assert torch.equal(sample.images["clean"], Canvas(32)(pairs.image(6)))
     assert [row for row, _ in sample.bad] == [3, 4, 5]
     assert "empty caption" in sample.bad[2][1]
-    assert text_of(views(pairs)[Item(11, False)].tokens["clean"]) == pairs.caption(0)
+    assert text_of(views(pairs)[PlannedRow(11, False)].tokens["clean"]) == pairs.caption(0)
 
 
 def test_a_bad_row_of_the_sub_captions_is_replaced_with_its_own_sub_captions() -> None:
     """Else an image would be taught the factual caption of another one."""
     pairs = memory_pairs(40, bad={5})
     made = {row: Made(f"factual {row}", f"counterfactual {row}") for row in (20, 5, 31)}
-    sample = views(pairs, subcaptions=made)[Item(5, True)]
+    sample = views(pairs, subcaptions=made)[PlannedRow(5, True)]
     assert text_of(sample.tokens["factual"]) == "factual 31"
     assert torch.equal(sample.images["subset"], Canvas(32)(pairs.image(31)))
     assert [row for row, _ in sample.bad] == [5]
-    last = views(memory_pairs(40, bad={31}), subcaptions=made)[Item(31, True)]
+    last = views(memory_pairs(40, bad={31}), subcaptions=made)[PlannedRow(31, True)]
     assert text_of(last.tokens["factual"]) == "factual 20"
 
 
@@ -198,7 +201,7 @@ def test_a_bad_row_of_the_sub_captions_is_replaced_with_its_own_sub_captions() -
 def test_bad_rows_without_end_are_an_error(size: int) -> None:
     pairs = memory_pairs(size, bad=set(range(size)))
     with pytest.raises(DataError, match=f"{min(size, SUBSTITUTES)} rows in a row from row 2 cannot be used"):
-        views(pairs)[Item(2, False)]
+        views(pairs)[PlannedRow(2, False)]
     assert pairs.asked.total() == min(size, SUBSTITUTES)
 
 
@@ -209,7 +212,7 @@ def test_perturbed_views_are_noise_of_one_fifth_and_small_erasures() -> None:
     noisy = erased = 0
     deviations = []
     for row in range(200):
-        pixels = made[Item(row, False)].images["perturbed"].float()
+        pixels = made[PlannedRow(row, False)].images["perturbed"].float()
         changed = (pixels != 128).all(dim=0).float().mean().item()
         if changed > 0.5:
             noisy += 1

@@ -1,0 +1,121 @@
+"""What ``defend`` needs before its first step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, ClassVar
+
+from clipdefend.commands.defend.defence_score import defence_score
+from clipdefend.commands.defend.watching import choose_watched
+from clipdefend.commands.shared import inputs
+from clipdefend.commands.shared.preparation import Preparation
+from clipdefend.commands.shared.rebuild import excluded
+from clipdefend.commands.shared.subcaption_source import FromRun, Made, open_subcaptions
+from clipdefend.config import ColumnsConfig, DefendConfig
+from clipdefend.data.pairs import Pairs
+from clipdefend.data.subset import Subset
+from clipdefend.draws import permutation
+from clipdefend.errors import ConfigError, RunError
+from clipdefend.models.clip import ClipModel
+from clipdefend.models.load import load_model
+from clipdefend.runs import Run
+from clipdefend.training.job import Evaluation, Metrics
+from clipdefend.training.visible import Visible, measure_all
+
+
+class DefencePreparation(Preparation[DefendConfig]):
+    """The inputs of ``defend``: a suspect, clean pairs and, for some methods, sub-captions."""
+
+    attack_run: ClassVar[bool] = False
+
+    @cached_property
+    def source(self) -> Run | None:
+        """The run whose model is cleaned; None where a checkpoint is given alone."""
+        if self.config.checkpoint is not None and self.context.source is None:
+            return None
+        try:
+            return self.context.input(self.config)
+        except RunError:
+            if not self.stand_in or self.context.source is not None:
+                raise
+            return None
+
+    @cached_property
+    def model(self) -> ClipModel:
+        """The suspect. Raises ConfigError when neither a run nor a checkpoint names it."""
+        config = self.config
+        if config.checkpoint is not None:
+            return inputs.bare_model(config.checkpoint, config.model, self.source, config.seed, self.context)
+        if self.source is not None:
+            return inputs.model_of(self.source)
+        if not self.stand_in:
+            raise ConfigError("Nothing to defend: give a run with --from, or weights with --checkpoint.")
+        name = config.model.name or "tiny"
+        weights = config.model.pretrained or ("builtin" if name == "tiny" else None)
+        return load_model(name, weights, seed=config.seed)
+
+    @cached_property
+    def pretrained(self) -> bool:
+        return True
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """The defender's pairs. Raises ConfigError when neither a flag nor an attack names them."""
+        config = self.config
+        if config.data is not None:
+            pairs = inputs.open_data(config.data, config.columns, self.context)
+        elif self.poison is not None:
+            pairs = inputs.recorded_pairs(self.poison, self.context)
+        elif self.stand_in:
+            pairs = inputs.open_data("builtin", ColumnsConfig(), self.context)
+        else:
+            raise ConfigError("Clean pairs are needed: a checkpoint alone does not name them. Give --data.")
+        if config.exclude_manifest is not None:
+            pairs = Subset(pairs, excluded(self.context, config.exclude_manifest, pairs))
+        if config.num_samples is not None and config.num_samples < len(pairs):
+            left_out = permutation(len(pairs), config.seed, "num-samples")[config.num_samples :]
+            pairs = Subset(pairs, left_out)
+        return pairs
+
+    @cached_property
+    def _watched(self) -> tuple[Visible | None, dict[str, Any] | None]:
+        return choose_watched(self.config, self.pairs, self.canvas, self.suspect, self.context)
+
+    @property
+    def watched(self) -> dict[str, Any] | None:
+        """What the manifest says of the pairs that training is watched on."""
+        return self._watched[1]
+
+    @property
+    def evaluate(self) -> Evaluation | None:
+        return measure_all(self.benchmark, self._watched[0])
+
+    @cached_property
+    def _subcaptions(self) -> tuple[Made | FromRun | None, Run | None]:
+        return open_subcaptions(self.config, self.pairs, self.context) if self.has_subset else (None, None)
+
+    @property
+    def subcaptions(self) -> Made | FromRun | None:
+        return self._subcaptions[0]
+
+    @property
+    def subcaptioned_rows(self) -> int:
+        return min(self.config.n_aug, len(self.pairs)) if self.has_subset else 0
+
+    @property
+    def parents(self) -> list[Run]:
+        """The runs that this one is made from."""
+        return [run for run in (self.source, self._subcaptions[1]) if run is not None]
+
+    @property
+    def select(self) -> Callable[[Metrics], float]:
+        return defence_score
+
+    @property
+    def title(self) -> str:
+        return f"Defend {self.config.method}"
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        return {"schedule": self.config.fc_schedule}

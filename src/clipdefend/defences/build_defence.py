@@ -1,0 +1,49 @@
+"""Defences by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from clipdefend.defences import DEFENCES
+from clipdefend.defences.defence import Defence
+from clipdefend.defences.terms_defence import TermsDefence
+from clipdefend.errors import ConfigError
+from clipdefend.objectives import METHODS
+from clipdefend.objectives.objective import build_objective
+from clipdefend.registry import nearest
+
+
+def build_defence(
+    method: str,
+    terms: Mapping[str, Mapping[str, Any]] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Defence:
+    """Make the defence that ``--method`` names.
+
+    Args:
+        method: a name of ``METHODS`` or of ``DEFENCES``.
+        terms: changes to a method's terms, as of ``build_objective``.
+        parameters: a registered defence's own, as of its fields.
+
+    Raises:
+        ConfigError: an unknown name, parameter or term, a value that is refused, or changes of the other kind.
+    """
+    if method in DEFENCES.names():
+        if terms:
+            raise ConfigError(
+                f"Defence {method!r} has no terms to change, but terms.{next(iter(terms))} was given: its parameters"
+                " are set by --set defence.KEY=VALUE."
+            )
+        return DEFENCES.build(method, parameters)
+    if method not in METHODS:
+        known = [*METHODS, *DEFENCES.names()]
+        raise ConfigError(
+            f"Unknown method {method!r}.{nearest(method, known)} Available: {', '.join(known)}."
+        )
+    if parameters:
+        raise ConfigError(
+            f"Method {method!r} has no parameters of its own, but defence.{next(iter(parameters))} was given: change"
+            " its terms by --set terms.NAME.weight=2."
+        )
+    return TermsDefence(objective=build_objective(method, terms))

@@ -1,0 +1,279 @@
+"""The views of a pair: every kind of image and caption that a term can ask for, in one table.
+
+A view is one version of a pair's image or caption. Terms name the views they compare, the loader makes them and the
+model embeds them. A new view is one entry of ``IMAGE_VIEWS`` or ``TEXT_VIEWS``; nothing else names views.
+
+Views belong to one of two batches: ``main``, which holds the pairs of a step, or ``subset``, the sub-captioned
+samples that only some steps carry.
+
+Seed rule: all randomness of a view comes from ``View.seed``, a pure function of (seed, view, epoch, row).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clipdefend.augment.eda import Eda
+from clipdefend.canvas import to_tensor
+from clipdefend.draws import draw_seed
+
+BatchName = Literal["main", "subset"]
+
+
+class SubCaptionPair(Protocol):
+    """Factual and counterfactual sub-caption of a row."""
+
+    @property
+    def factual(self) -> str: ...
+    @property
+    def counterfactual(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What the loader makes views from.
+
+    Attributes:
+        picture: the image on the canvas, RGB.
+        caption: the whole caption.
+        subcaptions: only for views of the ``subset`` batch.
+    """
+
+    picture: Image.Image
+    caption: str
+    subcaptions: SubCaptionPair | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Common to all views.
+
+    Attributes:
+        name: what terms call it; unique among the images and among the captions.
+        summary: one line for people.
+        batch: the batch it belongs to.
+    """
+
+    name: str
+    summary: str
+    batch: BatchName = "main"
+
+    def seed(self, seed: int, epoch: int, row: int) -> int:
+        """The seed of everything random in this view of a row.
+
+        Args:
+            seed: the run's.
+            epoch: counted from 0 over the whole run.
+            row: id of the row.
+        """
+        return draw_seed(seed, self.name, epoch, row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageView(View):
+    """An image that the loader's workers make.
+
+    Attributes:
+        make: (pair, seed) -> uint8 pixels, shape (3, h, w).
+    """
+
+    make: Callable[[Pair, int], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextView(View):
+    """A caption that the loader's workers make.
+
+    Attributes:
+        make: (pair, seed) -> text.
+    """
+
+    make: Callable[[Pair, int], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceBatch:
+    """What a ``DeviceView`` is made from: a micro-batch of one process.
+
+    Attributes:
+        model: the model as it is before the step, in evaluation mode so that each row is treated alone; a
+            ``clipdefend.models.clip.ClipModel`` without wrappers. Take gradients with ``torch.autograd.grad``,
+            never with ``backward``, which would reach the weights.
+        images: the base view as float in [0, 1], shape (n, 3, h, w).
+        tokens: the caption view, shape (n, context length).
+        rows: ids of the rows, shape (n,).
+        seeds: ``View.seed`` of each row.
+        extra: what the defence hands out for these rows, see ``Embeddings.extra``.
+    """
+
+    model: Any  # models stand on the same level as objectives
+    images: Tensor
+    tokens: Tensor
+    rows: Tensor
+    seeds: Sequence[int]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceView(View):
+    """An image that is made on the device from the current model, such as an adversarial one.
+
+    It is made once a step for each micro-batch, before any forward pass, so that a step in micro-batches sees the
+    same pixels in both of its passes. As long as ``make`` treats each row alone, any split of the batch over
+    micro-batches and processes gives the same pixels.
+
+    Attributes:
+        make: batch -> float pixels in [0, 1], shape (n, 3, h, w).
+        base: image view of the loader that it starts from.
+        text: caption view of the loader that it reads.
+    """
+
+    make: Callable[[DeviceBatch], Tensor]
+    base: str = "clean"
+    text: str = "clean"
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Context in which torch's draws on the CPU come from ``seed``; costs a tenth of ``fork_rng``."""
+    before = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(before)
+
+
+def pixels_of(picture: Image.Image) -> Tensor:
+    """RGB picture to uint8, shape (3, h, w), channels last in memory, as pictures and convolutions have them."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def clean(pair: Pair, seed: int) -> Tensor:
+    """The canvas as it is."""
+    return pixels_of(pair.picture)
+
+
+def auto_augment(picture: Image.Image, seed: int) -> Tensor:
+    """AutoAugment with the ImageNet policy, uint8 (3, h, w).
+
+    Reference: Cubuk et al. 2019; CleanCLIP, src/data.py.
+    Deviates: CleanCLIP augments the original image and then resizes it; here the canvas is augmented, which
+    costs the same for an original of any size.
+    """
+    with seeded(seed):
+        return pixels_of(_auto_augment()(picture))
+
+
+def augmented(pair: Pair, seed: int) -> Tensor:
+    """The canvas by ``auto_augment``."""
+    return auto_augment(pair.picture, seed)
+
+
+@cache
+def _auto_augment() -> Callable[[Image.Image], Image.Image]:
+    """torchvision's, made once: listing its policies for each image would be slow."""
+    from torchvision.transforms import AutoAugment
+
+    made: Callable[[Image.Image], Image.Image] = AutoAugment()
+    return made
+
+
+def perturbed(pair: Pair, seed: int) -> Tensor:
+    """PAR's view: Gaussian noise of 0.2 with probability one half, and an erased rectangle likewise.
+
+    Reference: Perturb and Recover (arXiv:2412.00727): noise 0.2, p 0.5; erasing p 0.5, 0.5 to 1 % of the area.
+    """
+    from torchvision.transforms import RandomErasing
+
+    pixels = to_tensor(pair.picture).float() / 255
+    with seeded(seed):
+        if torch.rand(()) < 0.5:
+            pixels = (pixels + 0.2 * torch.randn(pixels.shape)).clamp(0, 1)
+        pixels = RandomErasing(p=0.5, scale=(0.005, 0.01))(pixels)
+    levels: Tensor = (pixels * 255).round().to(torch.uint8)
+    return levels
+
+
+def whole_caption(pair: Pair, seed: int) -> str:
+    """The caption as it is."""
+    return pair.caption
+
+
+def eda(pair: Pair, seed: int) -> str:
+    """One draw of EDA, see ``clipdefend.augment.eda``."""
+    return Eda()(pair.caption, random.Random(seed))
+
+
+def factual(pair: Pair, seed: int) -> str:
+    """The factual sub-caption."""
+    return _subcaptions(pair).factual
+
+
+def counterfactual(pair: Pair, seed: int) -> str:
+    """The counterfactual sub-caption."""
+    return _subcaptions(pair).counterfactual
+
+
+def _subcaptions(pair: Pair) -> SubCaptionPair:
+    if pair.subcaptions is None:
+        raise ValueError("the pair has no sub-captions; only rows of the sub-caption batch have them")
+    return pair.subcaptions
+
+
+def _by_name(*views: Any) -> dict[str, Any]:
+    return {view.name: view for view in views}
+
+
+# The order is that of the views in a stacked forward pass, so changing it changes batch-norm statistics by rounding.
+IMAGE_VIEWS: dict[str, ImageView | DeviceView] = _by_name(
+    ImageView(name="clean", summary="the image", make=clean),
+    ImageView(name="augmented", summary="AutoAugment, ImageNet policy", make=augmented),
+    ImageView(name="perturbed", summary="PAR's noise and erasing", make=perturbed),
+    ImageView(name="subset", summary="the image of a sub-captioned sample", make=clean, batch="subset"),
+)
+TEXT_VIEWS: dict[str, TextView] = _by_name(
+    TextView(name="clean", summary="the caption", make=whole_caption),
+    TextView(name="eda", summary="EDA's variant of the caption", make=eda),
+    TextView(name="factual", summary="a factual sub-caption", make=factual, batch="subset"),
+    TextView(
+        name="counterfactual", summary="a counterfactual sub-caption", make=counterfactual, batch="subset"
+    ),
+    TextView(
+        name="caption",
+        summary="the whole caption of a sub-captioned sample",
+        make=whole_caption,
+        batch="subset",
+    ),
+)
+
+
+def names_of(views: Mapping[str, View], batch: BatchName) -> tuple[str, ...]:
+    """Names of the views of a batch, in the table's order."""
+    return tuple(name for name, view in views.items() if view.batch == batch)
+
+
+def check_view(
+    field_name: str, value: str, views: Mapping[str, View], *, without: tuple[str, ...] = ()
+) -> None:
+    """Raise ValueError when a term's field does not name a view of the main batch.
+
+    Args:
+        field_name: of the term.
+        value: what it was given.
+        views: ``IMAGE_VIEWS`` or ``TEXT_VIEWS``.
+        without: views that the term cannot take there.
+    """
+    allowed = [name for name in names_of(views, "main") if name not in without]
+    if value not in allowed:
+        raise ValueError(f"{field_name} is {value!r}; it must be one of: {', '.join(allowed)}")

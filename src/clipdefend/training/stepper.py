@@ -1,0 +1,152 @@
+"""Everything that an optimiser step changes: the model, the optimiser, and the defence's course."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import torch
+
+from clipdefend.defences.defence import Course, Rows, Step
+from clipdefend.distributed import collectives
+from clipdefend.draws import draw_seed
+from clipdefend.models.clip import ClipModel
+from clipdefend.training.embed import Embedder
+from clipdefend.training.gradients import Gradients, StepLoss
+from clipdefend.training.job import Job
+from clipdefend.training.optimizer import build_optimizer
+from clipdefend.training.samples import Batch
+from clipdefend.training.survey import Survey
+from clipdefend.training.timetable import Stage
+from clipdefend.training.towers import prepare_towers
+
+
+class Stepper:
+    """Prepares the defence and the model, and carries out one optimiser step at a time.
+
+    Args:
+        job: what to train; its model is changed in place. The suspect must have been frozen before.
+        accelerator: Accelerate's, which moves, wraps and casts.
+
+    Attributes:
+        model: as wrapped by Accelerate.
+        course: the defence's state and hooks.
+        optimizer: of the weights of both.
+    """
+
+    def __init__(self, job: Job, accelerator: Any) -> None:
+        self.job, self.accelerator = job, accelerator
+        config = job.config
+        self._data = Survey(
+            pairs=job.pairs,
+            canvas=job.canvas,
+            config=config,
+            seed=job.seed,
+            workers=job.workers,
+            accelerator=accelerator,
+        )
+        self._seed("prepare")
+        self.course: Course = job.defence.prepare(job.model, self._data).to(accelerator.device)
+        prepare_towers(job.model, config, accelerator.device)
+        optimizer = build_optimizer(
+            job.model,
+            self.course,
+            lr=config.lr,
+            betas=(config.beta1, config.beta2),
+            eps=config.eps,
+            weight_decay=config.wd,
+        )
+        self.model, self.optimizer = accelerator.prepare(job.model, optimizer)
+        self._reference: ClipModel | None = None
+        if job.needs_reference:
+            if job.suspect is None:
+                raise ValueError("a term compares with the suspect and the job has no copy of it")
+            self._reference = job.suspect.to(accelerator.device)
+
+    @property
+    def bare(self) -> ClipModel:
+        """The model without the wrappers of several processes."""
+        model: ClipModel = self.accelerator.unwrap_model(self.model)
+        return model
+
+    def begin_epoch(self, stage: Stage, epoch: int) -> None:
+        """Let the defence begin an epoch, counted from 0 over the whole run."""
+        self._seed("begin epoch", epoch)
+        self.course.begin_epoch(self.bare, self._data, epoch, stage.phase)
+
+    def rows(self, stage: Stage, epoch: int) -> Rows | None:
+        """The rows of an epoch; None: all."""
+        return self.course.rows(epoch, stage.phase)
+
+    def step(
+        self, batches: Sequence[Batch], stage: Stage, *, epoch: int, number: int, rate: float
+    ) -> StepLoss:
+        """Carry out one optimiser step.
+
+        Args:
+            batches: this process's micro-batches.
+            stage: of the epoch.
+            epoch: counted from 0.
+            number: optimiser steps before this one, over the whole run.
+            rate: learning rate.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._gradients(stage)(batches, number, epoch)
+        self._average_own_gradients()
+        if self.job.config.grad_clip is not None:
+            parameters = chain(self.model.parameters(), self.course.parameters())
+            self.accelerator.clip_grad_norm_(parameters, self.job.config.grad_clip)
+        self.optimizer.step()
+        self.bare.clamp_scale()
+        self._seed("after step", number)
+        with torch.no_grad():
+            told = Step(
+                number=number + 1,
+                epoch=epoch,
+                phase=stage.phase,
+                embeddings=loss.embeddings,
+                loss=loss.total,
+            )
+            self.course.after_step(self.bare, told)
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resume state keeps of a run, beside its progress."""
+        state = {
+            "model": self.bare.clip.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "course": self.course.state_dict(),
+        }
+        if self.accelerator.scaler is not None:
+            state["scaler"] = self.accelerator.scaler.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave."""
+        self.bare.clip.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.course.load_state_dict(state["course"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+
+    def _gradients(self, stage: Stage) -> Gradients:
+        embed = Embedder(
+            self.model, self._reference, stage.phase.objective, self.accelerator, extra=self.course.extra
+        )
+        return Gradients(embed=embed, seed=self.job.seed, complete=self.job.uses_all)
+
+    def _average_own_gradients(self) -> None:
+        """Average the gradients of the defence's own parameters, which no wrapper of several processes sees.
+
+        Every process computes the loss of the global batch, so they are equal but for rounding.
+        """
+        for parameter in self.course.parameters():
+            if parameter.grad is not None:
+                collectives.all_reduce_(parameter.grad).div_(collectives.world())
+
+    def _seed(self, hook: str, number: int = 0) -> None:
+        """Seed torch's generators before a hook; dropout is seeded anew in each step."""
+        torch.manual_seed(draw_seed(self.job.seed, hook, number))

@@ -1,0 +1,80 @@
+"""The clean pairs as a defence sees them: rows, and their embeddings by the model in its present state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from clipdefend.canvas import Canvas
+from clipdefend.config import TrainConfig
+from clipdefend.data.pairs import Pairs
+from clipdefend.data.workers import batches_of, leave_to_parent
+from clipdefend.defences.defence import Rows
+from clipdefend.distributed import collectives
+from clipdefend.distributed.gather import gather
+from clipdefend.models.clip import ClipModel, evaluating
+from clipdefend.objectives.objective import build_objective
+from clipdefend.training.plan import PlannedRow
+from clipdefend.training.samples import Sample, Views, collate
+
+BATCH = 64
+"""Pairs of a forward pass; not the configured batch, so that equal models give equal bits whatever that is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """Implements ``clipdefend.defences.defence.TrainingData``.
+
+    Attributes:
+        pairs, canvas, config, seed: of the job.
+        workers: processes that read images.
+        accelerator: casts.
+    """
+
+    pairs: Pairs
+    canvas: Canvas
+    config: TrainConfig
+    seed: int
+    workers: int
+    accelerator: Any
+
+    @torch.no_grad()
+    def embed(self, model: ClipModel, rows: Rows | None = None) -> tuple[Tensor, Tensor]:
+        """Unit vectors of images and captions, (n, d) each; see ``TrainingData.embed``."""
+        wanted = np.arange(len(self.pairs)) if rows is None else rows
+        rank, world = collectives.rank(), collectives.world()
+        # All processes need as many rows for the exchange; what is repeated for that is cut off again.
+        own = np.resize(wanted, -(-len(wanted) // world) * world)[rank::world]
+        images, texts = [], []
+        with evaluating(model), self.accelerator.autocast():
+            for batch in self._batches(model, own):
+                images.append(model.encode_image(batch.images["clean"].to(model.device)).float())
+                texts.append(model.encode_text(batch.tokens["clean"].to(model.device)).float())
+        image, text = gather(torch.cat(images)), gather(torch.cat(texts))
+        return image[: len(wanted)], text[: len(wanted)]
+
+    def _batches(self, model: ClipModel, rows: Rows) -> Any:
+        views = Views(
+            pairs=self.pairs,
+            canvas=self.canvas,
+            tokenize=model.tokenizer,
+            objective=build_objective("ft"),
+            seed=self.seed,
+        )
+        parts = [
+            [PlannedRow(int(row), subset=False) for row in rows[start : start + BATCH]]
+            for start in range(0, len(rows), BATCH)
+        ]
+        loader: DataLoader[Sample] = DataLoader(
+            views,
+            batch_sampler=parts,
+            collate_fn=collate,
+            num_workers=self.workers,
+            worker_init_fn=leave_to_parent,
+        )
+        return batches_of(loader)
