@@ -197,6 +197,20 @@ def test_par_distance_by_hand() -> None:
     assert smooth.item() == pytest.approx(1 - 0.5 * log(2), abs=1e-12)
 
 
+def test_par_distance_of_one_vector() -> None:
+    """The squared distance of (1, 0, 0) from (0, 0, 1) is 2: summed over the dimensions, not averaged."""
+    embedding, reference = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.0, 1.0]])
+    assert losses.perturb_recover_distance(embedding, reference, 3.0).item() == 2.0
+
+
+def test_temperatures_are_a_third_by_default() -> None:
+    """Section 4.3 of the paper sets both to 0.3."""
+    values = [
+        losses.factual_counterfactual(IMAGE, FACTUAL, COUNTERFACTUAL, *taus) for taus in ((), (0.3, 0.3))
+    ]
+    assert torch.equal(*values)
+
+
 def test_smooth_cutoff_fades() -> None:
     """The slope in D = 1 is the logistic of (tau - D) / .1: 1 far below tau, 1/2 at it, 0 far above."""
     slopes = []
@@ -219,6 +233,14 @@ def test_wrong_arguments() -> None:
         ValueError, match=r"denominator is 'every'; it must be one of: all, own, all\+positives"
     ):
         losses.factual_counterfactual(i, p, c, denominator="every")  # type: ignore[arg-type]
+    for option in ("denominator", "t2i_negatives", "combine", "form", "gradient"):
+        with pytest.raises(ValueError, match=f"^{option} is 'neither'"):
+            losses.factual_counterfactual(i, p, c, **{option: "neither"})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"image does not fit.*image \(6,\), text \(6,\)"):
+        losses.mmcl(i[0], p[0], 1.0)
+    for bound in ({"tau": 0.0}, {"tau": 1.0, "width": -1.0}):
+        with pytest.raises(ValueError, match="must be a finite number above 0"):
+            losses.perturb_recover_distance(i, p, **bound)
     with pytest.raises(ValueError, match="'mosaic' needs scale"):
         losses.factual_counterfactual(i, p, c, form="mosaic")
     for tau in (0.0, -1.0, math.nan, math.inf):

@@ -24,19 +24,21 @@ def read(gates: list[Gate], **changes: object) -> ElementTree.Element:
 
 
 def test_junit_has_a_case_for_each_gate_and_counts_failures() -> None:
-    root = read([gate(True, "fine"), gate(False, "too high")], properties={"asr@5": 0.1})
-    assert root.tag == "testsuites"
+    root = read([gate(True, "fine"), gate(False, "too high"), gate(True, "low")], properties={"asr@5": 0.1})
+    assert (root.tag, root.attrib) == ("testsuites", {"name": "clipdefend"})
     (suite,) = root
     assert suite.attrib == {
         "name": "clipdefend evaluate 007-evaluate-x",
-        "tests": "2",
+        "tests": "3",
         "failures": "1",
         "errors": "0",
         "skipped": "0",
         "time": "1.500",
         "timestamp": "2031-02-03T04:05:06",
     }
-    first, second = suite.findall("testcase")
+    first, second, third = suite.findall("testcase")
+    assert first.get("time") == "0"
+    assert third.findtext("system-out") == "low"
     assert first.get("name") == second.get("name") == "asr@5 <= 0.2"
     assert first.get("classname") == "clipdefend.evaluate.007-evaluate-x"
     assert first.find("failure") is None
@@ -59,6 +61,27 @@ def test_junit_is_well_formed_whatever_it_holds() -> None:
     assert failure.text == NASTY.replace("\x00", "\ufffd").replace("\x1b", "\ufffd").replace(
         "\ud800", "\ufffd"
     )
+
+
+@pytest.mark.parametrize("allowed", [0x9, 0xA, 0x20, 0xD7FF, 0xE000, 0xFFFD, 0x10000, 0x10FFFF])
+def test_junit_keeps_what_xml_can_hold(allowed: int) -> None:
+    (suite,) = read([], run=f"a{chr(allowed)}b")
+    shown = " " if allowed in (0x9, 0xA) else chr(allowed)
+    assert suite.get("name") in (f"clipdefend evaluate a{chr(allowed)}b", f"clipdefend evaluate a{shown}b")
+
+
+@pytest.mark.parametrize("forbidden", [0x0, 0x8, 0xB, 0xC, 0xE, 0x1F, 0xD800, 0xDFFF, 0xFFFE, 0xFFFF])
+def test_junit_replaces_what_xml_cannot_hold(forbidden: int) -> None:
+    (suite,) = read([], run=f"a{chr(forbidden)}b")
+    assert suite.get("name") == "clipdefend evaluate a\ufffdb"
+
+
+def test_junit_is_a_file_with_a_declaration_and_a_line_for_each_element() -> None:
+    written = junit_xml([gate(True, "fine")], run="r", start="s", seconds=0, properties={})
+    lines = written.decode("utf-8").splitlines()
+    assert lines[0] == "<?xml version='1.0' encoding='utf-8'?>"
+    assert lines[1:3] == ['<testsuites name="clipdefend">', lines[2]]
+    assert lines[-1] == "</testsuites>"
 
 
 def test_an_annotation_is_one_line_that_ends_nothing_early() -> None:

@@ -76,6 +76,39 @@ def test_a_sentence_names_value_interval_count_and_bound() -> None:
     assert [missed.name, kept.name] == ["asr@1 <= 0.01", "ba@1 >= 0.4"]
 
 
+def test_every_verdict_has_its_words() -> None:
+    low, high = judge({"--min-ba": {1: 0.6}, "--max-asr": {1: 0.06}}, METRICS)
+    assert low.sentence == "BA@1 is 50.00 % [45.00, 55.00] (n = 400), below --min-ba 60.00 %"
+    assert high.sentence == "ASR@1 is 5.00 % [3.00, 8.00] (n = 390), not above --max-asr 6.00 %"
+
+
+@pytest.mark.parametrize("end", ["ba@1_low", "ba@1_high"])
+def test_half_an_interval_is_not_shown(end: str) -> None:
+    metrics = {name: value for name, value in METRICS.items() if name != end}
+    (gate,) = judge({"--min-ba": {1: 0.4}}, metrics)
+    assert gate.sentence.startswith("BA@1 is 50.00 % (n = 400), not below")
+
+
+@pytest.mark.parametrize(
+    ("flag", "metrics"), [("--min-ba", {"n_triggered": 0}), ("--max-asr", {"n_triggered": 5})]
+)
+def test_only_an_attack_without_images_is_explained_by_the_target(
+    flag: str, metrics: dict[str, float]
+) -> None:
+    (gate,) = judge({flag: {1: 0.5}}, metrics)
+    assert gate.sentence == f"{'BA' if flag == '--min-ba' else 'ASR'}@1 has no value for {flag} 50.00 %"
+
+
+def test_only_a_drop_is_compared_with_the_named_run() -> None:
+    share, drop = judge(
+        {"--min-ba": {1: 0.4}, "--max-ba-drop": {1: 0.2}}, METRICS, ("002-victim", {"ba@1": 0.6})
+    )
+    assert "002-victim" not in share.sentence
+    assert "002-victim" in drop.sentence
+    (missing,) = judge({"--max-ba-drop": {1: 0.2}}, {}, ("002-victim", {"ba@1": 0.6}))
+    assert missing.sentence == "BA@1 has no value for --max-ba-drop 20.00 %"
+
+
 @pytest.mark.parametrize(
     ("before", "bound", "passed", "said"),
     [

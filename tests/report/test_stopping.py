@@ -76,6 +76,23 @@ def test_rules_without_what_they_need_are_left_out(keep: Any, rules: set[str]) -
     assert set(chosen(history(*keep))) == rules
 
 
+def test_epochs_without_a_figure_are_passed_over() -> None:
+    """Without BA an epoch is not within any budget, and without ASR it is not the best one."""
+    epochs = history()
+    gaps = [*epochs, Epoch(6, {"drift_image": 9.0}), Epoch(7, {"ba@1": 0.99, "val_loss": 0.1})]
+    assert [rule.choose(gaps, 0.95).number for rule in RULES if rule.name == "drift"] == [4]  # type: ignore[union-attr]
+    top = best(gaps)
+    assert top is not None
+    assert top.number == 4
+    assert "loss" not in chosen(gaps)  # it chose epoch 7, whose regret is unknown
+
+
+def test_a_budget_is_counted_from_the_victim_and_met_exactly() -> None:
+    figures = {1: 0.5, 0: 0.9, 2: 0.88, 3: 0.8799}
+    epochs = [Epoch(number, {"ba@1": ba, "asr@1": 0.0}) for number, ba in figures.items()]
+    assert chosen(epochs, 0.02)["budget"] == 2
+
+
 def test_equal_losses_and_nothing_at_all() -> None:
     flat = [Epoch(number, {"ba@1": 0.5, "asr@1": 0.5, "val_loss": 1.0}) for number in range(3)]
     assert chosen(flat)["loss"] == 1

@@ -48,6 +48,20 @@ def test_norms_by_another_name_are_spared_too() -> None:
     assert names(model, plain) == {"norm.weight", "norm.bias", "layer.bias"}
 
 
+@pytest.mark.parametrize("word", ["bn", "ln", "bias", "logit_scale"])
+def test_matrices_with_a_spared_name_do_not_decay(word: str) -> None:
+    model = nn.Module()
+    model.register_parameter(f"{word}_table", nn.Parameter(torch.ones(2, 2)))
+    model.register_parameter("weight", nn.Parameter(torch.ones(2, 2)))
+    decay, plain = build(model).param_groups
+    assert (names(model, decay), names(model, plain)) == ({"weight"}, {f"{word}_table"})
+
+
+def test_a_model_without_spared_weights_has_one_group() -> None:
+    (decay,) = build(nn.Linear(2, 2, bias=False)).param_groups
+    assert decay["weight_decay"] == 0.2
+
+
 @pytest.mark.parametrize("tower", ["image", "text"])
 def test_locked_towers_are_left_out(tower: str) -> None:
     model = build_model(small_architecture(custom_text=True))
