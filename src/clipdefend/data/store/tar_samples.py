@@ -118,16 +118,23 @@ class _Grouping:
         return family != key and self.complete(others.get(family, {}))
 
     def rest(self) -> Iterator[Sample]:
-        """What waited, and what is lost. Each incomplete sample explains one of the gaps beside it."""
+        """What waited, and what is lost. Each incomplete sample explains one gap: one beside it where there is one.
+
+        Where members of a sample lie far apart, the gap that took one may be anywhere.
+        """
         yield from self._close()
         gaps = list(self.gaps)
+        scattered = any(map(self.complete, self.pending.values()))
         for key, slots in self.pending.items():
             if not slots or self._is_field(key, self.pending):
                 continue
-            family = split_name(f"{key}.")[1]
-            beside = [] if self.complete(slots) else [gap for gap in gaps if family in gap[1]]
-            for gap in beside[:1]:
-                gaps.remove(gap)
-            yield Sample(key, slots, beside[0][0] if beside else "")
+            damage = ""
+            if gaps and not self.complete(slots):
+                family = split_name(f"{key}.")[1]
+                beside = [gap for gap in gaps if family in gap[1]] or (gaps if scattered else [])
+                for gap in beside[:1]:
+                    gaps.remove(gap)
+                    damage = gap[0]
+            yield Sample(key, slots, damage)
         for reason, _ in gaps:
             yield Sample("", {}, reason)
