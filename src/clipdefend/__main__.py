@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> int:
+    from clipdefend import surroundings
     from clipdefend.cli.app import parse
     from clipdefend.distributed import launch
     from clipdefend.errors import ConfigError
@@ -41,6 +42,7 @@ def _run(args: list[str]) -> int:
         raise
     if request is None:
         return 0
+    surroundings.tune_process()
     launch.connect()
     from clipdefend.cli.execute import execute
 

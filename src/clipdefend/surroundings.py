@@ -1,0 +1,72 @@
+"""Settings of the process that decide how fast torch runs, made before torch is imported.
+
+Nothing is changed that the user has set, and no result depends on anything here but the number of threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from glibc's malloc.h
+
+
+def tune_process() -> None:
+    """Set up threads and memory of this process; the processes that it starts inherit the former."""
+    tune_threads(os.environ)
+    if sys.platform == "linux" and not _has_malloc_settings(os.environ):
+        _keep_memory()
+
+
+def tune_threads(environment: MutableMapping[str, str], cgroup: Path = CGROUP) -> None:
+    """Let idle threads sleep, and start no more of them than the container may run.
+
+    Threads of OpenMP spin while they wait for each other, which on a busy machine takes the processor from those
+    that they wait for.
+
+    Args:
+        environment: variables to set; those that are there stay as they are.
+        cgroup: folder in which the limits of this process's container are found.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & environment.keys():
+        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+        environment["KMP_BLOCKTIME"] = "0"  # the same for Intel's and LLVM's runtimes
+    quota = cpu_quota(cgroup)
+    if quota is not None and quota < (os.cpu_count() or 1):
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, int(quota))))
+
+
+def cpu_quota(cgroup: Path = CGROUP) -> float | None:
+    """Return the number of processors that a container may use at a time; None without a limit."""
+    try:
+        if (cgroup / "cpu.max").exists():  # version 2
+            limit, period = (cgroup / "cpu.max").read_text("utf-8").split()
+        else:
+            limit = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text("utf-8")
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text("utf-8")
+        return int(limit) / int(period) if int(limit) > 0 and int(period) > 0 else None
+    except (OSError, ValueError):  # no such files, or "max"
+        return None
+
+
+def _has_malloc_settings(environment: MutableMapping[str, str]) -> bool:
+    if "malloc" in environment.get("GLIBC_TUNABLES", "") or "LD_PRELOAD" in environment:
+        return True
+    return any(name.startswith("MALLOC_") for name in environment)
+
+
+def _keep_memory() -> None:
+    """Keep freed memory for the next tensor: the kernel clears each page that it hands out again.
+
+    glibc reads its variables before Python starts, so it is told by a call; other C libraries have none.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, -1)
