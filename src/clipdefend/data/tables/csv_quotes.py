@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-BLOCK_BYTES = 16 * 2**20
+BLOCK_BYTES = 8 * 2**20
 """Bytes that are read at once; also the longest line."""
 MAX_FIELD_BYTES = 2**20
 """Longest quoted field that may hold line breaks."""
@@ -74,8 +74,8 @@ class Records:
     def _cut(self, buffer: bytes, ended: bool) -> tuple[bytes, int]:
         """Sound records from the beginning of the buffer, and how many bytes of it they and the unsound take."""
         end = len(buffer) if ended else buffer.rfind(_NEWLINE) + 1
-        if is_sound(buffer[:end], self.delimiter):
-            return buffer[:end], end
+        if (sound := sound_bytes(buffer[:end], self.delimiter, ended, self._is_one_field)) is not None:
+            return buffer[:sound], sound
         pieces: list[bytes] = []
         start = place = 0  # of the current piece, and of what is not examined yet
         while (quote := buffer.find(_QUOTE, place, end)) >= 0:
@@ -129,24 +129,38 @@ class Records:
         return not any(self.is_row(line.strip(b'\r"')) for line in text.split(_NEWLINE)[1:])
 
 
-def is_sound(block: bytes, delimiter: bytes) -> bool:
-    """Whether every quoted field of a block is closed on its line, and every other field has no quotation mark.
+def sound_bytes(
+    block: bytes, delimiter: bytes, ended: bool, is_one_field: Callable[[bytes], bool]
+) -> int | None:
+    """Length of the whole records of a block in which every quoted field is closed as it should be, or None.
 
-    Quick, and strict: what it refuses is looked at record by record.
+    Quick, and strict: where it says None, for one odd quotation mark, the block is looked at record by record.
+
+    Args:
+        block: lines; the last record may go on behind it.
+        delimiter: one byte.
+        ended: nothing follows the block.
+        is_one_field: whether a quoted text with line breaks is one field.
     """
     if _QUOTE not in block:
-        return True
+        return len(block)
     letters = np.frombuffer(block, np.uint8)
     quotes = np.flatnonzero(letters == _QUOTE[0])
-    if len(quotes) % 2:
-        return False
+    end = len(block)
+    if len(quotes) % 2:  # the last field goes on behind the block: leave its record to the next
+        end = block.rfind(_NEWLINE, 0, int(quotes[-1])) + 1
+        quotes = quotes[:-1]
+        if ended or not end or (len(quotes) and end <= quotes[-1]):
+            return None
     opening, closing = quotes[0::2], quotes[1::2]
     before = letters[np.maximum(opening - 1, 0)]
     after = letters[np.minimum(closing + 1, len(letters) - 1)]
     marks = [_QUOTE[0], delimiter[0], _NEWLINE[0]]
     if not (np.isin(before, marks) | (opening == 0)).all():
-        return False
+        return None
     if not (np.isin(after, [*marks, ord("\r")]) | (closing == len(letters) - 1)).all():
-        return False
+        return None
     newlines = np.flatnonzero(letters == _NEWLINE[0])
-    return bool((np.searchsorted(newlines, opening) == np.searchsorted(newlines, closing)).all())
+    broken = np.flatnonzero(np.searchsorted(newlines, opening) != np.searchsorted(newlines, closing))
+    fields = zip(opening[broken].tolist(), closing[broken].tolist(), strict=True)
+    return end if all(is_one_field(block[start : stop + 1]) for start, stop in fields) else None
