@@ -186,3 +186,13 @@ def test_a_table_of_text_is_left_aligned() -> None:
         "long  1    x",
         "x     222  y",
     ]
+
+
+def test_one_long_caption_does_not_widen_a_table() -> None:
+    out = io.StringIO()
+    rows = [["a red cat " * 1500, "x", "last " * 30], ["a dog", "y", "z"]]
+    Console(stream=out, decorated=False).table("T", ["caption", "b", "c"], rows, text=True)
+    lines = out.getvalue().splitlines()
+    assert lines[2].startswith("a red cat a red cat")
+    assert "…  x  last last" in lines[2]
+    assert [len(line) for line in (lines[1], lines[3])] == [66, 66]

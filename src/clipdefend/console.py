@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 PLAIN_INTERVAL = 10.0
 
+MAX_CELL = 60
+"""Longest text in a table's cell, in characters; the last column is not cut."""
+
 
 class Progress(Protocol):
     """The progress of a long step."""
@@ -97,7 +100,11 @@ class Console:
         """Show a table: the first column left-aligned, the others right-aligned unless they are ``text`` too."""
         if self.quiet:
             return
-        cells = [[one_line(str(cell)) for cell in row] for row in rows]
+        # One long caption must not widen its column for all; the last column pads nothing.
+        cells = [
+            [*(_cut(one_line(str(cell))) for cell in row[:-1]), *(one_line(str(cell)) for cell in row[-1:])]
+            for row in rows
+        ]
         if not self._decorated:
             for line in plain_table(title, columns, cells, text=text):
                 self._line(line, style=None)
@@ -259,6 +266,10 @@ def one_line(text: str) -> str:
     """Text on one line, with control characters spelled out so that it sends nothing to the terminal."""
     joined = " ".join(text.split())
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in joined)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_CELL else f"{text[: MAX_CELL - 1]}…"
 
 
 def plain_table(

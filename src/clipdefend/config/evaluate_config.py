@@ -22,6 +22,7 @@ class EvaluateConfig(RunConfig):
 
     command: ClassVar[str] = "evaluate"
     data_key: ClassVar[str] = "eval.data"
+    stand_ins: ClassVar[tuple[str, ...]] = ("checkpoint", "model.name")
     group: ClassVar[str] = "Evaluate"
 
     checkpoint: str | None = option(

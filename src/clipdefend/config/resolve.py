@@ -67,7 +67,7 @@ def load_config(
     layers.append(_from_flags(cls, flags or {}))
     layers.append(_from_sets(cls, sets))
     given = {item.leaf.path: item.value for layer in layers for item in layer}
-    if given.get("checkpoint") and not source_given:  # it stands in for an input run
+    if any(given.get(path) for path in cls.stand_ins) and not source_given:  # for an input run
         inherited_data = None
     chosen = given.get("preset") or _preset_by_data(cls, given, inherited_data)
     layers.insert(0, _from_preset(cls, chosen, layers))
@@ -76,6 +76,8 @@ def load_config(
 
 def _preset_by_data(cls: type[C], given: Mapping[str, Any], inherited: str | None) -> str:
     data = given.get(cls.data_key) or getattr(cls(), cls.data_key, None) or inherited
+    if data is None and "model.name" in cls.stand_ins and given.get("model.name") == "tiny":
+        data = "builtin"  # the world that this model was trained on
     return "quick" if data is not None and str(data).split(":")[0] == "builtin" else "paper"
 
 

@@ -32,6 +32,7 @@ class RunConfig(Config):
     many: ClassVar[bool] = False
     exclusive: ClassVar[tuple[str, ...]] = ()
     data_key: ClassVar[str] = "data"
+    stand_ins: ClassVar[tuple[str, ...]] = ("checkpoint",)
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -205,9 +205,18 @@ def _lineage(run: Run, collected: Collected) -> dict[str, Run]:
 
 
 def _checkpoint(run: Run) -> str | None:
-    """The bare checkpoint that an evaluation took in place of a run's weights."""
-    given = run.config.get("checkpoint") if run.command == "evaluate" else None
+    """The bare checkpoint, or the model by name, that an evaluation took in place of a run's weights."""
+    if run.command != "evaluate":
+        return None
+    model = run.config.get("model")
+    given = run.config.get("checkpoint")
+    if given is None and isinstance(model, Mapping) and not _has_model(run):
+        given = model.get("name")
     return given if isinstance(given, str) else None
+
+
+def _has_model(run: Run) -> bool:
+    return any(record.get("command") in ("finetune-attack", "defend") for record in run.manifest["parents"])
 
 
 def _floor(

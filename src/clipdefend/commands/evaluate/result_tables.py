@@ -63,7 +63,7 @@ def _columns(
     """Names and metrics of the clean model, the victim and the model itself, as far as they are comparable."""
     metrics = finished.metrics
     found = [("clean", part_of(metrics, "floor_"))]
-    name = "victim" if source else "checkpoint"
+    name = "victim" if source else "model"
     if source is not None and source.command == "defend":
         theirs = EvaluationSetting.of(source, nearest_poison(source))
         victim = part_of(source.metrics, "victim_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -34,8 +35,8 @@ def run(config: EvaluateConfig, context: Context) -> Run:
     Raises:
         GateFailed: the run is finished and a bound was missed.
     """
+    source = _source(config, context)  # first, so that a mistyped run is told as such
     _check_asked(config)
-    source = _source(config, context)
     attack = (
         inputs.named_attack(context, config.attack_from) if config.attack_from else inputs.find_attack(source)
     )
@@ -52,7 +53,7 @@ def run(config: EvaluateConfig, context: Context) -> Run:
     gates.check_comparable(setting)
     others = _other_measurements(config, canvas, context, attack, target)
     device = make_accelerator(config.device).device
-    label = source.name.split("-", 1)[-1] if source else "checkpoint"
+    label = re.sub(r"^\d+-", "", source.name) if source else _bare_name(config)
     with context.begin(config, label, source=source) as folder:
         model.to(device)
         metrics: dict[str, float] = {}
@@ -84,6 +85,11 @@ def run(config: EvaluateConfig, context: Context) -> Run:
     return finished
 
 
+def _bare_name(config: EvaluateConfig) -> str:
+    """What a model without a run is called."""
+    return "checkpoint" if config.checkpoint is not None else f"model-{config.model.name}"
+
+
 def _check_asked(config: EvaluateConfig) -> None:
     """Raise ConfigError where there is nothing to measure, or nothing that gates and other tools ask for."""
     if config.eval.data is not None:
@@ -98,8 +104,14 @@ def _check_asked(config: EvaluateConfig) -> None:
 
 
 def _source(config: EvaluateConfig, context: Context) -> Run | None:
-    if config.checkpoint is not None and context.source is None:
+    """The run whose model is measured; None where a checkpoint or a model by name stands in for one."""
+    if context.source is None and (config.checkpoint is not None or config.model.name is not None):
         return None
+    if config.checkpoint is None and config.model.name is not None:
+        raise ConfigError(
+            f"--model {config.model.name} names the architecture of a --checkpoint, or a model to measure in place of a"
+            " run's: leave it out, or leave out the run."
+        )
     return context.input(config)
 
 
@@ -107,7 +119,7 @@ def _model(config: EvaluateConfig, source: Run | None, context: Context) -> Clip
     if config.checkpoint is not None:
         return inputs.bare_model(config.checkpoint, config.model, source, config.seed, context)
     if source is None:
-        raise ConfigError("Nothing to evaluate: give a run with --from, or weights with --checkpoint.")
+        return inputs.first_model(config.model, config.seed, context)[0]
     return inputs.model_of(source)
 
 
