@@ -13,7 +13,7 @@ def excluded_run() -> Any:
     return option(
         None,
         "--exclude-manifest",
-        "Poison run whose poisoned rows are excluded.",
+        "Run whose flagged rows are excluded: of a poison run the poisoned ones.",
         metavar="RUN",
     )
 

@@ -173,6 +173,7 @@ class TrainingDetails(Details):
 
     Attributes:
         fingerprint: of the training pairs.
+        canvas: geometry of the images.
         objective: in words.
         terms: name -> settings of each term, where the defence is a set of terms.
         defence, phases: of any other defence.
@@ -184,6 +185,7 @@ class TrainingDetails(Details):
     """
 
     fingerprint: str | None = None
+    canvas: CanvasRecord | None = recorded_if_set()
     objective: str | None = None
     terms: dict[str, Any] | None = recorded_if_set()
     defence: dict[str, Any] | None = recorded_if_set()

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from clipdefend.commands.defend.defence_score import defence_score
 from clipdefend.commands.defend.watching import choose_watched
 from clipdefend.commands.shared import inputs
+from clipdefend.commands.shared.exclusion import Exclusion, exclude_rows
 from clipdefend.commands.shared.preparation import Preparation
-from clipdefend.commands.shared.rebuild import excluded
 from clipdefend.commands.shared.subcaption_source import FromRun, Made, open_subcaptions
 from clipdefend.config import ColumnsConfig, DefendConfig
 from clipdefend.data.pairs import Pairs
@@ -60,19 +60,30 @@ class DefencePreparation(Preparation[DefendConfig]):
         return True
 
     @cached_property
-    def pairs(self) -> Pairs:
-        """The defender's pairs. Raises ConfigError when neither a flag nor an attack names them."""
+    def _all_pairs(self) -> Pairs:
+        """The pairs before any are left out. Raises ConfigError when neither a flag nor an attack names them."""
         config = self.config
         if config.data is not None:
-            pairs = inputs.open_data(config.data, config.columns, self.context)
-        elif self.poison is not None:
-            pairs = inputs.recorded_pairs(self.poison, self.context)
-        elif self.stand_in:
-            pairs = inputs.open_data("builtin", ColumnsConfig(), self.context)
-        else:
-            raise ConfigError("Clean pairs are needed: a checkpoint alone does not name them. Give --data.")
-        if config.exclude_manifest is not None:
-            pairs = Subset(pairs, excluded(self.context, config.exclude_manifest, pairs))
+            return inputs.open_data(config.data, config.columns, self.context)
+        if self.poison is not None:
+            return inputs.recorded_pairs(self.poison, self.context)
+        if self.stand_in:
+            return inputs.open_data("builtin", ColumnsConfig(), self.context)
+        raise ConfigError("Clean pairs are needed: a checkpoint alone does not name them. Give --data.")
+
+    @cached_property
+    def exclusion(self) -> Exclusion | None:
+        """The rows that ``--exclude-manifest`` leaves out, and the run that flagged them."""
+        given = self.config.exclude_manifest
+        return exclude_rows(self.context, given, self._all_pairs) if given is not None else None
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """The defender's pairs."""
+        config = self.config
+        pairs = self._all_pairs
+        if self.exclusion is not None:
+            pairs = Subset(pairs, self.exclusion.rows)
         if config.num_samples is not None and config.num_samples < len(pairs):
             left_out = permutation(len(pairs), config.seed, "num-samples")[config.num_samples :]
             pairs = Subset(pairs, left_out)

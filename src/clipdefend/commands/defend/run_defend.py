@@ -5,7 +5,7 @@ from __future__ import annotations
 from clipdefend.commands.defend.prepare_defence import DefencePreparation
 from clipdefend.commands.shared.fitting import fit
 from clipdefend.config import DefendConfig
-from clipdefend.runs import Context, Run
+from clipdefend.runs import Context, DefendDetails, Run
 
 BEST = "best/ was chosen with the trigger in hand, as a defender cannot; model/ holds the last epoch."
 
@@ -29,14 +29,15 @@ def run(config: DefendConfig, context: Context) -> Run:
         source = prepared.subcaptions
         return folder.finish(
             parents=prepared.parents,
+            excluded=prepared.exclusion.run if prepared.exclusion else None,
             metrics={**fitted.after, **{f"victim_{k}": v for k, v in fitted.before.items() if k[:2] != "n_"}},
             warnings=context.console.warnings,
-            details={
-                "method": config.method,
-                "attack": attack,
-                "subcaption_seconds": round(source.seconds, 3) if source else 0.0,
-                "visible": prepared.watched,
-                **fitted.details,
-            },
+            details=DefendDetails(
+                method=config.method,
+                attack=attack,
+                subcaption_seconds=round(source.seconds, 3) if source else 0.0,
+                visible=prepared.watched,
+                **vars(fitted.details),
+            ),
             device=fitted.device,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from clipdefend.commands.finetune_attack.prepare_attack import AttackPreparation
 from clipdefend.commands.shared.fitting import fit, floor
 from clipdefend.config import FinetuneAttackConfig
-from clipdefend.runs import Context, Run
+from clipdefend.runs import Context, FinetuneAttackDetails, Run
 
 
 def prepare(config: FinetuneAttackConfig, context: Context) -> AttackPreparation:
@@ -25,6 +25,6 @@ def run(config: FinetuneAttackConfig, context: Context) -> Run:
             parents=[prepared.source] if prepared.source else [],
             metrics={**fitted.after, **(floor(fitted.before) if prepared.pretrained else {})},
             warnings=context.console.warnings,
-            details={"backdoored": True, "attack": attack, "weights": prepared.weights, **fitted.details},
+            details=FinetuneAttackDetails(attack=attack, weights=prepared.weights, **vars(fitted.details)),
             device=fitted.device,
         )

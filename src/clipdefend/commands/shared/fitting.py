@@ -11,6 +11,7 @@ from clipdefend.commands.shared.preparation import Preparation
 from clipdefend.config import DefendConfig, FinetuneAttackConfig
 from clipdefend.defences.terms_defence import TermsDefence
 from clipdefend.evaluation.zero_shot import QUICK
+from clipdefend.runs import CanvasRecord, TrainingDetails
 from clipdefend.training.advice import advice, is_small
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.job import Job
@@ -32,7 +33,7 @@ class Fitted:
 
     before: dict[str, float]
     after: dict[str, float]
-    details: dict[str, Any]
+    details: TrainingDetails
     device: str
 
 
@@ -53,19 +54,20 @@ def fit(prepared: Training, folder: Path) -> Fitted:
     for line in advice(train, total=timetable.steps, **facts):
         console.warn(line)
     progress = trainer.run()
-    details = {
-        "fingerprint": job.pairs.fingerprint,
-        "canvas": {"size": job.canvas.size, "mode": job.canvas.mode},
-        "objective": job.objective,
+    canvas = job.canvas
+    details = TrainingDetails(
+        fingerprint=job.pairs.fingerprint,
+        canvas=CanvasRecord(size=canvas.size, mode=canvas.mode, interpolation=canvas.interpolation),
+        objective=str(job.objective),
         **describe(job),
-        "steps": progress.global_step,
-        "processes": timetable.stages[0].plan.world,
-        "global_batch": timetable.stages[0].plan.batch,
-        "subcaption_steps": progress.extra_steps,
-        "training_seconds": round(progress.seconds, 3),
-        "best_epoch": progress.best_epoch if progress.best is not None else None,
-        "bad": trainer.bad.summary(),
-    }
+        steps=progress.global_step,
+        processes=timetable.stages[0].plan.world,
+        global_batch=timetable.stages[0].plan.batch,
+        subcaption_steps=progress.extra_steps,
+        training_seconds=round(progress.seconds, 3),
+        best_epoch=progress.best_epoch if progress.best is not None else None,
+        bad=trainer.bad.summary(),
+    )
     return Fitted(_full(progress.start), _full(progress.evaluated), details, str(accelerator.device))
 
 

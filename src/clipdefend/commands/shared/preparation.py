@@ -62,12 +62,12 @@ class Preparation(ABC, Generic[C]):
     @cached_property
     def poison(self) -> Run | None:
         """The poison run behind the input run."""
-        return self.source.find_ancestor("poison") if self.source else None
+        return self.attack.run if self.attack else None
 
     @cached_property
     def attack(self) -> inputs.AttackRecord | None:
         """The attack of that run."""
-        return inputs.AttackRecord.of(self.poison) if self.poison else None
+        return inputs.find_attack(self.source)
 
     @cached_property
     @abstractmethod
