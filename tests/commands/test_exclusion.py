@@ -16,6 +16,7 @@ from clipdefend.data.subset import Subset
 from clipdefend.errors import RunError
 from clipdefend.runs import AugmentDetails, Context, Run, RunDir
 from clipdefend.runs.flagged_rows import read_flagged, write_rows
+from command_lines import EVAL, TRAIN, Shell
 from poison_runs import rows_of
 
 
@@ -111,3 +112,17 @@ def test_a_damaged_table_is_named(content: bytes | None, tmp_path: Path) -> None
         path.write_bytes(content)
     with pytest.raises(RunError, match=r"rows\.parquet (cannot be read|is damaged: it flags row -1)"):
         read_flagged(path)
+
+
+def test_a_defence_records_it_too(chain: Shell) -> None:
+    done = chain(
+        *("defend", "--method", "ft", *EVAL, *TRAIN, "--epochs", 1, "--from", "002-finetune-attack-badnet"),
+        *("--exclude-manifest", "001-poison-badnet", "--out", "without"),
+    )
+    assert done.code == 0, done.err
+    parents = Run.open(chain.folder / "without").manifest["parents"]
+    assert [(each["command"], each.get("use")) for each in parents] == [
+        ("finetune-attack", None),
+        ("poison", "excluded rows"),
+    ]
+    assert "Excluding the 20 rows that run 001-poison-badnet flagged" in done.err
