@@ -259,7 +259,10 @@ def is_terminal(stream: TextIO) -> bool:
     """Whether a stream is a terminal to draw on, which none in CI and no dumb one is."""
     if os.environ.get("CI", "").lower() in ("1", "true") or os.environ.get("TERM") == "dumb":
         return False
-    return bool(getattr(stream, "isatty", lambda: False)())
+    try:
+        return bool(getattr(stream, "isatty", lambda: False)())
+    except (OSError, ValueError):  # a closed one
+        return False
 
 
 def one_line(text: str) -> str:

@@ -94,7 +94,8 @@ def _failed(error: BaseException, then: str = "") -> int:
         return _end("interrupted.", INTERRUPTED)
     if not launch.current().speaks(BUG):  # it only follows from what ended another process
         return launch.current().ending()
-    traceback.print_exception(type(error), error, error.__traceback__)
+    with contextlib.suppress(OSError, ValueError):  # a standard error that cannot be written
+        traceback.print_exception(type(error), error, error.__traceback__)
     return BUG
 
 

@@ -187,7 +187,12 @@ def _source(request: Request, invocation: Invocation, cls: type[RunConfig]) -> s
 
 def _given(path: str) -> str:
     """The path as given, or read from standard input for ``-``."""
-    return read_path(sys.stdin) if path == "-" else path
+    if path != "-":
+        return path
+    try:
+        return read_path(sys.stdin)
+    except OSError as error:
+        raise ConfigError(f"Standard input cannot be read: {error.strerror}.") from None
 
 
 def _resumed(request: Request, runs: Path, invocation: Invocation) -> Unfinished | None:

@@ -22,7 +22,8 @@ def prepare_streams() -> None:
     encoding, whatever PYTHONIOENCODING or the terminal says: another one could not name every file.
     """
     for number, (name, mode) in enumerate(_STREAMS):
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None or getattr(stream, "closed", False):
             setattr(sys, name, _null_stream(number, mode))
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
