@@ -259,10 +259,7 @@ def is_terminal(stream: TextIO) -> bool:
     """Whether a stream is a terminal to draw on, which none in CI and no dumb one is."""
     if os.environ.get("CI", "").lower() in ("1", "true") or os.environ.get("TERM") == "dumb":
         return False
-    try:
-        return bool(getattr(stream, "isatty", lambda: False)())
-    except (OSError, ValueError):  # a closed one
-        return False
+    return SafeStream(stream).isatty()
 
 
 def one_line(text: str) -> str:

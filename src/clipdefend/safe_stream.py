@@ -23,3 +23,8 @@ class SafeStream:
     def flush(self) -> None:
         with suppress(OSError, ValueError):
             self._stream.flush()
+
+    def isatty(self) -> bool:
+        with suppress(OSError, ValueError, AttributeError):
+            return self._stream.isatty()
+        return False
