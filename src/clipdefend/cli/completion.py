@@ -97,7 +97,7 @@ def _models(_: typer.Context) -> list[str]:
     spec = importlib.util.find_spec("open_clip")
     places = spec.submodule_search_locations if spec is not None else None
     files = [file for place in places or () for file in Path(place, "model_configs").glob("*.json")]
-    return ["tiny", *sorted(file.stem for file in files), "local-dir:", "hf-hub:"]
+    return ["tiny", "auto", *sorted(file.stem for file in files), "local-dir:", "hf-hub:"]
 
 
 def _keys(context: typer.Context) -> list[str]:

@@ -60,6 +60,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "# the attack that the newest poison run makes possible, for a program",
         "clipdefend doctor --command finetune-attack --model ViT-B-32 --pretrained openai --json",
     ),
+    "export": (
+        "# the newest defended or attacked model, for open_clip",
+        "clipdefend export",
+        "# for transformers: CLIPModel.from_pretrained('my-clip/model')",
+        "clipdefend export --from runs/004-defend-cleanclip --format transformers --out my-clip",
+        "# OpenAI's archive as a state dict",
+        "clipdefend export --checkpoint RN50.pt --model auto --format state-dict",
+    ),
     "report": (
         "# everything under runs/",
         "clipdefend report",

@@ -6,6 +6,7 @@ from clipdefend.config.data_options import ColumnsConfig
 from clipdefend.config.defend_config import DefendConfig
 from clipdefend.config.evaluate_config import EvaluateConfig
 from clipdefend.config.evaluation_options import EvalConfig
+from clipdefend.config.export_config import ExportConfig
 from clipdefend.config.fields import Config, Leaf, leaves
 from clipdefend.config.finetune_attack_config import FinetuneAttackConfig
 from clipdefend.config.gate_options import GatesConfig
@@ -30,6 +31,7 @@ __all__ = [
     "DefendConfig",
     "EvalConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "FinetuneAttackConfig",
     "GatesConfig",
     "Kind",

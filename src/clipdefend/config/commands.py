@@ -9,6 +9,7 @@ from __future__ import annotations
 from clipdefend.config.augment_config import AugmentConfig
 from clipdefend.config.defend_config import DefendConfig
 from clipdefend.config.evaluate_config import EvaluateConfig
+from clipdefend.config.export_config import ExportConfig
 from clipdefend.config.finetune_attack_config import FinetuneAttackConfig
 from clipdefend.config.poison_config import PoisonConfig
 from clipdefend.config.report_config import ReportConfig
@@ -22,6 +23,7 @@ COMMANDS: dict[str, type[RunConfig]] = {
         AugmentConfig,
         DefendConfig,
         EvaluateConfig,
+        ExportConfig,
         ReportConfig,
     )
 }

@@ -44,6 +44,7 @@ _TABLE = (
     Kind(command="augment", inputs=("poison",), heading="augment"),
     Kind(command="defend", inputs=("finetune-attack",), model=True, parallel=True, measured=True, heading="defence"),
     Kind(command="evaluate", inputs=("defend", "finetune-attack"), parallel=True, measured=True),
+    Kind(command="export", inputs=("defend", "finetune-attack")),
 )  # fmt: skip
 
 KINDS: dict[str, Kind] = {kind.command: kind for kind in _TABLE}

@@ -16,6 +16,7 @@ from clipdefend.errors import CheckpointError
 from clipdefend.models.torchscript import is_torchscript, read_torchscript
 
 WEIGHTS_NAME = "open_clip_model.safetensors"
+STATE_DICT_NAME = "state_dict.pt"  # as export writes it
 INDEX_SUFFIX = ".index.json"
 # What a folder's weights are called, the safe formats first: open_clip's, then transformers'.
 WEIGHTS_NAMES = (
@@ -25,6 +26,7 @@ WEIGHTS_NAMES = (
     f"model.safetensors{INDEX_SUFFIX}",
     "pytorch_model.bin",
     f"pytorch_model.bin{INDEX_SUFFIX}",
+    STATE_DICT_NAME,
 )
 MAX_INDEX_BYTES = 1 << 24
 MAX_SHARDS = 1000

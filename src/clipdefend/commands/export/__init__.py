@@ -1,0 +1,1 @@
+"""``clipdefend export``: models for other libraries."""
