@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from clipdefend.__main__ import main
+from clipdefend.losses import mmcl
+from clipdefend.models.load import load_model
 from clipdefend.runs import Run
 
 ROWS = 12
@@ -60,3 +63,30 @@ def test_a_few_steps_of_a_real_model(model: str, data: Path, capsys: pytest.Capt
     assert {k: again[k] for k in ("ba@1", "asr@1", "ra@1")} == {
         k: before[k] for k in ("ba@1", "asr@1", "ra@1")
     }
+
+
+# One name of each family: LAION and DataComp, DataComp at 256, MetaCLIP, EVA02, MobileCLIP.
+FAMILIES = ("ViT-B-32", "ViT-B-32-256", "ViT-B-32-quickgelu", "EVA02-B-16", "MobileCLIP-S1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_step_of_every_family(name: str) -> None:
+    """Random weights: the loss of a fixed batch falls after one step along its gradient."""
+    model = load_model(name, "none", seed=1).eval()
+    images = torch.rand(2, 3, model.image_size, model.image_size, generator=torch.Generator().manual_seed(0))
+    tokens = model.tokenize(["a red cat", "two bananas"])
+
+    def loss() -> torch.Tensor:
+        image, text, scale = model(images, tokens)
+        return mmcl(image, text, scale)
+
+    before = loss()
+    before.backward()
+    parameters = [each for each in model.parameters() if each.grad is not None]
+    norm = torch.cat([each.grad.flatten() for each in parameters]).norm()
+    assert norm.isfinite()
+    with torch.no_grad():
+        for each in parameters:
+            each -= 1e-3 * each.grad / norm
+        assert loss() < before

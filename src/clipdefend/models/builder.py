@@ -84,4 +84,4 @@ def _check_image_size(clip: nn.Module, size: int) -> None:
 def wrap(clip: nn.Module, architecture: Architecture) -> ClipModel:
     """open_clip's model as clipdefend uses it, with the tokenizer that its configuration asks for."""
     tokenizer = make_tokenizer(architecture.model["text_cfg"], architecture.folder)
-    return ClipModel(clip.to(memory_format=torch.channels_last), architecture, tokenizer)
+    return ClipModel(clip.to(memory_format=architecture.memory_format), architecture, tokenizer)
