@@ -19,7 +19,7 @@ from clipdefend.data.store.build import open_index
 from clipdefend.data.store.index import BYTES, Index, stamp
 from clipdefend.data.store.ranges import ByteRanges
 from clipdefend.data.store.remote import RemoteFile, RemoteRanges, is_remote
-from clipdefend.data.tables.text_columns import DOWNLOAD, is_address
+from clipdefend.data.tables.text_columns import DOWNLOAD, NO_IMAGE, is_address
 from clipdefend.errors import DataError
 from clipdefend.registry import nearest
 
@@ -91,10 +91,7 @@ class Pairs(ABC):
         return [self.caption(row) for row in range(start, stop)]
 
     def bad_rows(self, limit: float = 0.01) -> BadRows:
-        """Counter of bad rows that begins with the skipped samples, of which ``limit`` is the largest share.
-
-        Raises DataError when the skipped samples alone are more than that.
-        """
+        """Counter of bad rows that begins with the skipped samples. Raises DataError when these exceed the limit."""
         bad = BadRows(limit=limit, skipped=self.skipped, examples=list(self.skip_reasons))
         bad.check(len(self))
         return bad
@@ -168,6 +165,8 @@ class IndexedPairs(Pairs):
         if size >= 0:
             offset = int(self.index.value(_OFFSET, row))
             return self.ranges.read(0 if self.index.meta.blob else source, offset, size)
+        if self.packed and not self.index.value(_IMAGE, row):
+            raise ImageError(NO_IMAGE)
         return Path(self.folders[source].locate(str(self.index.value(_IMAGE, row))))
 
     def check_first(self) -> None:

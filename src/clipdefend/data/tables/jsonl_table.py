@@ -27,7 +27,8 @@ def jsonl_fields(path: Path) -> list[str]:
             break
     if not names:
         raise DataError(
-            f"Table {str(path)!r} has no JSON object in its first lines: write one object a line."
+            f"Table {str(path)!r} has no JSON object in its first lines: write one object a line"
+            " (jq -c '.[]' makes lines of a JSON array)."
         )
     return list(names)
 

@@ -28,6 +28,11 @@ DOWNLOAD = (
     "download the images first (img2dataset does it) and give the folder or the .tar shards that it writes"
 )
 
+NO_IMAGE = (
+    "the row holds no image, as in the rows that img2dataset writes for failed downloads:"
+    " keep those whose status is 'success'"
+)
+
 
 def find_column(names: Sequence[str], given: str | None, candidates: Sequence[str]) -> int | None:
     """Position of a column: the one that the user named, else the first candidate present in any letter
