@@ -11,6 +11,7 @@ from clipdefend.attacks import ATTACKS
 from clipdefend.attacks.published import PRESETS
 from clipdefend.data.pair_formats import discover
 from clipdefend.data.tables.text_columns import CAPTION_COLUMNS, IMAGE_COLUMNS
+from clipdefend.defences import DEFENCES
 from clipdefend.objectives import METHODS, TERMS, objective
 
 
@@ -67,7 +68,9 @@ def methods_page() -> str:
         "`defend --method NAME`; `--set terms.TERM.PARAMETER=VALUE` changes or adds a term.",
         "",
     ]
-    return "\n".join([*lines, table(("Method", "What it is", "Terms", "Source"), rows)])
+    lines += [table(("Method", "What it is", "Terms", "Source"), rows), "", "## Defences with parameters", ""]
+    lines += ["`--set defence.PARAMETER=VALUE` changes a parameter.", ""]
+    return "\n".join([*lines, *(section(name, DEFENCES.get(name)) for name in DEFENCES.names())])
 
 
 def terms_page() -> str:

@@ -87,9 +87,10 @@ def _attacks(_: typer.Context) -> list[str]:
 
 
 def _methods(_: typer.Context) -> list[str]:
+    from clipdefend.defences import DEFENCES
     from clipdefend.objectives import METHODS
 
-    return list(METHODS)
+    return [*METHODS, *DEFENCES.names()]
 
 
 def _models(_: typer.Context) -> list[str]:

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from clipdefend.registry import Registry
 
 
 def listing(*, as_json: bool) -> str:
     """All triggers, the published variants as command lines, and the methods, as text or JSON."""
+    from clipdefend.attacks import ATTACKS
     from clipdefend.attacks.published import PRESETS
+    from clipdefend.defences import DEFENCES
     from clipdefend.objectives import METHODS
 
-    attacks = _attacks()
+    attacks, defences = _components(ATTACKS), _components(DEFENCES)
     if as_json:
         document = {
             "attacks": attacks,
             "variants": {name: dataclasses.asdict(entry) for name, entry in PRESETS.items()},
             "methods": {name: dataclasses.asdict(entry) for name, entry in METHODS.items()},
+            "defences": defences,
         }
         return json.dumps(document, ensure_ascii=False, default=dict)
     rows = [[name, entry["summary"]] for name, entry in attacks.items()]
     lines = _left(
         "Triggers (--attack NAME; parameters with their defaults, by --set attack.PARAMETER=VALUE)", rows
     )
-    for name, entry in attacks.items():
-        values = ", ".join(f"{key}={value}" for key, value in entry["parameters"].items())
-        lines.append(f"  {name}: {values or 'no parameters'}")
+    lines += _parameters(attacks)
     lines.append("")
     lines.append("Published variants")
     for name, preset in PRESETS.items():
@@ -37,21 +41,32 @@ def listing(*, as_json: bool) -> str:
             lines.append(f"    {preset.differs}")
     lines.append("")
     methods = [[name, f"{entry.description}; {entry.source}"] for name, entry in METHODS.items()]
-    return "\n".join([*lines, *_left("Methods (defend --method NAME)", methods)]) + "\n"
+    lines += _left("Methods (defend --method NAME)", methods)
+    others = [[name, entry["summary"]] for name, entry in defences.items()]
+    lines += ["", *_left("Defences with parameters (--method NAME; --set defence.PARAMETER=VALUE)", others)]
+    return "\n".join([*lines, *_parameters(defences)]) + "\n"
 
 
-def _attacks() -> dict[str, dict[str, Any]]:
-    from clipdefend.attacks import ATTACKS
-
+def _components(registry: Registry[Any]) -> dict[str, dict[str, Any]]:
+    """Name -> the first line of a component's docstring, and its parameters with their defaults."""
     found = {}
-    for name in ATTACKS.names():
-        component = ATTACKS.get(name)
-        fields = dataclasses.fields(component)  # type: ignore[arg-type]  # every attack is a dataclass
+    for name in registry.names():
+        component = registry.get(name)
+        fields = [field for field in dataclasses.fields(component) if field.init]
+        made = {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
         found[name] = {
             "summary": (component.__doc__ or "").strip().splitlines()[0],
-            "parameters": {field.name: field.default for field in fields if field.init},
+            "parameters": {field.name: made.get(field.name, field.default) for field in fields},
         }
     return found
+
+
+def _parameters(components: dict[str, dict[str, Any]]) -> list[str]:
+    lines = []
+    for name, entry in components.items():
+        values = ", ".join(f"{key}={value}" for key, value in entry["parameters"].items())
+        lines.append(f"  {name}: {values or 'no parameters'}")
+    return lines
 
 
 def _command(attack: str, parameters: Any, preset: Any) -> str:

@@ -13,6 +13,11 @@ from clipdefend.registry import Registry
 if TYPE_CHECKING:
     from clipdefend.defences.defence import Defence
 
-DEFENCES: Registry[Defence] = Registry("defence", {})
+DEFENCES: Registry[Defence] = Registry(
+    "defence",
+    {
+        "shrink-perturb": "clipdefend.defences.shrink_perturb:ShrinkPerturb",
+    },
+)
 
 __all__ = ["DEFENCES"]

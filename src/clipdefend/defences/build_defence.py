@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clipdefend.defences import DEFENCES
+from clipdefend.defences.composed_defence import ComposedDefence
 from clipdefend.defences.defence import Defence
 from clipdefend.defences.terms_defence import TermsDefence
 from clipdefend.errors import ConfigError
@@ -23,13 +24,16 @@ def build_defence(
 
     Args:
         method: a name of ``METHODS`` or of ``DEFENCES``.
-        terms: changes to a method's terms, as of ``build_objective``.
+        terms: changes to a method's terms, as of ``build_objective``; to those of the method that a
+            ``ComposedDefence`` trains by.
         parameters: a registered defence's own, as of its fields.
 
     Raises:
         ConfigError: an unknown name, parameter or term, a value that is refused, or changes of the other kind.
     """
     if method in DEFENCES.names():
+        if terms and issubclass(DEFENCES.get(method), ComposedDefence):
+            return DEFENCES.build(method, {**(parameters or {}), "terms": terms})
         if terms:
             raise ConfigError(
                 f"Defence {method!r} has no terms to change, but terms.{next(iter(terms))} was given: its parameters"

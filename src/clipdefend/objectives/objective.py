@@ -65,8 +65,7 @@ class Term(ABC):
         Raises:
             ValueError: a value of another type, or a weight that is negative or not finite.
         """
-        for item in fields(self):
-            object.__setattr__(self, item.name, _typed(item.name, getattr(self, item.name), str(item.type)))
+        check_fields(self)
         if not 0 <= self.weight < math.inf:
             raise ValueError(f"weight is {self.weight}; it must be a finite number of at least 0")
 
@@ -229,8 +228,21 @@ def build_objective(method: str, overrides: Mapping[str, Mapping[str, Any]] | No
     return Objective(terms)
 
 
+def check_fields(component: Any) -> None:
+    """Check the numbers and flags of a frozen dataclass by declared type; "1e-5" becomes the number.
+
+    Raises:
+        ValueError: a value of another type.
+    """
+    for item in fields(component):
+        value = _typed(item.name, getattr(component, item.name), str(item.type))
+        object.__setattr__(component, item.name, value)
+
+
 def _typed(name: str, value: Any, declared: str) -> Any:
     """The value, where it is of the declared type; numbers may be given as whole numbers or text."""
+    if declared == "int" and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError(f"{name} is {value!r}; it must be a whole number")
     if declared == "bool":
         if not isinstance(value, bool):
             raise ValueError(f"{name} is {value!r}; it must be true or false")

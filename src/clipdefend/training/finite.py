@@ -1,4 +1,4 @@
-"""Stopping before spoilt weights are kept."""
+"""Looking at weights: stopping before spoilt ones are kept, and telling changed ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clipdefend.errors import ConfigError
 
@@ -29,3 +29,9 @@ def check_weights(state: Mapping[str, Tensor], step: int) -> None:
     for name, values in state.items():
         if values.is_floating_point() and not bool(torch.isfinite(values).all()):
             raise ConfigError(f"The weights are not finite after step {step}, such as {name}. {REMEDY}")
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules of one architecture, on any devices, have equal parameters and buffers."""
+    theirs = other.state_dict()
+    return all(torch.equal(value, theirs[name].to(value.device)) for name, value in one.state_dict().items())

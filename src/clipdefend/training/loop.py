@@ -17,7 +17,7 @@ from clipdefend.errors import ClipDefendError, ConfigError, Interrupted
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.save import save_model
 from clipdefend.training.feed import Feed
-from clipdefend.training.finite import check_loss, check_weights
+from clipdefend.training.finite import check_loss, check_weights, same_weights
 from clipdefend.training.interrupt import StopRequests
 from clipdefend.training.job import Job
 from clipdefend.training.pace import Pace
@@ -86,7 +86,7 @@ class Trainer:
             worker_faults(),  # which torch may raise in the middle of a step, too
         ):
             if done == 0 and self.job.config.eval_every:
-                self._evaluate(0)
+                self._measure_start()
             try:
                 for epoch in range(self.progress.epoch, self.timetable.epochs):
                     self._epoch(epoch, stop, bar)
@@ -210,14 +210,30 @@ class Trainer:
         self.bad.check(len(self.job.pairs))
         self.progress.bad.update(met)
 
-    def _evaluate(self, epoch: int) -> None:
-        """Record the metrics of an epoch and keep the weights when they are the best so far."""
+    def _measure_start(self) -> None:
+        """Record the metrics of the suspect, and of what the defence made of it before the first step."""
+        suspect, evaluate = self.job.suspect, self.job.evaluate
+        if suspect is None or evaluate is None or same_weights(suspect.clip, self.bare.clip):
+            self._evaluate(0)
+            return
+        self._evaluate(0, suspect.to(self.accelerator.device))
+        metrics = evaluate(self.bare, full=True)
+        self.record.log({"event": "prepared", "epoch": 0, **metrics}, 0)
+        self.console.info(f"prepared: {_headline(metrics)}")
+
+    def _evaluate(self, epoch: int, model: ClipModel | None = None) -> None:
+        """Record the metrics of an epoch and keep the weights when they are the best so far.
+
+        Args:
+            epoch: epochs finished.
+            model: what to measure; None: the model in training.
+        """
         if self.job.evaluate is None:
             return
         # Each process has batch-norm statistics of its own.
         collectives.broadcast_(self.bare.buffers())
         # In full precision whatever the training's is, so that ``evaluate`` measures the same of the saved weights.
-        metrics = self.job.evaluate(self.bare, full=epoch in (0, self.timetable.epochs))
+        metrics = self.job.evaluate(model or self.bare, full=epoch in (0, self.timetable.epochs))
         place = self._place(self.timetable.stage(epoch - 1)) if epoch else {}
         record = {"event": "epoch", "epoch": epoch, **place, **metrics}
         self.record.log(record, self.progress.global_step)
