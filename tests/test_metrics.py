@@ -308,3 +308,13 @@ def test_target_and_protocol_are_checked() -> None:
             (attack_success if measure is asr else robust_accuracy)(class_ranks(s, 0), LABELS[:4], 0, [1])
     with pytest.raises(DataError, match=r"\(images, classes\)"):
         topk_hits(np.zeros(3), 0, [1])
+
+
+def test_double_precision_tells_close_similarities_apart() -> None:
+    similarity = torch.tensor([[0.5, 0.5 + 1e-12]], dtype=torch.float64)
+    assert class_ranks(similarity, 1).tolist() == [0]
+
+
+def test_similarities_without_a_class_are_an_error() -> None:
+    with pytest.raises(DataError, match="Similarities have shape"):
+        class_ranks(np.zeros((2, 0)), [0, 0])
