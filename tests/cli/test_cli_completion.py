@@ -10,6 +10,7 @@ import pytest
 from clipdefend.__main__ import main
 from clipdefend.attacks import ATTACKS
 from clipdefend.config import COMMANDS
+from clipdefend.defences import DEFENCES
 from clipdefend.objectives import METHODS
 
 
@@ -46,7 +47,7 @@ def test_commands_and_flags(complete: Any) -> None:
     [
         ("poison --attack ", ATTACKS.names()),
         ("poison --attack bad", ["badnet", "badclip"]),
-        ("defend --method ", list(METHODS)),
+        ("defend --method ", [*METHODS, *DEFENCES.names()]),
         ("doctor --method cleaner", ["cleanerclip"]),
         ("poison --preset ", ["paper", "quick"]),
         ("defend --lr-scheduler co", ["cosine", "const"]),

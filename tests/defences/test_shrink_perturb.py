@@ -34,7 +34,7 @@ def test_weights_are_shrunk_and_a_fresh_initialisation_is_added(tmp_path: Path) 
     _, one = prepared(tmp_path, shrink=0.5, perturb=1.0)
     fresh = {name: one.get_parameter(name) - value / 2 for name, value in before.named_parameters()}
     # CLIP's initialisation: logit scale ln(1 / 0.07), token embeddings of deviation 0.02, norms of 1.
-    assert float(fresh["logit_scale"]) == pytest.approx(2.6593, abs=1e-4)
+    assert fresh["logit_scale"].item() == pytest.approx(2.6593, abs=1e-4)
     assert float(fresh["token_embedding.weight"].std()) == pytest.approx(0.02, rel=0.02)
     assert torch.allclose(fresh["ln_final.weight"], torch.ones(16))
     # Another draw than that of the victim, and the same one in each run.
@@ -47,7 +47,7 @@ def test_weights_are_shrunk_and_a_fresh_initialisation_is_added(tmp_path: Path) 
 def test_buffers_stay_and_so_do_scale_and_batch_norm_on_demand(tmp_path: Path) -> None:
     before, after = prepared(tmp_path)
     assert equal(dict(before.named_buffers()), dict(after.named_buffers()))
-    assert float(after.logit_scale) == pytest.approx(0.95 * 2.6593 + 1e-4 * 2.6593, abs=1e-4)
+    assert after.logit_scale.item() == pytest.approx(0.95 * 2.6593 + 1e-4 * 2.6593, abs=1e-4)
     before, after = prepared(tmp_path, logit_scale=False, batch_norm=False)
     norms = {
         f"{path}.{name}"

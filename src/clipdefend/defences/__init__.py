@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DEFENCES: Registry[Defence] = Registry(
     "defence",
     {
+        "deep-clustering": "clipdefend.defences.deep_clustering:DeepClustering",
         "shrink-perturb": "clipdefend.defences.shrink_perturb:ShrinkPerturb",
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +80,9 @@ class TrainingData(Protocol):
         """The run's; draw from (seed, epoch, row) by ``clipdefend.draws``."""
         ...
 
-    def embed(self, model: ClipModel, rows: Rows | None = None) -> tuple[Tensor, Tensor]:
+    def embed(
+        self, model: ClipModel, rows: Rows | None = None, canvas: Canvas | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Unit vectors of images and captions as the model in evaluation mode sees them.
 
         All processes must call it alike; they share the work and all get the whole result.
@@ -88,6 +90,7 @@ class TrainingData(Protocol):
         Args:
             model: the bare model.
             rows: which pairs; None: all, which costs a forward pass over the data.
+            canvas: geometry of the images, for another model than the suspect; None: the suspect's.
 
         Returns:
             Images and captions, (n, d) each, float32 on the model's device, in the order of ``rows``. A row that
@@ -123,9 +126,14 @@ class Course(nn.Module):
     and into the resume state. Anything else that must survive an interruption belongs into torch's
     ``get_extra_state`` and ``set_extra_state``, as plain data. Buffers keep their shape over the run.
 
+    Attributes:
+        no_decay: names of parameters that weight decay leaves alone, besides norms, biases and vectors.
+
     All hooks are called on every process with equal arguments, except where said, and must do the same on each. They
     draw from torch's generator freely: it is seeded anew before each call, by (seed, hook, epoch or step).
     """
+
+    no_decay: ClassVar[tuple[str, ...]] = ()
 
     def begin_epoch(self, model: ClipModel, data: TrainingData, epoch: int, phase: Phase) -> None:
         """Called before the first step of each epoch; not again when a run resumes within it.

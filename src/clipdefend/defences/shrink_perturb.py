@@ -17,7 +17,9 @@ from clipdefend.models.clip import ClipModel
 
 @dataclass(frozen=True, kw_only=True)
 class ShrinkPerturb(ComposedDefence):
-    """theta <- shrink * theta + perturb * theta_random, once, and then a method's training.
+    """Weights move towards a fresh initialisation, then a method's training follows.
+
+    theta <- shrink * theta + perturb * theta_random, once, before the first step.
 
     theta_random is a fresh initialisation of the same architecture, a function of the run's seed. Only parameters
     move, not the running statistics of batch norms; with ``batch_norm: train`` these follow in training. Towers that

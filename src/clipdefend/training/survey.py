@@ -44,7 +44,9 @@ class Survey:
     accelerator: Any
 
     @torch.no_grad()
-    def embed(self, model: ClipModel, rows: Rows | None = None) -> tuple[Tensor, Tensor]:
+    def embed(
+        self, model: ClipModel, rows: Rows | None = None, canvas: Canvas | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Unit vectors of images and captions, (n, d) each; see ``TrainingData.embed``."""
         wanted = np.arange(len(self.pairs)) if rows is None else rows
         rank, world = collectives.rank(), collectives.world()
@@ -52,16 +54,16 @@ class Survey:
         own = np.resize(wanted, -(-len(wanted) // world) * world)[rank::world]
         images, texts = [], []
         with evaluating(model), self.accelerator.autocast():
-            for batch in self._batches(model, own):
+            for batch in self._batches(model, own, canvas or self.canvas):
                 images.append(model.encode_image(batch.images["clean"].to(model.device)).float())
                 texts.append(model.encode_text(batch.tokens["clean"].to(model.device)).float())
         image, text = gather(torch.cat(images)), gather(torch.cat(texts))
         return image[: len(wanted)], text[: len(wanted)]
 
-    def _batches(self, model: ClipModel, rows: Rows) -> Any:
+    def _batches(self, model: ClipModel, rows: Rows, canvas: Canvas) -> Any:
         views = Views(
             pairs=self.pairs,
-            canvas=self.canvas,
+            canvas=canvas,
             tokenize=model.tokenizer,
             objective=build_objective("ft"),
             seed=self.seed,
