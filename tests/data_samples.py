@@ -28,7 +28,7 @@ def numbered(number: int) -> bytes:
 
 
 def number_of(image: Image.Image) -> int:
-    high, low, mark = image.getpixel((0, 0))
+    high, low, mark = pixel(image, (0, 0))
     assert mark == 7
     return high * 256 + low
 
@@ -40,3 +40,10 @@ def write_tar(path: Path, members: list[tuple[str, bytes]], format: int = tarfil
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return path
+
+
+def pixel(image: Image.Image, place: tuple[int, int]) -> tuple[int, ...]:
+    """Levels of one pixel of an RGB image."""
+    levels = image.getpixel(place)
+    assert isinstance(levels, tuple)
+    return levels

@@ -50,7 +50,8 @@ def write_transformers(folder: Path, config: Any, *, seed: int = 0, **options: A
     torch.manual_seed(seed)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    model = (CLIPModel if config.model_type == "clip" else SiglipModel)(config).eval()
+    model = (CLIPModel if config.model_type == "clip" else SiglipModel)(config)
+    model.train(False)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1 and parameter.numel() > 1:
@@ -89,7 +90,7 @@ def openai_architecture(kind: str) -> Architecture:
     )
 
 
-def write_torchscript(path: Path, clip: torch.nn.Module, *, half: bool = True) -> None:
+def write_torchscript(path: Path, clip: Any, *, half: bool = True) -> None:
     """An archive with the layout of OpenAI's: traced, sizes as buffers, most weights in half precision."""
     size = clip.visual.image_size
     side = size[0] if isinstance(size, tuple) else size

@@ -138,7 +138,7 @@ class Loader:
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
         return (
-            importlib.util.spec_from_file_location(name, self.path, loader=self)
+            importlib.util.spec_from_file_location(name, self.path, loader=self)  # type: ignore[arg-type]
             if name == self.name
             else None
         )
@@ -159,7 +159,7 @@ def is_noticed(name: str, mutant: Mutant, tests: Sequence[str]) -> bool:
         sys.meta_path.insert(0, Loader(module, path, compile(mutant.tree, str(path), "exec")))
         return run_pytest(tests)
 
-    return in_child(work, LIMIT) != 0
+    return bool(in_child(work, LIMIT) != 0)
 
 
 def tests_for(mutant: Mutant, reached: dict[str, tuple[float, Lines]]) -> list[str]:

@@ -47,7 +47,7 @@ def test_evaluation(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 def test_the_median_turn_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that slows down: 1.2 is the median, though the medians of both alone are 3 and 2."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    from common import median_turn
+    from common import median_turn  # type: ignore[import-not-found]  # of benchmarks/
 
     assert median_turn([1.2, 3.0, 4.4], [1.0, 2.0, 4.0]) == 0
     assert median_turn([2.2, 3.0, 1.0], [2.0, 2.0, 1.0]) == 0

@@ -152,7 +152,7 @@ def test_gradients_equal_finite_differences(n: int) -> None:
         assert torch.autograd.gradcheck(lambda *vs: function(*(normalize(v, dim=1) for v in vs)), raw)  # type: ignore[operator]
 
     checked(lambda i, t: losses.mmcl(i, t, 5.0), 2)
-    checked(lambda *v: losses.ssl(*v, 5.0), 4)
+    checked(lambda i, a, t, b: losses.ssl(i, a, t, b, 5.0), 4)
     for denominator, t2i in itertools.product(DENOMINATORS, T2I):
         checked(
             lambda i, p, c, den=denominator, neg=t2i: losses.factual_counterfactual(

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,7 +71,7 @@ def _begin_many(runs: Path, label: str, count: int) -> None:
 
 
 def test_processes_at_once_get_numbers_of_their_own(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork" if sys.platform != "darwin" else "spawn")
+    context: Any = multiprocessing.get_context("fork" if sys.platform != "darwin" else "spawn")
     workers = [context.Process(target=_begin_many, args=(tmp_path, f"w{n}", 8)) for n in range(4)]
     for worker in workers:
         worker.start()

@@ -259,7 +259,12 @@ def test_the_files_of_a_folder_are_checked_with_it(tmp_path: Path) -> None:
 def test_an_unchanged_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make(tmp_path, PoisonConfig())
     read: list[Path] = []
-    monkeypatch.setattr(manifest, "sha256_file", lambda file: read.append(file) or sha256_file(file))
+
+    def watched(file: Path) -> str:
+        read.append(file)
+        return sha256_file(file)
+
+    monkeypatch.setattr(manifest, "sha256_file", watched)
     for _ in range(3):
         run.output("data.bin")
     assert read == [run.path / "data.bin"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from clipdefend.attacks.stegastamp import decode, decoder_shapes, encoder_shapes
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.errors import ConfigError, DataError
 
-SMALL = {"bits": 8, "width": 2, "decoder_width": 2}
+SMALL: dict[str, Any] = {"bits": 8, "width": 2, "decoder_width": 2}
 
 
 def test_the_published_sizes_have_the_published_weights() -> None:

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -193,7 +194,7 @@ def test_results_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
 
 
 def test_parsing_streams(captioner: SubCaptioner) -> None:
-    def endless():  # type: ignore[no-untyped-def]
+    def endless() -> Iterator[str]:
         while True:
             yield "a dog on a sofa"
 

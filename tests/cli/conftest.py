@@ -47,7 +47,7 @@ class Cli:
 
         room = command.replace("-", "_")
         name = f"clipdefend.commands.{room}.run_{room}"
-        self._patch.setitem(sys.modules, name, SimpleNamespace(run=run))  # type: ignore[arg-type]
+        self._patch.setitem(sys.modules, name, SimpleNamespace(run=run))
 
     def make_run(self, config: RunConfig, context: Context) -> Run:
         needs_run = config.sources and getattr(config, "checkpoint", None) is None

@@ -326,7 +326,8 @@ def test_processes_but_the_first_are_silent(cli: Any, monkeypatch: pytest.Monkey
 def test_what_libraries_print_does_not_reach_standard_output(cli: Any) -> None:
     def chatty(config: RunConfig, context: Context) -> Run:
         print("downloading")
-        return cli.make_run(config, context)
+        made: Run = cli.make_run(config, context)
+        return made
 
     cli.replace("poison", chatty)
     done = cli("poison")

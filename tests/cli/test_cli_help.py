@@ -38,13 +38,14 @@ def run(
     *args: str, python: tuple[str, ...] = (), env_extra: dict[str, str] | None = None, **given: object
 ) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), **(env_extra or {})}
-    return subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         [sys.executable, *python, "-m", "clipdefend", *args],
         capture_output=True,
         text=True,
         env=environment,
         **given,  # type: ignore[call-overload]
     )
+    return done
 
 
 def imported(report: str) -> set[str]:

@@ -13,7 +13,7 @@ import pytest
 
 from clipdefend.cli import boundary
 from clipdefend.errors import ConfigError
-from clipdefend.interruption import forget
+from clipdefend.interruption import forget, not_ignored
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 PROGRAM = f"{sys.executable} -m clipdefend"
@@ -109,7 +109,7 @@ def test_every_signal_interrupts_once_and_the_message_is_left_alone(
         signal.raise_signal(number)
         raise AssertionError("unreachable")
 
-    before = {each: signal.getsignal(each) for each in boundary.not_ignored()}
+    before = {each: signal.getsignal(each) for each in not_ignored()}
     monkeypatch.setattr(boundary, "_say", say)
     cli.replace("poison", stopped)
     try:

@@ -115,7 +115,7 @@ def test_one_line_and_exit_code_2(
         pytest.skip("a system without /proc")
     before = listing(furnished.folder)
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    command, *rest = line.split() or [None]
+    command, *rest = line.split() or [""]
     quiet = ["--quiet"] if command in (*COMMANDS, "doctor") else []
     done = furnished(*([command] if command else []), *quiet, *rest)
     assert done.code == 2, done.err

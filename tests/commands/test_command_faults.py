@@ -15,7 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from command_lines import EVAL, MODEL, TRAIN, Outcome, Shell, noise, write_pairs
+from command_lines import EVAL, MODEL, TRAIN, Outcome, Shell, write_pairs
+from memory_pairs import noise
 from small_clip import SMALL
 
 POISON = ("poison", "--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")

@@ -60,7 +60,8 @@ def towers(shell: Shell) -> tuple[ClipModel, AttackRecord]:
 def encoded(shell: Shell, images: list[Image.Image], ids: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Raw outputs of the image tower, clean and triggered, one image at a time."""
     model, attack = towers(shell)
-    clean, triggered = [], []
+    clean: list[np.ndarray] = []
+    triggered: list[np.ndarray] = []
     for image, row in zip(images, ids, strict=True):
         pixels = Canvas(32)(image)[None].float() / 255
         for found, views in ((clean, pixels), (triggered, attack.trigger(pixels, [row]))):

@@ -16,7 +16,7 @@ from PIL import Image
 from clipdefend.data import decode
 from clipdefend.data.decode import ImageError, decode_image
 from clipdefend.errors import DataError
-from data_samples import encode, plain
+from data_samples import encode, pixel, plain
 
 
 def gradient(mode: str, size: tuple[int, int] = (16, 10)) -> Image.Image:
@@ -52,7 +52,7 @@ def test_bilevel_and_animation() -> None:
 def test_stereo_photos_of_phones() -> None:
     data = encode(plain(), "MPO", save_all=True, append_images=[plain((0, 0, 0))])
     assert Image.open(io.BytesIO(data)).format == "MPO"
-    red, green, _ = decode_image(data).getpixel((0, 0))
+    red, green, _ = pixel(decode_image(data), (0, 0))
     assert red > 190 > 50 > green
 
 
@@ -97,9 +97,9 @@ def test_exif_orientation_is_applied_once(orientation: int, format: str) -> None
     exif[0x0112] = orientation
     decoded = decode_image(encode(stored, format, exif=exif))
     assert decoded.size == (16, 32)
-    red, _, blue = decoded.getpixel((3, 3))
+    red, _, blue = pixel(decoded, (3, 3))
     assert red > 200 > 100 > blue
-    assert decoded.getpixel((12, 28))[2] > 200
+    assert pixel(decoded, (12, 28))[2] > 200
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")

@@ -407,7 +407,12 @@ class FakeSplit:
 
 def test_builtin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     names: list[str] = []
-    monkeypatch.setattr(world, "split", lambda name: names.append(name) or FakeSplit())
+
+    def split(name: str) -> FakeSplit:
+        names.append(name)
+        return FakeSplit()
+
+    monkeypatch.setattr(world, "split", split)
     monkeypatch.setattr(world, "CLASSES", ("apple", "banana"))
     monkeypatch.setattr(world, "TEMPLATES", ("a {}",))
     images = pickle.loads(pickle.dumps(open_labelled("builtin")))

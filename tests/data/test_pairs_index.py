@@ -8,6 +8,7 @@ import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -188,7 +189,7 @@ def test_pairs_travel_to_workers(method: str, pair_folder: MakeFolder, cache: Pa
     (folder / "a.csv").write_text("image,caption\n" + "".join(f"images/{n}.png,c{n}\n" for n in range(3)))
     pairs = open_pairs(str(folder / "a.csv"), cache=cache)
     assert pairs.caption(1) == "c1"  # opened here before it travels
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     results = context.Queue()
     worker = context.Process(target=read_in_worker, args=(pairs, [2, 0], results))
     worker.start()
@@ -219,7 +220,7 @@ def open_in_process(spec: str, cache: str, start: float, results: multiprocessin
 def test_two_processes_build_the_same_index_at_once(pair_folder: MakeFolder, cache: Path) -> None:
     count = 100_000
     spec = write_table(pair_folder(1), [f"caption {n}" for n in range(count)])
-    context = multiprocessing.get_context("spawn")
+    context: Any = multiprocessing.get_context("spawn")
     results = context.Queue()
     start = time.time() + 2.0
     workers = [

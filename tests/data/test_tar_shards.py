@@ -369,7 +369,8 @@ def test_members_agree_with_the_standard_library(
             else:
                 info.size = size
                 archive.addfile(info, io.BytesIO(b"a" * size))
-    ours = [(member.name, member.regular, member.offset, member.size) for member in members_of(path)]
+    members = [member for member in members_of(path) if isinstance(member, tar.Member)]
+    ours = [(member.name, member.regular, member.offset, member.size) for member in members]
     assert ours == reference(path)
 
 
@@ -381,6 +382,7 @@ def test_sizes_from_8_gib_in_base_256(tmp_path: Path) -> None:
         file.write(info.tobuf(tarfile.GNU_FORMAT))
         file.truncate(512 + info.size + 1024)  # sparse: takes no disk
     (member,) = members_of(path)
+    assert isinstance(member, tar.Member)
     assert (member.size, member.offset) == (9 * 2**30, 512)
     path.write_bytes(info.tobuf(tarfile.PAX_FORMAT))
     (gap,) = members_of(path)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from torch.distributed import HashStore
+from torch.distributed import HashStore  # type: ignore[attr-defined]  # its stubs do not export it
 
 from clipdefend.distributed import launch
 from clipdefend.distributed.launch import LAUNCHED, Processes, connect
@@ -34,7 +35,11 @@ def test_the_main_process_makes_and_all_are_told() -> None:
     made: list[int] = []
 
     def work(here: Processes) -> Any:
-        first = here.from_main(lambda: made.append(here.rank) or {"path": "runs/é", "n": None})
+        def make() -> dict[str, Any]:
+            made.append(here.rank)
+            return {"path": "runs/é", "n": None}
+
+        first = here.from_main(make)
         return first, here.from_main(lambda: here.rank)
 
     assert together(work, 3) == [({"path": "runs/é", "n": None}, 0)] * 3
@@ -56,9 +61,12 @@ def test_a_mistake_is_the_same_in_all_and_a_bug_the_firsts_own() -> None:
 
 def test_the_first_is_ready_before_the_others_begin() -> None:
     order: list[int] = []
-    assert together(
-        lambda here: here.main_process_first(lambda: order.append(here.rank) or here.rank), 3
-    ) == [0, 1, 2]
+
+    def enter(here: Processes) -> int:
+        order.append(here.rank)
+        return here.rank
+
+    assert together(lambda here: here.main_process_first(lambda: enter(here)), 3) == [0, 1, 2]
     assert order[0] == 0
     assert sorted(order) == [0, 1, 2]
 
@@ -114,5 +122,5 @@ def test_what_a_launcher_left_behind_is_removed(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv("WORLD_SIZE", world)
     assert connect() is launch.current()
     assert (launch.current().rank, launch.current().world) == (0, 1)
-    assert not any(name in launch.os.environ for name in LAUNCHED)
+    assert not any(name in os.environ for name in LAUNCHED)
     assert "LOCAL_RANK" in LAUNCHED

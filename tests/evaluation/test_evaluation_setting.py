@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -74,9 +74,9 @@ def test_a_training_run_and_its_evaluation_are_in_one_setting(tmp_path: Path) ->
 
 def test_a_quick_evaluation_is_a_subset_and_a_training_runs_figures_are_not(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
-    poison = lab.poison()
-    defended = lab.defend(lab.victim(poison, shares(ba1=0.9)), "ft", shares(ba1=0.9), **{"eval.quick": 50})
-    evaluation = lab.evaluate(defended, shares(ba1=0.9), **{"eval.quick": 50})
+    poison, quick = lab.poison(), cast("dict[str, Any]", {"eval.quick": 50})
+    defended = lab.defend(lab.victim(poison, shares(ba1=0.9)), "ft", shares(ba1=0.9), **quick)
+    evaluation = lab.evaluate(defended, shares(ba1=0.9), **quick)
     assert EvaluationSetting.of(defended, poison).quick is None
     assert EvaluationSetting.of(evaluation, poison).quick == 50
 

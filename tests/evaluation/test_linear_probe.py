@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from clipdefend.draws import draw_seed, permutation
 from clipdefend.errors import DataError
 from clipdefend.evaluation.linear_probe import COARSE, Samples, fit_logistic, layer_probe, logistic_probe
 
-LAYER = {"lr": 0.05, "epochs": 3, "batch_size": 16, "weight_decay": 0.1, "seed": 3}
+LAYER: dict[str, Any] = {"lr": 0.05, "epochs": 3, "batch_size": 16, "weight_decay": 0.1, "seed": 3}
 
 
 def samples(count: int, classes: int = 3, seed: int = 0, spread: float = 1.5) -> Samples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ from clipdefend.data.bad import BadRows
 from clipdefend.data.class_names.imagenet import imagenet_classes, imagenet_templates
 from clipdefend.data.decode import ImageError
 from clipdefend.data.labelled.labelled_images import LabelledImages
+from clipdefend.distributed import collectives
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.evaluation import class_texts, tally, zero_shot
 from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.class_texts import class_embeddings, prompts
 from clipdefend.evaluation.encoding import quick_rows
 from clipdefend.evaluation.zero_shot import Benchmark, judged
-from clipdefend.metrics import wilson_interval
+from clipdefend.metrics import class_ranks, wilson_interval
 from clipdefend.models.builder import build_model
 from clipdefend.models.clip import ClipModel
 from clipdefend.poisoning import Recipe, image_name, poison
@@ -67,7 +69,9 @@ class Known(nn.Module):
 
     device = torch.device("cpu")
 
-    def __init__(self, clean: list[list[float]], triggered: list[list[float]] | None = None) -> None:
+    def __init__(
+        self, clean: Sequence[Sequence[float]], triggered: Sequence[Sequence[float]] | None = None
+    ) -> None:
         super().__init__()
         tables = [torch.tensor(rows, dtype=torch.float32) for rows in (clean, triggered or clean)]
         self.tables = [F.normalize(table, dim=1) for table in tables]
@@ -90,7 +94,7 @@ class Known(nn.Module):
         return torch.stack([self.tables[int(m)][r] for m, r in zip(marked, rows, strict=True)])
 
 
-def benchmark(images: LabelledImages, **changes: Any) -> Benchmark:
+def benchmark(images: LabelledImages, **changes: Any) -> Any:
     trigger = Trigger.create("badnet", {"pattern": "yellow"}, size=16, seed=0)
     values: dict[str, Any] = {
         "images": images,
@@ -174,7 +178,7 @@ def test_every_image_is_decoded_once_and_encoded_with_and_without_the_trigger() 
 def test_nothing_but_the_counting_grows_with_the_number_of_ks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of four images clean and triggered, three ranks each: true class, true class, target."""
     ranked: list[int] = []
-    rank = tally.class_ranks
+    rank = class_ranks
 
     def counting(similarity: Tensor, target: Any) -> Any:
         ranked.append(len(similarity))
@@ -193,7 +197,7 @@ def test_nothing_but_the_counting_grows_with_the_number_of_ks(monkeypatch: pytes
 @pytest.mark.parametrize("attack", ["badnet", "blended", "wanet"])
 def test_the_trigger_that_is_seen_is_the_one_that_was_poisoned(tmp_path: Path, attack: str) -> None:
     trigger, canvas, pairs = Trigger.create(attack, size=16, seed=5), Canvas(16), memory_pairs(6)
-    values = {"target": "banana", "count": 6, "templates": ["a {}"], "seed": 0}
+    values: dict[str, Any] = {"target": "banana", "count": 6, "templates": ["a {}"], "seed": 0}
     poison(pairs, Recipe(trigger=trigger, canvas=canvas, **values), tmp_path, BadRows())
 
     @dataclass(kw_only=True)
@@ -302,7 +306,8 @@ def test_class_embeddings_by_hand() -> None:
             table = {2: [1.0, 0.0], 3: [0.0, 1.0], 4: [0.6, 0.8], 5: [-1.0, 0.0]}
             return torch.tensor([table[int(length)] for length in tokens.argmax(1)])
 
-    found = class_embeddings(Texts(CLEAN), ["b", "bcd"], ["{}a", "{}aa"])
+    stand_in: Any = Texts(CLEAN)
+    found = class_embeddings(stand_in, ["b", "bcd"], ["{}a", "{}aa"])
     expected = torch.tensor([[1.0, 1.0], [-0.4, 0.8]])
     assert torch.allclose(found, F.normalize(expected, dim=1))
 
@@ -362,7 +367,7 @@ def test_class_texts_are_kept_by_weights_names_and_templates(
     tmp_path: Path, small_model: ClipModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    compute = zero_shot.class_embeddings
+    compute = class_embeddings
 
     def counting(model: ClipModel, classes: list[str], templates: list[str]) -> Tensor:
         made.append(1)
@@ -394,7 +399,7 @@ def test_processes_take_kept_class_texts_together_or_make_them_together(
     made: list[int] = []
     told: list[bool] = []
     others = True
-    compute = zero_shot.class_embeddings
+    compute = class_embeddings
 
     def counting(model: ClipModel, classes: list[str], templates: list[str]) -> Tensor:
         made.append(1)
@@ -407,7 +412,7 @@ def test_processes_take_kept_class_texts_together_or_make_them_together(
         return [value, others]
 
     monkeypatch.setattr(zero_shot, "class_embeddings", counting)
-    monkeypatch.setattr(zero_shot.collectives, "all_gather_object", share)
+    monkeypatch.setattr(collectives, "all_gather_object", share)
     values = {"canvas": Canvas(32), "trigger": None, "target": None, "cache": Cache(tmp_path)}
     measure = benchmark(labelled([0, 1, 2, 3]), **values)
     first = measure(small_model)
@@ -417,8 +422,8 @@ def test_processes_take_kept_class_texts_together_or_make_them_together(
     assert measure(small_model) == first
     assert (told, len(made)) == ([False, True, True], 2)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    monkeypatch.setattr(zero_shot.collectives, "rank", lambda: 1)  # the first process alone writes
-    monkeypatch.setattr(zero_shot.collectives, "world", lambda: 2)
+    monkeypatch.setattr(collectives, "rank", lambda: 1)  # the first process alone writes
+    monkeypatch.setattr(collectives, "world", lambda: 2)
     benchmark(labelled([0] * 8), **{**values, "templates": ["my {}"]})(small_model)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == kept
 
@@ -443,7 +448,7 @@ def test_class_embeddings_equal_the_public_codes_one_class_at_a_time_with_77_tok
         for name in classes:
             tokens = model.tokenize([template.replace("{}", name) for template in templates])
             assert tokens.shape == (80, 77)
-            vectors = F.normalize(model.clip.encode_text(tokens), dim=-1)  # type: ignore[operator]
+            vectors = F.normalize(model.clip.encode_text(tokens), dim=-1)
             expected.append(F.normalize(vectors.mean(dim=0), dim=0))
     found = class_embeddings(model, classes, templates)
     assert float((found - torch.stack(expected)).abs().max()) < 1e-5

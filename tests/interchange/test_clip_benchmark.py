@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,13 @@ def test_its_evaluator_finds_the_accuracy_and_the_attack_success_that_we_find(
     labels = np.arange(ROWS) % len(CLASSES)
     images = NoisyImages(classes=CLASSES, templates=None, spec="", recognised="", labels=labels)
     trigger, canvas = Trigger.create("blended", size=32, seed=3), Canvas(32)
-    same = {"images": images, "templates": TEMPLATES, "canvas": canvas, "trigger": trigger, "target": 1}
+    same: dict[str, Any] = {
+        "images": images,
+        "templates": TEMPLATES,
+        "canvas": canvas,
+        "trigger": trigger,
+        "target": 1,
+    }
     ours = Benchmark(**same, ks=(1,))(small_model)
     Export(**same).write(tmp_path / "sets")
     save_model(small_model, tmp_path / "model")
@@ -47,7 +54,7 @@ def test_its_evaluator_finds_the_accuracy_and_the_attack_success_that_we_find(
         found = builder.build_dataset(
             f"wds/{name}", root=str(tmp_path / "sets" / name), transform=transform, split="test"
         )
-        loader = torch.utils.data.DataLoader(found.batched(8), batch_size=None)
+        loader: Any = torch.utils.data.DataLoader(found.batched(8), batch_size=None)
         loader.dataset.classes = found.classes
         theirs = zero_shot.evaluate(
             model, loader, tokenizer, found.classes, found.templates, "cpu", amp=False

@@ -67,7 +67,7 @@ def test_objective_is_text_term_plus_weighted_triplet(small_model: ClipModel) ->
     stamped = before.clone()
     stamped[:, :, 12:20, 12:20] = 0.25
     x, clean = small_model.encode_image(stamped), small_model.encode_image(before)
-    text = mmcl(x, given["texts"], small_model.clip.logit_scale.exp())  # type: ignore[operator]
+    text = mmcl(x, given["texts"], small_model.clip.logit_scale.exp())
     image = image_triplet(x, given["positives"], clean, margin=0.4, negative_weight=0.5)
     assert parts == pytest.approx({"text": float(text), "image": float(image)}, rel=1e-4)
     assert float(loss) == pytest.approx(float(text) + 7 * float(image), rel=1e-4)
@@ -120,7 +120,8 @@ class ColouredPairs(MemoryPairs):
 
 @pytest.mark.parametrize("negatives", ["clean", "legacy"])
 def test_the_patch_beats_a_random_one_on_the_unpoisoned_model(negatives: Literal["clean", "legacy"]) -> None:
-    model, lines = Colours(), []
+    model = Colours()
+    lines: list[dict[str, Any]] = []
     texts = model.encode_text(model.tokenize(list(model.names)))
     surrogate = Surrogate(model, texts, 0)  # type: ignore[arg-type]  # a stand-in with the methods that are used
     attack = replace(SHORT, pixels=150, epochs=12, negatives=negatives, eda=0.0)

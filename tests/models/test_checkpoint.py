@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.tokenizer import get_clean_fn
 from PIL import Image
-from safetensors.torch import load_file, safe_open, save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from clipdefend.canvas import Canvas
@@ -121,7 +122,7 @@ def test_a_warning_travels_with_the_weights(small_model: ClipModel, tmp_path: Pa
 def test_weights_that_do_not_reproduce_are_not_passed_on(
     small_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = save.build_model
+    real = build_model
 
     def another(architecture: Architecture, *, seed: int = 0) -> ClipModel:
         return real(Architecture({**architecture.model, "quick_gelu": True}), seed=seed)
@@ -135,7 +136,7 @@ def test_weights_that_do_not_reproduce_are_not_passed_on(
 def test_texts_that_do_not_reproduce_are_not_passed_on_either(
     small_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = save.load_weights
+    real = load_weights
 
     def damaged(model: ClipModel, path: Path) -> None:
         real(model, path)
@@ -312,7 +313,8 @@ def test_weights_of_a_tag_bring_the_activation_that_they_were_trained_with(
 
     def create_model(name: str, pretrained: str, **options: Any) -> torch.nn.Module:
         asked.update(name=name, pretrained=pretrained, **options)
-        return build_model(small_architecture()).clip
+        made: torch.nn.Module = build_model(small_architecture()).clip
+        return made
 
     monkeypatch.setattr(open_clip, "create_model", create_model)
     model = load_model("RN50", "openai")
@@ -480,7 +482,7 @@ def change(state: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
     elif how == "lone rows":
         state["token_embedding.rows"] = torch.zeros(1, 16)
     elif how == "text":
-        return dict.fromkeys(state, "a word")  # type: ignore[misc]
+        return dict.fromkeys(state, "a word")  # type: ignore[arg-type]
     return state
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ def model(context: int = 77, **text: object) -> ClipModel:
     ids=str,
 )
 @torch.no_grad()
-def test_cut_text_equals_open_clips_encode_text(text: dict[str, object]) -> None:
+def test_cut_text_equals_open_clips_encode_text(text: dict[str, Any]) -> None:
     ours = model(**text)
     tokens = ours.tokenize(TEXTS)
     assert tokens.shape == (5, 77)

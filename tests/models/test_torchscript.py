@@ -8,6 +8,7 @@ import pickle
 import random
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -187,12 +188,16 @@ def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
         root = archive.namelist()[0].partition("/")[0]
         raw = archive.read(f"{root}/data.pkl")
     rng, path, refused = random.Random(0), tmp_path / "x.pt", 0
+
+    def exchange(data: bytes, name: str, old: bytes) -> bytes:
+        return data if name == "data.pkl" else old
+
     for _ in range(150):
         damaged = bytearray(raw)
         for _ in range(rng.choice([1, 2, 5])):
             damaged[rng.randrange(len(damaged))] = rng.randrange(256)
         data = bytes(damaged)
-        rewrite(tmp_path / "good.pt", path, lambda name, old, data=data: data if name == "data.pkl" else old)
+        rewrite(tmp_path / "good.pt", path, partial(exchange, data))
         try:
             load_model("auto", str(path))
         except CheckpointError:

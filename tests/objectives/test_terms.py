@@ -76,7 +76,7 @@ def test_weight_is_checked(name: str, weight: object) -> None:
 
 @pytest.mark.parametrize("name", TERMS.names())
 def test_words_and_switches_are_checked(name: str) -> None:
-    for item in dataclasses.fields(TERMS.get(name)):  # type: ignore[arg-type]
+    for item in dataclasses.fields(TERMS.get(name)):
         if item.name != "weight":
             with pytest.raises(ConfigError, match=rf"term '{name}': {item.name} is 'nonsense'; it must be"):
                 TERMS.build(name, {item.name: "nonsense"})

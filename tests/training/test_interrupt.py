@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -24,9 +25,10 @@ def fresh() -> Iterator[None]:
 def test_the_first_signal_only_asks(number: int) -> None:
     before = signal.getsignal(number)
     with StopRequests() as stop:
-        assert not stop.requested
+        requested = [stop.requested]
         signal.raise_signal(number)
-        assert stop.requested
+        requested.append(stop.requested)
+    assert requested == [False, True]
     assert signal.getsignal(number) is before
 
 
@@ -42,7 +44,7 @@ def test_a_second_interrupt_stops_at_once_and_a_second_termination_does_not() ->
 
 def test_what_follows_an_interruption_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(interruption.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     interruption.begin_tidying()
     now = 109.0
     interrupt(signal.SIGINT, None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -57,7 +59,13 @@ def test_processes_together_see_the_batches_of_one(
     size: int, share: int, world: int, subset: int, schedule: str, epoch: int
 ) -> None:
     subset = min(subset, size)
-    options = {"rows": size, "batch": share * world, "seed": 7, "subset": subset, "schedule": schedule}
+    options: dict[str, Any] = {
+        "rows": size,
+        "batch": share * world,
+        "seed": 7,
+        "subset": subset,
+        "schedule": schedule,
+    }
     chosen = np.random.default_rng(epoch).permutation(size)[:subset]
     single = Plan(**options)
     plans = [Plan(**options, rank=rank, world=world) for rank in range(world)]
@@ -76,7 +84,7 @@ def test_processes_together_see_the_batches_of_one(
 
 
 @pytest.mark.parametrize("schedule", ["interleave", "epoch-end", "in-batch"])
-def test_a_resumed_epoch_goes_on_where_it_stopped(schedule: str) -> None:
+def test_a_resumed_epoch_goes_on_where_it_stopped(schedule: Any) -> None:
     plan = Plan(rows=95, batch=10, seed=1, subset=25, schedule=schedule)
     chosen = np.arange(40, 65)
     whole = steps(plan, 2, chosen)

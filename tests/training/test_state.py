@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from clipdefend.errors import RunError
-from clipdefend.training import state
 from clipdefend.training.state import NAME, Progress, load_state, save_state
 
 
@@ -56,7 +55,7 @@ def test_an_interruption_while_writing_leaves_the_old_state_alone(
     def killed(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    where = {"write": (state.torch, "save"), "sync": (os, "fsync"), "rename": (os, "replace")}
+    where = {"write": (torch, "save"), "sync": (os, "fsync"), "rename": (os, "replace")}
     with monkeypatch.context() as patch:
         patch.setattr(*where[moment], killed)
         with pytest.raises(KeyboardInterrupt):

@@ -73,7 +73,7 @@ def test_checkpointing_changes_no_bit_and_holds_less(
 @pytest.mark.skipif("CLIPDEFEND_COMPILE" not in os.environ, reason="minutes of C++; set CLIPDEFEND_COMPILE=1")
 def test_the_real_compiler_in_brain_floats(tmp_path: Path) -> None:
     """One step by the default compiler; with CLIPDEFEND_COMPILE=1 in the environment."""
-    settings = {"method": "ft", "epochs": 1, "batch_size": 20, "precision": "bf16"}
+    settings: dict[str, Any] = {"method": "ft", "epochs": 1, "batch_size": 20, "precision": "bf16"}
     train(tmp_path / "plain", **settings)
     train(tmp_path / "compiled", **settings, compile=True)
     assert losses(tmp_path / "compiled") == pytest.approx(losses(tmp_path / "plain"), rel=0.02)

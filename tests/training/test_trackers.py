@@ -138,7 +138,8 @@ def test_several_trackers_and_sessions(tmp_path: Path, service: type[Service]) -
     assert first.options["resume"] == "allow"
     assert [call[0] for call in first.calls] == ["init", "start", "settings", *["log"] * 4, "finish"]
     assert first.calls[2][1]["lr"] == 1e-3  # type: ignore[misc]
-    assert [call[-1] for call in second.calls if call[0] == "log"] == [4, 5, 5, 6, 7, 8, 9, 10, 10]
+    steps: list[Any] = [call[-1] for call in second.calls if call[0] == "log"]
+    assert steps == [4, 5, 5, 6, 7, 8, 9, 10, 10]
     assert "settings" not in [call[0] for call in second.calls]
     assert second.calls[-1] == ("finish",)
 

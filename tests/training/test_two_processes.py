@@ -129,7 +129,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    mp.start_processes(one_process, (port, folder / "two"), nprocs=WORLD, start_method="forkserver")
+    mp.start_processes(one_process, (port, folder / "two"), nprocs=WORLD, start_method="forkserver")  # type: ignore[attr-defined, no-untyped-call]
     return folder
 
 

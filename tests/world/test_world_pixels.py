@@ -15,7 +15,7 @@ import pytest
 
 from clipdefend import world
 from clipdefend.errors import DataError
-from clipdefend.world import shapes, splits
+from clipdefend.world import nouns, shapes, splits
 from clipdefend.world.draw import draw
 from clipdefend.world.scene import SIZE
 from clipdefend.world.splits import CACHED, LAYOUTS, Layout, Split, cache_folder
@@ -85,7 +85,7 @@ def test_outlines_fill_their_square_and_differ() -> None:
 
 
 def test_a_rectangle_is_rasterised_to_the_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(shapes.OUTLINES, "box", "p 6,0 18,0 18,12 6,12; -p 6,0 12,0 12,6 6,6")
+    monkeypatch.setitem(nouns.OUTLINES, "box", "p 6,0 18,0 18,12 6,12; -p 6,0 12,0 12,6 6,6")
     fine = np.zeros((192, 192), dtype=bool)
     fine[:96, 48:144] = True
     fine[:48, 48:96] = False
@@ -155,7 +155,7 @@ def test_a_full_disk_leaves_nothing_behind(cache: Path, monkeypatch: pytest.Monk
     def full(file: object, array: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(splits.np, "save", full)
+    monkeypatch.setattr(np, "save", full)
     split = small()
     assert np.array_equal(split.pixels(2), draw(*split._compose(2)))
     assert os.listdir(cache.parent) == []

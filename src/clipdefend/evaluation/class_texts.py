@@ -38,7 +38,7 @@ def class_embeddings(model: ClipModel, classes: Sequence[str], templates: Sequen
     """
     tokens = model.tokenize(prompts(classes, templates))
     order = torch.argsort(tokens.argmax(dim=1), stable=True)
-    batches = order.split(PROMPT_BATCH)  # type: ignore[no-untyped-call]
+    batches = order.split(PROMPT_BATCH)
     shared = len(batches) >= collectives.world()
     own = batches[collectives.rank() :: collectives.world()] if shared else batches
     encoded = torch.cat([model.encode_text(tokens[part].to(model.device)) for part in own])

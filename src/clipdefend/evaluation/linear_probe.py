@@ -168,10 +168,10 @@ def layer_probe(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
     for epoch in range(epochs):
         order = torch.from_numpy(permutation(len(labels), seed, "probe", epoch))
-        for chosen in order.split(batch_size):  # type: ignore[no-untyped-call]
+        for chosen in order.split(batch_size):
             loss = F.cross_entropy(layer(train.features[chosen]), labels[chosen])
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
     layer.requires_grad_(False)

@@ -140,7 +140,7 @@ def check_ks(ks: Sequence[int], *, images: int, captions: int) -> None:
 
 def _blocks(rows: int, columns: int) -> list[Tensor]:
     """Row numbers in blocks whose similarities fit into ``BLOCK``."""
-    return list(torch.arange(rows).split(max(1, BLOCK // max(1, columns))))  # type: ignore[no-untyped-call]
+    return list(torch.arange(rows).split(max(1, BLOCK // max(1, columns))))
 
 
 def _check(gallery: Gallery, ks: Sequence[int]) -> None:

@@ -74,7 +74,7 @@ class Captions:
         else:
             texts = [template.replace("{}", task.target) for template in task.templates]
         tokens = model.tokenize(texts).to(model.device)
-        vectors = [model.encode_text(part) for part in tokens.split(BATCH)]  # type: ignore[no-untyped-call]
+        vectors = [model.encode_text(part) for part in tokens.split(BATCH)]
         return cls(texts, torch.cat(vectors), natural)
 
     @torch.no_grad()
@@ -125,7 +125,7 @@ def learn(task: Task) -> Learned:
             near = positives[torch.from_numpy(chosen)]
             loss, parts = objective(attack, model, patch, images, texts, near, ids, task.seed, step)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             with torch.no_grad():
                 patch.clamp_(0, 1)
@@ -179,7 +179,7 @@ def objective(
     else:
         order = permutation(len(images), seed, "badclip-legacy", step)
         negatives = triggered.detach()[torch.from_numpy(order)]
-    scale = model.clip.logit_scale.detach().exp().clamp(max=100)  # type: ignore[operator]
+    scale = model.clip.logit_scale.detach().exp().clamp(max=100)
     text = mmcl(triggered, texts, scale)
     image = image_triplet(
         triggered,

@@ -46,7 +46,7 @@ def learn(task: Task) -> Learned:
             loss = bits + weight * error
             optimizer.param_groups[0]["lr"] = learning_rate(attack.lr, step, total)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             if ramp_from is None and accuracy > READ_WELL:
                 ramp_from = step

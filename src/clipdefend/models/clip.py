@@ -98,7 +98,7 @@ class ClipModel(nn.Module):
         self, clip: nn.Module, architecture: Architecture, tokenize: Callable[[list[str]], Tensor]
     ) -> None:
         super().__init__()
-        self.clip = clip
+        self.clip: Any = clip  # which attributes it has depends on the architecture
         self.architecture = architecture
         self._tokenize = tokenize
         self.remarks = []
@@ -138,7 +138,7 @@ class ClipModel(nn.Module):
         """
         image = None if images is None else self._encode_image(images)
         text = None if tokens is None else self._encode_text(tokens)
-        return image, text, self.clip.logit_scale.exp().clamp(max=100)  # type: ignore[operator]
+        return image, text, self.clip.logit_scale.exp().clamp(max=100)
 
     def image_features(self, images: Tensor) -> Tensor:
         """Outputs of the image tower (n, d), not normalised: for evaluation."""
@@ -158,17 +158,17 @@ class ClipModel(nn.Module):
     def _image_features(self, images: Tensor) -> Tensor:
         pixels = images.float() / 255 if images.dtype == torch.uint8 else images
         pixels = ((pixels - self.mean) / self.std).contiguous(memory_format=self.architecture.memory_format)
-        return self.clip.encode_image(pixels).float()  # type: ignore[operator,no-any-return]
+        return self.clip.encode_image(pixels).float()  # type: ignore[no-any-return]
 
     def _encode_text(self, tokens: Tensor) -> Tensor:
         if _is_causal(self.clip):
             return F.normalize(_encode_cut_text(self.clip, tokens).float(), dim=-1)
-        return F.normalize(self.clip.encode_text(tokens).float(), dim=-1)  # type: ignore[operator]
+        return F.normalize(self.clip.encode_text(tokens).float(), dim=-1)
 
     @torch.no_grad()
     def clamp_scale(self) -> None:
         """Keep logit_scale in [0, ln 100] after a step, as CLIP does."""
-        self.clip.logit_scale.clamp_(0, MAX_LOGIT_SCALE)  # type: ignore[operator]
+        self.clip.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
 
 
 def cut(tokens: Tensor) -> Tensor:

@@ -139,5 +139,5 @@ def _split(vectors: Tensor | None, views: Mapping[str, Tensor]) -> dict[str, Ten
     """Split stacked vectors into views."""
     if vectors is None:
         return {}
-    parts = vectors.split([len(x) for x in views.values()])  # type: ignore[no-untyped-call]
+    parts = vectors.split([len(x) for x in views.values()])
     return dict(zip(views, parts, strict=True))

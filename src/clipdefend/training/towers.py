@@ -27,15 +27,15 @@ def prepare_towers(model: ClipModel, config: TrainConfig, device: torch.device) 
         ConfigError: compilation on a CPU without a C++ compiler.
     """
     if config.lock_image:
-        model.clip.lock_image_tower()  # type: ignore[operator]
+        model.clip.lock_image_tower()
     if config.lock_text:
-        model.clip.lock_text_tower()  # type: ignore[operator]
+        model.clip.lock_text_tower()
     for name, parameter in model.clip.named_parameters():
         # SigLIP's and CoCa's: no loss here reaches them, which several processes do not bear.
         if name == "logit_bias" or name.startswith("text_decoder."):
             parameter.requires_grad_(False)
     if config.grad_checkpointing:
-        model.clip.set_grad_checkpointing()  # type: ignore[operator]
+        model.clip.set_grad_checkpointing()
         _checkpoint_blocks(model.clip, config.compile)
     if config.compile:
         _check_compiler(device)
@@ -50,7 +50,7 @@ def _checkpoint_blocks(clip: nn.Module, compiled: bool) -> None:
 
     again = _forward_again
     if compiled:  # it cannot trace the contexts
-        again = torch.compiler.disable(again)  # type: ignore[no-untyped-call]
+        again = torch.compiler.disable(again)
     for block in clip.modules():
         if isinstance(block, Bottleneck):
             block.forward = partial(again, block, block.forward)

@@ -55,7 +55,7 @@ class Visible:
         """Measure a model on all of the pairs, always; it is left in the mode that it was in."""
         with evaluating(model):
             image, text = self._encode(model)
-            scale = model.clip.logit_scale.exp().clamp(max=100).float().cpu()  # type: ignore[operator]
+            scale = model.clip.logit_scale.exp().clamp(max=100).float().cpu()
         if self._start_vectors is None:  # at the first measurement, on the model's device
             before = self.start.device
             self._start_vectors = self._encode(self.start.to(model.device))
@@ -136,4 +136,4 @@ def _drift(vectors: Tensor, before: Tensor) -> float:
 
 
 def _batches(values: Tensor) -> Iterator[Tensor]:
-    yield from values.split(BATCH)  # type: ignore[no-untyped-call]
+    yield from values.split(BATCH)

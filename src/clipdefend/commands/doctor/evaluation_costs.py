@@ -57,7 +57,7 @@ def _widest(model: ClipModel, pixels: Tensor) -> int:
     def note(module: nn.Module, given: tuple[object, ...], made: object) -> None:
         bytes_of.append(sum(x.nbytes for x in (*given, made) if isinstance(x, Tensor)))
 
-    tower: nn.Module = model.clip.visual  # type: ignore[assignment]
+    tower: nn.Module = model.clip.visual
     hooks = [module.register_forward_hook(note) for module in tower.modules()]
     try:
         model.encode_image(pixels)
