@@ -41,7 +41,9 @@ def variants() -> list[tuple[str, dict[str, object]]]:
     """Every attack with its defaults, and with draws for each image where it has them."""
     found: list[tuple[str, dict[str, object]]] = [(name, {}) for name in ATTACKS.names()]
     for name in ATTACKS.names():
-        own = {key: word for key, words in choices(name).items() for word in PER_IMAGE if word in words}
+        own: dict[str, object] = {
+            key: word for key, words in choices(name).items() for word in PER_IMAGE if word in words
+        }
         if own:
             found.append((name, own))
     return found
