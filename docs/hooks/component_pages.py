@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 from docstrings import section
 from markdown_text import code, fenced, literal, table
 
@@ -12,7 +10,8 @@ from clipdefend.attacks.published import PRESETS
 from clipdefend.data.pair_formats import discover
 from clipdefend.data.tables.text_columns import CAPTION_COLUMNS, IMAGE_COLUMNS
 from clipdefend.defences import DEFENCES
-from clipdefend.objectives import METHODS, TERMS, objective
+from clipdefend.objectives import METHODS, TERMS
+from clipdefend.objectives.views import IMAGE_VIEWS, TEXT_VIEWS
 
 
 def pages() -> dict[str, str]:
@@ -87,16 +86,12 @@ def terms_page() -> str:
 def views_page() -> str:
     """The views that terms may ask for."""
     rows = [
-        (title, ", ".join(code(view) for view in views))
-        for title, views in (
-            ("Images", objective.IMAGE_VIEWS),
-            ("Captions", objective.TEXT_VIEWS),
-            ("Images of the sub-caption batch", objective.SUBSET_IMAGE_VIEWS),
-            ("Captions of the sub-caption batch", objective.SUBSET_TEXT_VIEWS),
-        )
+        (code(name), kind, "sub-captions" if view.batch == "subset" else "main", literal(view.summary))
+        for kind, views in (("image", IMAGE_VIEWS), ("caption", TEXT_VIEWS))
+        for name, view in views.items()
     ]
-    text = inspect.cleandoc(objective.__doc__ or "").partition("\n\n")[2]
-    return "\n".join(["# Views", "", text, "", table(("Of", "Views"), rows)])
+    text = "A view is one version of a pair's image or caption. Terms name the views that they compare."
+    return "\n".join(["# Views", "", text, "", table(("View", "Of the", "Batch", "What it is"), rows)])
 
 
 def data_formats() -> str:

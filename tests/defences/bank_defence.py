@@ -24,7 +24,7 @@ class NearestInBank(Term):
     text_views = ("clean",)
 
     def loss(self, e: Embeddings) -> Tensor:
-        bank = e.extra["bank"]
+        bank: Tensor = e.extra["bank"]
         nearest = bank[(e.text["clean"] @ bank.T).argmax(dim=1)]
         return (1 - (e.image["clean"] * nearest).sum(dim=1)).mean() + 0.1 * (
             1 - e.text["clean"] @ bank.T
@@ -32,6 +32,8 @@ class NearestInBank(Term):
 
 
 class Bank(Course):
+    bank: Tensor
+
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
         self.register_buffer("bank", F.normalize(torch.randn(size, width), dim=1))

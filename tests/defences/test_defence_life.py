@@ -15,9 +15,10 @@ from shrink_defence import ShrinkDefence
 from two_phase_defence import TwoPhaseDefence
 
 from clipdefend.canvas import Canvas
-from clipdefend.defences.defence import Course, Defence, Phase
+from clipdefend.defences.defence import Course, Defence, Phase, Step
 from clipdefend.errors import Interrupted
 from clipdefend.models.builder import build_model
+from clipdefend.models.clip import ClipModel
 from clipdefend.objectives.objective import build_objective
 from clipdefend.objectives.views import DeviceBatch
 from clipdefend.training.job import freeze
@@ -58,7 +59,12 @@ def test_the_bank_is_first_in_first_out(tmp_path: Path) -> None:
     told: list[torch.Tensor] = []
     course = trainer.stepper.course
     real = course.after_step
-    course.after_step = lambda model, step: (told.append(step.embeddings.text["clean"]), real(model, step))[1]  # type: ignore[method-assign]
+
+    def after_step(model: ClipModel, step: Step) -> None:
+        told.append(step.embeddings.text["clean"])
+        real(model, step)
+
+    course.after_step = after_step  # type: ignore[method-assign]
     trainer.run()
     assert len(told) == 5
     assert torch.equal(course.bank, torch.cat([told[3][2:], told[4]]))  # type: ignore[arg-type]
@@ -111,7 +117,8 @@ def test_reference_and_drift_compare_with_the_suspect_as_it_came(tmp_path: Path)
 
 def test_the_head_learns_labels_that_are_made_anew_in_each_epoch(tmp_path: Path) -> None:
     trainer = make_trainer(make_job(tmp_path, defence=HeadDefence(), eval_every=0))
-    course, made = trainer.stepper.course, []
+    course: Any = trainer.stepper.course
+    made: list[torch.Tensor] = []
     start = {name: value.clone() for name, value in course.state_dict().items()}
     real = course.begin_epoch
 
@@ -119,7 +126,7 @@ def test_the_head_learns_labels_that_are_made_anew_in_each_epoch(tmp_path: Path)
         real(*given)
         made.append(course.labels.clone())
 
-    course.begin_epoch = begin  # type: ignore[method-assign]
+    course.begin_epoch = begin
     trainer.run()
     assert len(made) == 2
     assert all(len(set(labels.tolist())) > 1 for labels in made)

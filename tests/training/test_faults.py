@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from clipdefend.errors import ClipDefendError, ConfigError, DataError, RemoteError
-from clipdefend.training import state
 from clipdefend.training.finite import check_loss, check_weights
 from memory_pairs import memory_pairs
 from training_jobs import ROWS, Watcher, equal, log_of, make_job, make_trainer, train, weights
@@ -61,7 +60,7 @@ def test_a_full_disk_leaves_the_last_state(
         calls.append(1)
         real(value, Bounded(file, room) if len(calls) == 4 else file)
 
-    monkeypatch.setattr(state.torch, "save", save)
+    monkeypatch.setattr(torch, "save", save)
     with pytest.raises(OSError, match="No space left on device") as error:
         train(tmp_path, **JOB)
     assert error.value.errno == errno.ENOSPC
@@ -114,7 +113,7 @@ def test_vanished_data_stop_with_a_line_and_the_state_of_the_last_step(
             return found
 
     pairs.__class__ = Vanishing
-    settings = {"method": "ft", "pairs": pairs, "workers": workers}
+    settings: dict[str, Any] = {"method": "ft", "pairs": pairs, "workers": workers}
 
     def vanish() -> None:
         gone[0] = True
@@ -142,7 +141,7 @@ def test_labelled_images_that_vanish_cost_no_training(tmp_path: Path, whole: Pat
             raise DataError("Labelled images are gone.")
         return {"ba@1": float(model.clip.visual.conv1.weight.detach().double().abs().sum()) % 1.0}
 
-    settings = {"method": "ft", "evaluate": evaluate}
+    settings: dict[str, Any] = {"method": "ft", "evaluate": evaluate}
     with pytest.raises(DataError, match="gone"):
         train(tmp_path, **settings)
     console = Watcher()

@@ -166,7 +166,8 @@ def test_log_every_thins_the_log_and_keeps_the_last_step_of_an_epoch(tmp_path: P
 
 @pytest.mark.parametrize("tower", ["image", "text"])
 def test_a_locked_tower_stays_as_it_is(tmp_path: Path, tower: str) -> None:
-    train(tmp_path, method="ft", epochs=1, **{f"lock_{tower}": True})
+    lock: dict[str, Any] = {f"lock_{tower}": True}
+    train(tmp_path, method="ft", epochs=1, **lock)
     before, after = initial(), weights(tmp_path)
     same = {key for key in before if torch.equal(before[key], after[key]) and before[key].is_floating_point()}
     moved = {key for key in before if before[key].is_floating_point()} - same
@@ -203,6 +204,7 @@ def test_the_scale_stays_at_most_100(tmp_path: Path) -> None:
 
 def test_par_pushes_away_from_a_frozen_reference(tmp_path: Path) -> None:
     job = make_job(tmp_path, method="par")
+    assert job.suspect is not None
     before = {key: value.clone() for key, value in job.suspect.state_dict().items()}
     make_trainer(job).run()
     assert equal(before, job.suspect.state_dict())

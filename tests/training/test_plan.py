@@ -145,6 +145,12 @@ def test_fewer_sub_captions_than_planned_leave_steps_without_them() -> None:
 def test_a_step_of_sub_captions_alone_has_two_rows_a_process(subset: int, steps: int) -> None:
     """Which a batch norm needs; beside a main batch one row is enough."""
     for world in (1, 2):
-        common = {"rows": 100, "batch": 10 * world, "seed": 1, "subset": subset * world, "world": world}
+        common: dict[str, Any] = {
+            "rows": 100,
+            "batch": 10 * world,
+            "seed": 1,
+            "subset": subset * world,
+            "world": world,
+        }
         assert Plan(**common, schedule="epoch-end").subset_batches == steps
         assert Plan(**common, schedule="interleave").subset_batches == 3

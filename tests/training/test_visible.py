@@ -70,7 +70,7 @@ def test_figures_by_hand(small_model: ClipModel) -> None:
     start, now = Known(small_model, [0, 1, 2, 3]), Known(small_model, [0, 1, 3, 2])
     visible = Visible(torch.zeros(4, 3, 32, 32), torch.zeros(4, 16, dtype=torch.int32), start)
     with torch.no_grad():
-        now.clip.logit_scale.fill_(math.log(2))  # type: ignore[operator, union-attr]
+        now.clip.logit_scale.fill_(math.log(2))
     seen = visible(now)
     # Two of the four images find their own caption, and the same two the one that they found before.
     assert seen["val_r@1"] == seen["val_agreement"] == 0.5
@@ -94,7 +94,13 @@ def test_the_pairs_are_a_seeded_draw_without_bad_images(small_model: ClipModel) 
 
 
 def test_measurements_measure_all(small_model: ClipModel) -> None:
-    both = measure_all(lambda model, full: {"a": 1.0 + full}, None, lambda model, full: {"b": 2.0 + full})
+    def first(model: ClipModel, *, full: bool = False) -> dict[str, float]:
+        return {"a": 1.0 + full}
+
+    def second(model: ClipModel, *, full: bool = False) -> dict[str, float]:
+        return {"b": 2.0 + full}
+
+    both = measure_all(first, None, second)
     assert both is not None
     assert both(small_model) == {"a": 1.0, "b": 2.0}
     assert both(small_model, full=True) == {"a": 2.0, "b": 3.0}
