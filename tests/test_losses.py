@@ -240,7 +240,7 @@ def test_wrong_arguments() -> None:
         losses.mmcl(i[0], p[0], 1.0)
     for bound in ({"tau": 0.0}, {"tau": 1.0, "width": -1.0}):
         with pytest.raises(ValueError, match="must be a finite number above 0"):
-            losses.perturb_recover_distance(i, p, **bound)
+            losses.perturb_recover_distance(i, p, **bound)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'mosaic' needs scale"):
         losses.factual_counterfactual(i, p, c, form="mosaic")
     for tau in (0.0, -1.0, math.nan, math.inf):

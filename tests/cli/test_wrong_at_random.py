@@ -60,7 +60,7 @@ def replace_commands(case: Case, patch: pytest.MonkeyPatch) -> None:
 
     for command in COMMANDS:
         room = command.replace("-", "_")
-        patch.setitem(sys.modules, f"clipdefend.commands.{room}.run_{room}", SimpleNamespace(run=run))  # type: ignore[arg-type]
+        patch.setitem(sys.modules, f"clipdefend.commands.{room}.run_{room}", SimpleNamespace(run=run))
 
 
 @contextlib.contextmanager
@@ -76,8 +76,8 @@ def surroundings(case: Case, patch: pytest.MonkeyPatch) -> Iterator[tuple[Any, A
     streams = {"stdin": io.StringIO(case.stdin), "stdout": stdout, "stderr": stderr}
     for name, trouble in case.streams.items():
         streams[name] = stream(trouble, case.stdin)
-    for name, value in streams.items():
-        patch.setattr(sys, name, value)
+    for name, opened in streams.items():
+        patch.setattr(sys, name, opened)
     # A stream of None means a closed number, which in this process is pytest's.
     patch.setattr("clipdefend.cli.streams._null_stream", lambda number, mode: open(os.devnull, mode))  # noqa: SIM115
     try:

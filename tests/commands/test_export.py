@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,17 @@ SOURCES: dict[str, Callable[[Path], Path]] = {
 }
 
 
+@dataclass
+class Chain(Shell):
+    """Command lines that begin with the model of one of ``SOURCES``."""
+
+    source: str = ""
+
+
 @pytest.fixture(scope="module", params=SOURCES)
-def chain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+def chain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Attack, defence and evaluation of a model that another library wrote."""
-    shell = Shell(tmp_path_factory.mktemp("export"))
-    shell.made["name"] = request.param
+    shell = Chain(tmp_path_factory.mktemp("export"), source=request.param)
     write_data(shell.folder)
     size = SIZE.get(request.param, 32)
     for place, name in enumerate(NAMES):
@@ -112,7 +119,8 @@ def manifest(shell: Shell, made: Any) -> dict[str, Any]:
 
 
 def model_folder(shell: Shell, format: str) -> Path:
-    return shell.folder / exported(shell, format).folder / "model"
+    folder: Path = exported(shell, format).folder
+    return shell.folder / folder / "model"
 
 
 def defended(shell: Shell) -> ClipModel:
@@ -130,7 +138,7 @@ def ours(shell: Shell) -> tuple[Tensor, Tensor]:
     return model.encode_image(images), model.encode_text(model.tokenize(CANDIDATES))
 
 
-def test_every_command_takes_every_layout(chain: Shell) -> None:
+def test_every_command_takes_every_layout(chain: Chain) -> None:
     for name in ("poison", "attack", "defend", "evaluate", "source"):
         assert chain.made[name].code == 0, chain.made[name].err
     assert "Model: " in chain.made["attack"].err
@@ -138,8 +146,8 @@ def test_every_command_takes_every_layout(chain: Shell) -> None:
 
 
 @torch.no_grad()
-def test_open_clip_opens_what_is_written_for_it(chain: Shell) -> None:
-    if "SigLIP" in chain.made["name"]:
+def test_open_clip_opens_what_is_written_for_it(chain: Chain) -> None:
+    if "SigLIP" in chain.source:
         pytest.skip("towers of SigLIP with the tanh activation have no name in open_clip")
     folder = model_folder(chain, "open_clip")
     theirs, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
@@ -152,7 +160,7 @@ def test_open_clip_opens_what_is_written_for_it(chain: Shell) -> None:
 
 
 @torch.no_grad()
-def test_torch_opens_a_state_dict(chain: Shell) -> None:
+def test_torch_opens_a_state_dict(chain: Chain) -> None:
     folder = model_folder(chain, "state-dict")
     state = torch.load(folder / "state_dict.pt", weights_only=True)
     own = defended(chain).clip.state_dict()
@@ -162,8 +170,8 @@ def test_torch_opens_a_state_dict(chain: Shell) -> None:
 
 
 @torch.no_grad()
-def test_transformers_opens_what_is_written_for_it(chain: Shell) -> None:
-    if chain.made["name"] == "OpenAI ResNet":
+def test_transformers_opens_what_is_written_for_it(chain: Chain) -> None:
+    if chain.source == "OpenAI ResNet":
         made = exported(chain, "transformers")
         assert made.code == 2
         assert "no counterpart of a ModifiedResNet image tower (RN50, tiny and their like)" in made.errors[0]
@@ -171,7 +179,7 @@ def test_transformers_opens_what_is_written_for_it(chain: Shell) -> None:
         assert len(chain.runs()) == len({name for name in chain.runs() if "transformers" not in name})
         return
     folder = model_folder(chain, "transformers")
-    kind = transformers.SiglipModel if "SigLIP" in chain.made["name"] else transformers.CLIPModel
+    kind: Any = transformers.SiglipModel if "SigLIP" in chain.source else transformers.CLIPModel
     theirs, report = kind.from_pretrained(folder, output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
@@ -189,9 +197,9 @@ def test_transformers_opens_what_is_written_for_it(chain: Shell) -> None:
 
 
 def test_transformers_pipeline_gives_the_classes_of_evaluate(
-    chain: Shell, monkeypatch: pytest.MonkeyPatch
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if chain.made["name"] == "OpenAI ResNet":
+    if chain.source == "OpenAI ResNet":
         pytest.skip("not written for transformers")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     folder = model_folder(chain, "transformers")
@@ -209,15 +217,15 @@ def test_transformers_pipeline_gives_the_classes_of_evaluate(
 
 
 @pytest.mark.parametrize("format", ["open_clip", "transformers", "state-dict"])
-def test_evaluate_takes_what_export_wrote(format: str, chain: Shell) -> None:
-    if (chain.made["name"], format) == ("OpenAI ResNet", "transformers"):
+def test_evaluate_takes_what_export_wrote(format: str, chain: Chain) -> None:
+    if (chain.source, format) == ("OpenAI ResNet", "transformers"):
         pytest.skip("not written for transformers")
     made = chain("evaluate", "--checkpoint", exported(chain, format).folder, *EVAL, "--workers", 0)
     assert made.code == 0, made.err
     assert manifest(chain, made)["metrics"]["ba@1"] == manifest(chain, "evaluate")["metrics"]["ba@1"]
 
 
-def test_the_card_tells_lineage_and_figures(chain: Shell) -> None:
+def test_the_card_tells_lineage_and_figures(chain: Chain) -> None:
     card = (model_folder(chain, "open_clip") / "README.md").read_text()
     run = Run.open(chain.folder / chain.made["defend"].folder)
     assert card.startswith("---\nlibrary_name: open_clip\npipeline_tag: zero-shot-image-classification\n")
@@ -235,7 +243,7 @@ def test_the_card_tells_lineage_and_figures(chain: Shell) -> None:
     assert [parent["command"] for parent in record["parents"]] == ["defend"]
 
 
-def test_a_victim_is_exported_with_its_warning(chain: Shell) -> None:
+def test_a_victim_is_exported_with_its_warning(chain: Chain) -> None:
     made = chain("export", "--from", "002-finetune-attack-badnet", "--weights", "best", "--out", "victim")
     assert made.code == 0, made.err
     folder = chain.folder / "victim" / "model"
@@ -245,7 +253,7 @@ def test_a_victim_is_exported_with_its_warning(chain: Shell) -> None:
     assert manifest(chain, made)["details"]["backdoored"] is True
 
 
-def test_a_checkpoint_from_elsewhere_is_exported(chain: Shell) -> None:
+def test_a_checkpoint_from_elsewhere_is_exported(chain: Chain) -> None:
     source = next(
         path
         for path in ("own", "ViT.pt", "ResNet.pt", "clip", "shards", "siglip")
@@ -262,7 +270,7 @@ def test_a_checkpoint_from_elsewhere_is_exported(chain: Shell) -> None:
     assert "--weights chooses among a run's weights" in wrong.errors[0]
 
 
-def test_a_report_over_exports(chain: Shell) -> None:
+def test_a_report_over_exports(chain: Chain) -> None:
     exported(chain, "open_clip")
     made = chain("report", "--embedding", "none", "--out", "page")
     assert made.code == 0, made.err

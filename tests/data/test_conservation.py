@@ -309,7 +309,7 @@ def check(found: Pairs | LabelledImages, rows: int, told: Callable[[int], int | 
     for row in range(len(found)):
         number = told(row)
         try:
-            image = number_of(found.image(row))  # type: ignore[arg-type]
+            image = number_of(found.image(row))
         except ImageError:
             continue
         assert number in (None, image)

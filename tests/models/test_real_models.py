@@ -83,10 +83,10 @@ def test_a_step_of_every_family(name: str) -> None:
 
     before = loss()
     before.backward()
-    parameters = [each for each in model.parameters() if each.grad is not None]
-    norm = torch.cat([each.grad.flatten() for each in parameters]).norm()
+    moved = [(each, each.grad) for each in model.parameters() if each.grad is not None]
+    norm = torch.cat([gradient.flatten() for _, gradient in moved]).norm()
     assert norm.isfinite()
     with torch.no_grad():
-        for each in parameters:
-            each -= 1e-3 * each.grad / norm
+        for each, gradient in moved:
+            each.sub_(1e-3 * gradient / norm)
         assert loss() < before
