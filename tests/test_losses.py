@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from math import exp, log
+from typing import Any
 
 import pytest
 import torch
@@ -238,9 +239,10 @@ def test_wrong_arguments() -> None:
             losses.factual_counterfactual(i, p, c, **{option: "neither"})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"image does not fit.*image \(6,\), text \(6,\)"):
         losses.mmcl(i[0], p[0], 1.0)
-    for bound in ({"tau": 0.0}, {"tau": 1.0, "width": -1.0}):
+    bounds: list[dict[str, Any]] = [{"tau": 0.0}, {"tau": 1.0, "width": -1.0}]
+    for bound in bounds:
         with pytest.raises(ValueError, match="must be a finite number above 0"):
-            losses.perturb_recover_distance(i, p, **bound)  # type: ignore[arg-type]
+            losses.perturb_recover_distance(i, p, **bound)
     with pytest.raises(ValueError, match="'mosaic' needs scale"):
         losses.factual_counterfactual(i, p, c, form="mosaic")
     for tau in (0.0, -1.0, math.nan, math.inf):

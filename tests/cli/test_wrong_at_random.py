@@ -73,7 +73,7 @@ def surroundings(case: Case, patch: pytest.MonkeyPatch) -> Iterator[tuple[Any, A
     for name, value in case.environment.items():
         patch.setenv(name, value)
     stdout, stderr = io.StringIO(), io.StringIO()
-    streams = {"stdin": io.StringIO(case.stdin), "stdout": stdout, "stderr": stderr}
+    streams: dict[str, Any] = {"stdin": io.StringIO(case.stdin), "stdout": stdout, "stderr": stderr}
     for name, trouble in case.streams.items():
         streams[name] = stream(trouble, case.stdin)
     for name, opened in streams.items():

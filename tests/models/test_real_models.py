@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_a_step_of_every_family(name: str) -> None:
 
     before = loss()
     before.backward()
-    moved = [(each, each.grad) for each in model.parameters() if each.grad is not None]
+    moved: list[tuple[Any, Any]] = [(each, each.grad) for each in model.parameters() if each.grad is not None]
     norm = torch.cat([gradient.flatten() for _, gradient in moved]).norm()
     assert norm.isfinite()
     with torch.no_grad():
