@@ -29,7 +29,7 @@ TESTS = ("tests/test_architecture.py",)
 CASES = [
     Case("add-an-attack", "frame", ("tests/attacks",)),
     Case("add-a-term", "uniformity", ("tests/objectives",)),
-    Case("add-a-defence", "shrink", ("tests/defences",)),
+    Case("add-a-defence", "pruning", ("tests/defences",)),
     Case("add-a-data-format", "arrow", ("tests/data/test_arrow_pairs.py",)),
 ]
 
