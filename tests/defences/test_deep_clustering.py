@@ -71,7 +71,8 @@ def test_cross_entropy_by_a_double_loop() -> None:
 
 def test_clusters_and_head_are_made_anew_in_each_epoch(tmp_path: Path) -> None:
     trainer = make_trainer(make_job(tmp_path, defence=DeepClustering(clusters=4), eval_every=0))
-    course, made = trainer.stepper.course, []
+    course: Any = trainer.stepper.course
+    made: list[tuple[torch.Tensor, torch.Tensor]] = []
     real = course.begin_epoch
 
     def begin(*given: Any) -> None:
@@ -82,7 +83,7 @@ def test_clusters_and_head_are_made_anew_in_each_epoch(tmp_path: Path) -> None:
         assert course.weight.std().item() == pytest.approx(0.01, rel=0.4)
         assert not course.bias.any()
 
-    course.begin_epoch = begin  # type: ignore[method-assign]
+    course.begin_epoch = begin
     trainer.run()
     assert [set(labels.tolist()) for labels, _ in made] == [{0, 1, 2, 3}] * 2
     assert not torch.equal(made[0][1], made[1][1])
@@ -141,7 +142,8 @@ def test_pseudo_labels_of_a_file_and_of_a_model(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     path.write_text("id,label\n" + "".join(f"{row},{row % 2}\n" for row in range(ROWS)))
     trainer = train(tmp_path / "file", defence=DeepClustering(labels=str(path), method="ft"), eval_every=0)
-    assert trainer.stepper.course.labels.tolist() == [row % 2 for row in range(ROWS)]
+    course: Any = trainer.stepper.course
+    assert course.labels.tolist() == [row % 2 for row in range(ROWS)]
     names = tmp_path / "names.txt"
     names.write_text("cat\ndog\nhouse\n")
     defence = DeepClustering(label_model="tiny", label_classes=str(names), method="ft")

@@ -47,7 +47,7 @@ def test_weights_are_shrunk_and_a_fresh_initialisation_is_added(tmp_path: Path) 
 def test_buffers_stay_and_so_do_scale_and_batch_norm_on_demand(tmp_path: Path) -> None:
     before, after = prepared(tmp_path)
     assert equal(dict(before.named_buffers()), dict(after.named_buffers()))
-    assert after.logit_scale.item() == pytest.approx(0.95 * 2.6593 + 1e-4 * 2.6593, abs=1e-4)
+    assert after.get_parameter("logit_scale").item() == pytest.approx(0.95 * 2.6593 + 1e-4 * 2.6593, abs=1e-4)
     before, after = prepared(tmp_path, logit_scale=False, batch_norm=False)
     norms = {
         f"{path}.{name}"
