@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipdefend.draws import permutation
 from clipdefend.errors import DataError
 from clipdefend.training.plan import Plan, PlannedRow
 
@@ -154,3 +155,17 @@ def test_a_step_of_sub_captions_alone_has_two_rows_a_process(subset: int, steps:
         }
         assert Plan(**common, schedule="epoch-end").subset_batches == steps
         assert Plan(**common, schedule="interleave").subset_batches == 3
+
+
+def test_a_pair_left_out_stays_out_of_the_steps_of_sub_captions() -> None:
+    """101 pairs in tens leave one over, which a batch norm could not take in a step by itself."""
+    plan = Plan(rows=101, batch=10, seed=1, subset=20, schedule="epoch-end")
+    made = steps(plan, 0, np.arange(20))
+    assert [len(rows(items)) for items in made] == [10] * 10 + [0, 0]
+
+
+def test_the_order_is_the_recorded_permutation_from_the_first_step_on() -> None:
+    plan = Plan(rows=20, batch=10, seed=3)
+    assert plan.subset_batches == 0
+    order = [row for items in plan.epoch(2, NONE) for row in rows(items)]
+    assert order == permutation(20, 3, "order", 2).tolist()
