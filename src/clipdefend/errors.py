@@ -66,7 +66,7 @@ class EndedElsewhere(Exception):  # noqa: N818  # no error of this process
 
 
 class GateFailed(Exception):  # noqa: N818  # no error: an answer
-    """A finished evaluation is outside a bound that was set.
+    """A finished run is outside a bound that was set.
 
     Args:
         manifest: the finished run's manifest.

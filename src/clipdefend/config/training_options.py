@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clipdefend.choices import BatchNormMode, LrSchedule, Precision
+from clipdefend.config.conditions import parse_conditions
 from clipdefend.config.fields import COUNT, NATURAL, POSITIVE, Config, Range, option
 from clipdefend.config.model_options import device_option
+from clipdefend.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +56,25 @@ class TrainConfig(Config):
     log_every: int = option(
         10, "--log-every", "--log-every-n-steps", "Steps between log entries.", range=COUNT
     )
-    eval_every: int = option(
+    eval_every: float = option(
         1,
         "--eval-every",
         "--zeroshot-frequency",
-        "Epochs between evaluations; 0 turns them off.",
+        "Epochs between evaluations; 0.5 makes two in each epoch, 0 turns them off.",
         range=NATURAL,
+    )
+    keep_epochs: str | None = option(
+        None,
+        "--keep-epochs",
+        "Keep the weights of these epochs as epochs/NNN/: all, or numbers such as 5,10.",
+        metavar="all|N,...",
+        shown="the last and the best",
+    )
+    stop_at: str | None = option(
+        None,
+        "--stop-at",
+        "End training after the first evaluation that reaches these values, as in ba@1=0.25.",
+        metavar="METRIC=X,...",
     )
     accum_freq: int = option(
         1,
@@ -83,6 +98,30 @@ class TrainConfig(Config):
         metavar="NAMES",
     )
     device: str = device_option()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        every = self.eval_every
+        whole = every if every >= 1 or every == 0 else 1 / every
+        if abs(whole - round(whole)) > 1e-6:
+            raise ConfigError(
+                f"--eval-every is {every:g}; it must be a whole number of epochs, or a whole part of one such as 0.5."
+            )
+        if parse_conditions(self.stop_at, "--stop-at") and not every:
+            raise ConfigError("--stop-at needs evaluations, which --eval-every 0 turns off.")
+        self.kept_epochs  # noqa: B018  # checks the numbers
+
+    @property
+    def kept_epochs(self) -> tuple[int, ...] | None:
+        """The numbers of ``keep_epochs``; None for all epochs or none. Raises ConfigError for other texts."""
+        if self.keep_epochs in (None, "all"):
+            return None
+        parts = [part.strip() for part in str(self.keep_epochs).split(",")]
+        if not all(part.isascii() and part.isdigit() and int(part[:9]) > 0 for part in parts):
+            raise ConfigError(
+                f"--keep-epochs is {self.keep_epochs!r}; it takes all, or epochs from 1 such as 5,10."
+            )
+        return tuple(int(part[:9]) for part in parts)
 
 
 def defence_training() -> TrainConfig:

@@ -33,12 +33,13 @@ class Fault:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a run recorded at the end of an epoch; number 0 is the model as it began.
+    """What a run recorded at the end of an epoch; number 0 is the model as it began, 1.5 half-way
+    through the second epoch.
 
     With ``--eval-quick`` the figures are those of the quick subset throughout, as the epochs between have no others.
     """
 
-    number: int
+    number: float
     values: dict[str, float]
 
 
@@ -109,7 +110,7 @@ def collect(given: Sequence[Path]) -> Collected:
 def epochs(run: Run) -> tuple[list[Epoch], list[Fault]]:
     """The evaluated epochs of a run's ``metrics.jsonl``, ascending; lines that cannot be read are faults."""
     path = run.path / METRICS
-    records: dict[int, Epoch] = {}
+    records: dict[float, Epoch] = {}
     wrong = 0
     try:
         if not path.is_file():
@@ -151,7 +152,7 @@ def _record(line: bytes) -> Epoch | None:
     number = record.pop("epoch", None)
     if record.get("event") != "epoch":
         return Epoch(-1, {})
-    if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+    if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number < math.inf:
         return None
     values = numbers(record)
     quick = {name.removeprefix(QUICK): value for name, value in values.items() if name.startswith(QUICK)}

@@ -63,7 +63,7 @@ def _draw_track(axes: Any, track: Track, key: str, look: Look, unit: float) -> N
     lines = [line for line in lines if line]
     for line in lines if len(lines) > 1 else []:
         axes.plot(*zip(*line, strict=True), color=look.colour, linestyle=look.line, linewidth=0.7, alpha=0.45)
-    by_epoch: dict[int, list[float]] = {}
+    by_epoch: dict[float, list[float]] = {}
     for line in lines:
         for number, value in line:
             by_epoch.setdefault(number, []).append(value)
@@ -103,7 +103,7 @@ def against(tracks: Sequence[Track], k: int) -> Picture:
     return picture(draw, WIDTH, 3.3 + _legend_height(len(tracks) + 1))
 
 
-def _draw_path(axes: Any, points: Sequence[tuple[int, float, float]], look: Look) -> None:
+def _draw_path(axes: Any, points: Sequence[tuple[float, float, float]], look: Look) -> None:
     if not points:
         return
     axes.plot(

@@ -36,7 +36,7 @@ class Choice:
     """
 
     rule: str
-    epoch: int
+    epoch: float
     ba: float
     asr: float
     regret: float

@@ -180,7 +180,8 @@ class TrainingDetails(Details):
         steps, subcaption_steps: optimiser steps, and those of them that carried a sub-captioned batch.
         processes, global_batch: how many processes, and the pairs of a step over all of them.
         training_seconds: without evaluations.
-        best_epoch: of ``best/``; None where there is none.
+        best_epoch: of ``best/``; None where there is none. A fraction for an evaluation within an epoch.
+        stopped_epoch: the epoch whose evaluation reached ``--stop-at``.
         bad: count and examples of rows that could not be used.
     """
 
@@ -195,17 +196,19 @@ class TrainingDetails(Details):
     global_batch: int = 0
     subcaption_steps: int = 0
     training_seconds: float = 0.0
-    best_epoch: int | None = None
+    best_epoch: float | None = None
+    stopped_epoch: float | None = recorded_if_set()
     bad: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneAttackDetails(TrainingDetails):
-    """Of a victim: the attack's name, and the weights that it began with."""
+    """Of a victim: the attack's name, the weights that it began with, and whether it meets ``--accept``."""
 
     backdoored: bool = True
     attack: str | None = None
     weights: str | None = None
+    accepted: bool | None = recorded_if_set()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,14 @@ from clipdefend.console import Console
 from clipdefend.data.workers import WorkerLost, worker_faults
 from clipdefend.distributed import collectives, launch
 from clipdefend.errors import ClipDefendError, ConfigError, Interrupted
+from clipdefend.evaluation.zero_shot import QUICK
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.save import save_model
 from clipdefend.training.feed import Feed
 from clipdefend.training.finite import check_loss, check_weights, same_weights
 from clipdefend.training.interrupt import StopRequests
 from clipdefend.training.job import Job
+from clipdefend.training.milestones import FOLDER, Milestones
 from clipdefend.training.pace import Pace
 from clipdefend.training.plan import Plan
 from clipdefend.training.record import Recorder, fingerprint
@@ -50,6 +52,7 @@ class Trainer:
         self.job, self.console, self.accelerator = job, console, accelerator
         names = tracker_names(job.config.report_to)
         self.timetable = job.timetable(accelerator.process_index, accelerator.num_processes)
+        self.milestones = Milestones(job.config, self.timetable.epochs)
         self.stepper = Stepper(job, accelerator)
         self.progress = Progress(
             fingerprint=fingerprint(job, self.timetable), processes=accelerator.num_processes
@@ -89,7 +92,8 @@ class Trainer:
                 self._measure_start()
             try:
                 for epoch in range(self.progress.epoch, self.timetable.epochs):
-                    self._epoch(epoch, stop, bar)
+                    if self.progress.stopped is None:
+                        self._epoch(epoch, stop, bar)
             except ClipDefendError as error:
                 # Before the first step of an epoch there is nothing new to save, and the defence may be half way
                 # through its beginning.
@@ -122,7 +126,7 @@ class Trainer:
             self.stepper.begin_epoch(stage, epoch)
         plan = stage.plan_for(self.stepper.rows(stage, epoch))
         train_mode(self.stepper.model, config.batch_norm)
-        pace = Pace()
+        pace, marks = Pace(), self.milestones.marks(plan.steps)
         began = time.perf_counter()
         for batches in self._batches(epoch, stage, plan, stop):
             waited = time.perf_counter() - began
@@ -141,6 +145,11 @@ class Trainer:
                 values = {"loss": value, **step.parts, "lr": rate, **pace.values()}
                 self._log_step(epoch, stage, values)
                 pace = Pace()
+            if progress.step in marks:
+                self._evaluate(epoch + marks[progress.step])
+                if progress.stopped is not None:
+                    self._save(value)
+                    return
             if config.save_every and progress.global_step % config.save_every == 0:
                 self._save(value)
             began = time.perf_counter()
@@ -153,9 +162,10 @@ class Trainer:
         return {"phase": stage.phase.name} if len(self.timetable.stages) > 1 else {}
 
     def _end_epoch(self, done: int) -> None:
-        every = self.job.config.eval_every
-        if every and (done % every == 0 or done == self.timetable.epochs):
+        if self.milestones.evaluates_after(done):
             self._evaluate(done)
+        if self.milestones.keeps(done) and launch.current().main:
+            save_model(self.bare, self.job.folder / FOLDER / f"{done:03d}", note=self.job.note)
         self.progress.epoch, self.progress.step = done, 0
         self._save()
 
@@ -221,11 +231,11 @@ class Trainer:
         self.record.log({"event": "prepared", "epoch": 0, **metrics}, 0)
         self.console.info(f"prepared: {_headline(metrics)}")
 
-    def _evaluate(self, epoch: int, model: ClipModel | None = None) -> None:
+    def _evaluate(self, epoch: float, model: ClipModel | None = None) -> None:
         """Record the metrics of an epoch and keep the weights when they are the best so far.
 
         Args:
-            epoch: epochs finished.
+            epoch: epochs finished; a fraction within one.
             model: what to measure; None: the model in training.
         """
         if self.job.evaluate is None:
@@ -234,10 +244,14 @@ class Trainer:
         collectives.broadcast_(self.bare.buffers())
         # In full precision whatever the training's is, so that ``evaluate`` measures the same of the saved weights.
         metrics = self.job.evaluate(model or self.bare, full=epoch in (0, self.timetable.epochs))
-        place = self._place(self.timetable.stage(epoch - 1)) if epoch else {}
+        if epoch and self.milestones.reached(metrics):
+            self.progress.stopped = epoch
+            if any(name.startswith(QUICK) for name in metrics):  # the last evaluation is a full one
+                metrics = self.job.evaluate(self.bare, full=True)
+        place = self._place(self.timetable.stage(math.ceil(epoch) - 1)) if epoch else {}
         record = {"event": "epoch", "epoch": epoch, **place, **metrics}
         self.record.log(record, self.progress.global_step)
-        self.console.info(f"epoch {epoch}/{self.timetable.epochs}: {_headline(metrics)}")
+        self.console.info(f"epoch {epoch:g}/{self.timetable.epochs}: {_headline(metrics)}")
         self.progress.evaluated = dict(metrics)
         if epoch == 0:
             self.progress.start = dict(metrics)

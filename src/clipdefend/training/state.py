@@ -23,7 +23,9 @@ class Progress:
         step: steps of the current epoch finished; above 0 the defence has begun that epoch.
         global_step: optimiser steps finished.
         metrics_bytes: length of ``metrics.jsonl`` at this point; what lies behind is of a lost future.
-        best: best value of the selection so far, and its epoch.
+        best: best value of the selection so far.
+        best_epoch: its epoch; a fraction for an evaluation within one.
+        stopped: the epoch that reached ``--stop-at``.
         start: metrics before the first step.
         evaluated: metrics of the last evaluated epoch.
         bad: row -> why it could not be used.
@@ -38,7 +40,8 @@ class Progress:
     global_step: int = 0
     metrics_bytes: int = 0
     best: float | None = None
-    best_epoch: int = 0
+    best_epoch: float = 0
+    stopped: float | None = None
     start: dict[str, float] = field(default_factory=dict)
     evaluated: dict[str, float] = field(default_factory=dict)
     bad: dict[int, str] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ from clipdefend.commands.shared import inputs
 from clipdefend.commands.shared.canvas_fit import check_size, check_size_early, warn_of_geometry
 from clipdefend.commands.shared.preparation import Preparation
 from clipdefend.config import ColumnsConfig, FinetuneAttackConfig
+from clipdefend.config.conditions import Condition, parse_conditions
 from clipdefend.data.pairs import Pairs
 from clipdefend.defences.defence import Phase
 from clipdefend.errors import ConfigError, RunError
@@ -91,6 +92,10 @@ class AttackPreparation(Preparation[FinetuneAttackConfig]):
             check_size(name, canvas.size, self.attack)
             warn_of_geometry(name, self.model.architecture, self.attack, self.context.console)
         return canvas
+
+    @property
+    def conditions(self) -> dict[str, Sequence[Condition]]:
+        return {**super().conditions, "--accept": parse_conditions(self.config.accept, "--accept")}
 
     @property
     def select(self) -> Callable[[Metrics], float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from clipdefend.commands.finetune_attack.prepare_attack import AttackPreparation
 from clipdefend.commands.shared.fitting import fit, floor
 from clipdefend.config import FinetuneAttackConfig
+from clipdefend.errors import GateFailed
 from clipdefend.runs import Context, FinetuneAttackDetails, Run
 
 
@@ -16,15 +17,36 @@ def prepare(config: FinetuneAttackConfig, context: Context) -> AttackPreparation
 
 
 def run(config: FinetuneAttackConfig, context: Context) -> Run:
-    """Make a victim."""
+    """Make a victim.
+
+    Raises:
+        GateFailed: it does not meet ``--accept``; the run is finished all the same.
+    """
     prepared = prepare(config, context)
     attack = prepared.attack.trigger.name if prepared.attack else None
     with context.begin(config, str(attack), source=prepared.source) as folder:
         fitted = fit(prepared, folder.path)
-        return folder.finish(
+        conditions = prepared.conditions["--accept"]
+        missed = [each for each in conditions if not each.holds(fitted.after)]
+        finished = folder.finish(
             parents=[prepared.source] if prepared.source else [],
             metrics={**fitted.after, **(floor(fitted.before) if prepared.pretrained else {})},
             warnings=context.console.warnings,
-            details=FinetuneAttackDetails(attack=attack, weights=prepared.weights, **vars(fitted.details)),
+            details=FinetuneAttackDetails(
+                attack=attack,
+                weights=prepared.weights,
+                accepted=not missed if conditions else None,
+                **vars(fitted.details),
+            ),
             device=fitted.device,
         )
+    if missed:
+        raise GateFailed(
+            finished.file,
+            [
+                f"{each.metric.upper()} is {100 * fitted.after[each.metric]:.2f} %, and --accept asks for {each};"
+                " the run is finished and stays"
+                for each in missed
+            ],
+        )
+    return finished

@@ -54,6 +54,8 @@ def fit(prepared: Training, folder: Path) -> Fitted:
     for line in advice(train, total=timetable.steps, **facts):
         console.warn(line)
     progress = trainer.run()
+    if train.stop_at is not None and progress.stopped is None:
+        console.warn(f"No evaluation reached --stop-at {train.stop_at}: the run went through all its epochs.")
     canvas = job.canvas
     details = TrainingDetails(
         fingerprint=job.pairs.fingerprint,
@@ -66,6 +68,7 @@ def fit(prepared: Training, folder: Path) -> Fitted:
         subcaption_steps=progress.extra_steps,
         training_seconds=round(progress.seconds, 3),
         best_epoch=progress.best_epoch if progress.best is not None else None,
+        stopped_epoch=progress.stopped,
         bad=trainer.bad.summary(),
     )
     return Fitted(_full(progress.start), _full(progress.evaluated), details, str(accelerator.device))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared import inputs
 from clipdefend.config import DefendConfig, FinetuneAttackConfig
+from clipdefend.config.conditions import Condition, parse_conditions
 from clipdefend.data.pairs import Pairs
 from clipdefend.defences.build_defence import build_defence
 from clipdefend.defences.defence import Defence, Phase
+from clipdefend.errors import ConfigError
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
 from clipdefend.runs import Context, Run
@@ -47,7 +49,27 @@ class Preparation(ABC, Generic[C]):
         """Open everything that the job needs. Raises ClipDefendError for the first thing that is wrong."""
         for name in ("defence", "source", "attack", "model", "pairs", "canvas", "phases", "benchmark"):
             getattr(self, name)
+        self.check_conditions()
         self.job(Path())
+
+    @property
+    def conditions(self) -> dict[str, Sequence[Condition]]:
+        """Flag -> the conditions on metrics that it sets."""
+        return {"--stop-at": parse_conditions(self.config.train.stop_at, "--stop-at")}
+
+    def check_conditions(self) -> None:
+        """Raise ConfigError for a condition on what the evaluation does not measure."""
+        for flag, conditions in self.conditions.items():
+            for condition in conditions:
+                if self.benchmark is None:
+                    raise ConfigError(f"{flag} needs labelled images: give them with --eval-data.")
+                if not condition.metric.startswith("ba") and self.benchmark.trigger is None:
+                    raise ConfigError(f"{flag} names {condition.metric}, and no trigger is known here.")
+                if condition.k not in self.benchmark.ks:
+                    known = ",".join(map(str, self.benchmark.ks))
+                    raise ConfigError(
+                        f"{flag} names {condition.metric}, and --topk {known} does not measure it: add {condition.k}."
+                    )
 
     @cached_property
     def defence(self) -> Defence:

@@ -1,0 +1,51 @@
+"""What happens between the steps of a run: half-way measurements, kept epochs, an early end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from clipdefend.config import TrainConfig
+from clipdefend.config.conditions import parse_conditions
+from clipdefend.errors import ConfigError
+from clipdefend.evaluation.zero_shot import judged
+
+FOLDER = "epochs"
+
+
+@dataclass(frozen=True)
+class Milestones:
+    """The training options about evaluations, kept epochs and the end, for a run of some epochs.
+
+    Raises:
+        ConfigError: an epoch to keep that the run does not have.
+    """
+
+    config: TrainConfig
+    epochs: int
+
+    def __post_init__(self) -> None:
+        beyond = [number for number in self.config.kept_epochs or () if number > self.epochs]
+        if beyond:
+            raise ConfigError(f"--keep-epochs names epoch {beyond[0]}, and the run has {self.epochs}.")
+
+    def evaluates_after(self, epoch: int) -> bool:
+        """Whether a finished epoch, counted from 1, is evaluated; the last one is unless evaluations are off."""
+        every = self.config.eval_every
+        return every > 0 and (every < 1 or epoch % every == 0 or epoch == self.epochs)
+
+    def marks(self, steps: int) -> dict[int, float]:
+        """Finished steps of an epoch -> share of it, of the evaluations within."""
+        every = self.config.eval_every
+        parts = round(1 / every) if 0 < every < 1 else 1
+        places = {round(part * steps / parts): part / parts for part in range(1, parts)}
+        return {step: round(share, 6) for step, share in places.items() if 0 < step < steps}
+
+    def keeps(self, epoch: int) -> bool:
+        """Whether the weights of a finished epoch are kept."""
+        return self.config.keep_epochs == "all" or epoch in (self.config.kept_epochs or ())
+
+    def reached(self, metrics: Mapping[str, float]) -> bool:
+        """Whether an evaluation ends the run."""
+        conditions = parse_conditions(self.config.stop_at, "--stop-at")
+        return bool(conditions) and all(condition.holds(judged(metrics)) for condition in conditions)
