@@ -50,6 +50,12 @@ class DefendConfig(RunConfig):
         shown="the newest run for the same pairs, otherwise made on the fly",
     )
     exclude_manifest: str | None = excluded_run()
+    keep_poison: int = option(
+        0,
+        "--keep-poison",
+        "Number of poisoned pairs that take the places of clean ones, as if the defender had overlooked them.",
+        range=NATURAL,
+    )
     num_samples: int | None = option(
         None,
         "--train-num-samples",

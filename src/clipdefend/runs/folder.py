@@ -19,7 +19,7 @@ from clipdefend.errors import ClipDefendError, ConfigError, Interrupted, RunErro
 from clipdefend.runs.details import Details
 from clipdefend.runs.files import TEMPORARY, atomic_write, describe_outputs, sweep
 from clipdefend.runs.lock import acquire, release
-from clipdefend.runs.manifest import EXCLUDED, MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
+from clipdefend.runs.manifest import EXCLUDED, KEPT, MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
 from clipdefend.runs.place import claim, next_folder
 from clipdefend.runs.unfinished import Unfinished, check_unchanged, find_unfinished
 from clipdefend.runs.versions import versions
@@ -132,6 +132,7 @@ class RunDir:
         *,
         parents: Sequence[Run] = (),
         excluded: Run | None = None,
+        kept: Run | None = None,
         metrics: Mapping[str, Any] | None = None,
         warnings: Sequence[str] = (),
         details: Details | Mapping[str, Any] | None = None,
@@ -144,6 +145,7 @@ class RunDir:
         Args:
             parents: the runs that this one was made from.
             excluded: the run whose flagged rows were left out; a parent too, but its trigger is not this run's.
+            kept: the poison run some of whose poisoned pairs were trained on; a parent too.
             metrics: flat name -> number; shares as fractions.
             warnings: lines that people were shown.
             details: what the command records of its own, such as ``PoisonDetails``.
@@ -153,6 +155,8 @@ class RunDir:
         records = [self._parent(parent) for parent in parents]
         if excluded is not None:
             records.append({**self._parent(excluded), "use": EXCLUDED})
+        if kept is not None:
+            records.append({**self._parent(kept), "use": KEPT})
         recorded = details.to_dict() if isinstance(details, Details) else details or {}
 
         def write() -> None:

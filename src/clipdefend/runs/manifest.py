@@ -21,6 +21,8 @@ UNFINISHED = "unfinished.yaml"
 STATE = "state"
 EXCLUDED = "excluded rows"
 """The use of a parent that only named rows to leave out: its trigger is not that of the run."""
+KEPT = "kept poisoned pairs"
+"""The use of a poison run some of whose poisoned pairs stayed in a cleaning set."""
 MAX_MANIFEST_BYTES = 2_000_000
 
 _TYPES: dict[str, type] = {

@@ -10,6 +10,7 @@ from clipdefend.commands.defend.defence_score import defence_score
 from clipdefend.commands.defend.watching import choose_watched
 from clipdefend.commands.shared import inputs
 from clipdefend.commands.shared.exclusion import Exclusion, exclude_rows
+from clipdefend.commands.shared.kept_poison import keep_poison
 from clipdefend.commands.shared.preparation import Preparation
 from clipdefend.commands.shared.subcaption_source import FromRun, Made, open_subcaptions
 from clipdefend.config import ColumnsConfig, DefendConfig
@@ -79,7 +80,16 @@ class DefencePreparation(Preparation[DefendConfig]):
 
     @cached_property
     def pairs(self) -> Pairs:
-        """The defender's pairs."""
+        """The defender's pairs, with the poisoned ones that ``--keep-poison`` leaves among them."""
+        count = self.config.keep_poison
+        if not count:
+            return self._clean_pairs
+        self.context.console.info(f"Keeping {count:,} poisoned pairs")
+        return keep_poison(self._clean_pairs, self.poison, count, self.config.seed)
+
+    @cached_property
+    def _clean_pairs(self) -> Pairs:
+        """The pairs that the defender means to train on."""
         config = self.config
         pairs = self._all_pairs
         if self.exclusion is not None:
@@ -91,7 +101,7 @@ class DefencePreparation(Preparation[DefendConfig]):
 
     @cached_property
     def _watched(self) -> tuple[Visible | None, dict[str, Any] | None]:
-        return choose_watched(self.config, self.pairs, self.canvas, self.suspect, self.context)
+        return choose_watched(self.config, self._clean_pairs, self.canvas, self.suspect, self.context)
 
     @property
     def watched(self) -> dict[str, Any] | None:

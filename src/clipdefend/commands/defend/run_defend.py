@@ -30,6 +30,7 @@ def run(config: DefendConfig, context: Context) -> Run:
         return folder.finish(
             parents=prepared.parents,
             excluded=prepared.exclusion.run if prepared.exclusion else None,
+            kept=prepared.poison if config.keep_poison else None,
             metrics={**fitted.after, **{f"victim_{k}": v for k, v in fitted.before.items() if k[:2] != "n_"}},
             warnings=context.console.warnings,
             details=DefendDetails(
