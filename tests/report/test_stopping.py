@@ -33,7 +33,7 @@ def history(*keep: str) -> list[Epoch]:
     ]
 
 
-def chosen(epochs: list[Epoch], budget: float = 0.02) -> dict[str, int]:
+def chosen(epochs: list[Epoch], budget: float = 0.02) -> dict[str, float]:
     return {choice.rule: choice.epoch for choice in choices(epochs, budget)}
 
 
