@@ -27,6 +27,10 @@ class ReportConfig(RunConfig):
         150, "--map-images", "Number of images in each map.", range=Range(low=2, high=10_000)
     )
     ba_budget: float = option(
-        0.02, "--ba-budget", "Largest loss of BA@1 that the stopping rules accept.", range=SHARE
+        0.02,
+        "--ba-budget",
+        "Largest loss of BA@1 that stopping rules and the region of success accept.",
+        range=SHARE,
     )
+    asr_limit: float = option(0.05, "--asr-limit", "Largest ASR@1 in the region of success.", range=SHARE)
     device: str = device_option()

@@ -11,7 +11,7 @@ from clipdefend.report.collect import Collected, Epoch, Fault, epochs
 from clipdefend.report.escape import percent, slug, tidy
 from clipdefend.report.maps import Embedded, Method, draw_map
 from clipdefend.report.measurements import Measured
-from clipdefend.report.plots import Track
+from clipdefend.report.plots import Region, Track
 from clipdefend.report.recipe import attack_name, show
 from clipdefend.report.rows import Row, Table
 from clipdefend.report.style import Picture
@@ -87,15 +87,17 @@ def histories(tables: Sequence[Table]) -> Histories:
     return found
 
 
-def scatters(found: Histories) -> Iterator[Shown]:
-    """BA against ASR of each attack."""
+def scatters(found: Histories, region: Region) -> Iterator[Shown]:
+    """BA against ASR of each attack, on equal axes so that the panels can be compared."""
+    heights = plots.heights([track for tracks in found.tracks.values() for track in tracks], 1)
     for attack, tracks in found.tracks.items():
         yield Shown(
             f"ba-asr-{slug(attack)}",
             f"{tidy(attack)}: BA@1 against ASR@1{_counts(tracks)}. A point is an epoch of a run, larger for later"
-            " ones; the star is the victim. Good defences end top left.",
+            " ones; the star is the victim. Good defences end top left, in the dashed region: at most"
+            f" {100 * region.ba_budget:g} points of BA@1 lost, ASR@1 at most {100 * region.asr_limit:g} %.",
             f"Scatter plot for the attack {tidy(attack)}. {_ends(tracks)}",
-            plots.against(tracks, 1),
+            plots.against(tracks, 1, region, heights),
         )
 
 

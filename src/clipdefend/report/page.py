@@ -12,6 +12,7 @@ from clipdefend import __version__
 from clipdefend.report.collect import Fault
 from clipdefend.report.escape import percent, tidy
 from clipdefend.report.formats import keys_of, note, spread
+from clipdefend.report.frontier import Group, frontier_heads, frontier_lines
 from clipdefend.report.illustrations import Preview, Shown, first, target_of
 from clipdefend.report.lineage import Origin, anchor
 from clipdefend.report.rows import CLEAN, NONE, Row, Table
@@ -35,12 +36,14 @@ class Content:
 
     Attributes:
         stopping: what ``judged.summary`` made of the rules, or None.
+        frontiers: the frontier of each attack and defence.
         places: sha256 of a manifest -> the run's place.
     """
 
     tables: Sequence[Table]
     parts: Sequence[Part]
     stopping: dict[str, Any] | None
+    frontiers: Sequence[Group]
     origins: Sequence[Origin]
     places: dict[str, str]
     faults: Sequence[Fault]
@@ -70,6 +73,8 @@ def render(content: Content) -> str:
         tables=[_table(table, anchors) for table in content.tables],
         parts=parts,
         stopping=content.stopping,
+        frontier_heads=frontier_heads(),
+        frontiers=[[*map(tidy, line[:2]), *line[2:]] for line in frontier_lines(content.frontiers)],
         rows=[_lineage(row, anchors, content.places) for row in rows],
         origins=content.origins,
         faults=content.faults,
@@ -83,6 +88,7 @@ def _contents(content: Content, parts: Sequence[dict[str, Any]], glance: bool) -
     found = [("glance", "At a glance")] if glance else []
     found.append(("table", "All figures"))
     found += [(part["anchor"], part["title"]) for part in parts if part["figures"]]
+    found += [("frontier", "Frontier")] if content.frontiers else []
     found += [("stopping", "When to stop")] if content.stopping else []
     found.append(("lineage", "Where the numbers come from"))
     return found + ([("faults", "What was left out")] if content.faults or content.notes else [])

@@ -32,6 +32,14 @@ class Track:
     runs: tuple[tuple[Epoch, ...], ...]
 
 
+@dataclass(frozen=True)
+class Region:
+    """The region of success: BA@1 at most ``ba_budget`` below the victim's, ASR@1 at most ``asr_limit``."""
+
+    ba_budget: float
+    asr_limit: float
+
+
 def per_epoch(tracks: Sequence[Track], labels: Mapping[str, str]) -> Picture:
     """Figures over the epochs, one above the other; thin lines are single seeds, the thick one their mean.
 
@@ -75,8 +83,29 @@ def _draw_track(axes: Any, track: Track, key: str, look: Look, unit: float) -> N
         )
 
 
-def against(tracks: Sequence[Track], k: int) -> Picture:
-    """BA@k against ASR@k, a point for each epoch and run; later epochs are larger, the victim is a star."""
+def heights(tracks: Sequence[Track], k: int) -> tuple[float, float]:
+    """Limits of a BA@k axis, in percent, that holds every epoch of all tracks."""
+    values = [
+        100 * epoch.values[f"ba@{k}"]
+        for track in tracks
+        for run in track.runs
+        for epoch in run
+        if f"ba@{k}" in epoch.values
+    ]
+    low, high = min(values, default=0.0), max(values, default=100.0)
+    margin = max(1.0, 0.05 * (high - low))
+    return low - margin, high + margin
+
+
+def against(tracks: Sequence[Track], k: int, region: Region, limits: tuple[float, float]) -> Picture:
+    """BA@k against ASR@k, a point for each epoch and run; later epochs are larger, the victim is a star.
+
+    Args:
+        tracks: of one attack.
+        k: of both axes.
+        region: outlined below the mean of the victims.
+        limits: of the BA axis, in percent, so that panels can be compared.
+    """
     styles = _styles(tracks)
     ba, asr = f"ba@{k}", f"asr@{k}"
 
@@ -95,7 +124,14 @@ def against(tracks: Sequence[Track], k: int) -> Picture:
                 _draw_path(axes, points, look)
         for x, y in sorted(victims):
             axes.plot(x, y, marker="*", markersize=17, color=STAR, markeredgecolor=theme.ink, zorder=5)
+        if victims:
+            least = math.fsum(y for _, y in victims) / len(victims) - 100 * region.ba_budget
+            right = 100 * region.asr_limit
+            axes.plot(
+                [-4, right, right], [least, least, limits[1]], color=theme.ink, linestyle="--", linewidth=0.8
+            )
         axes.set_xlim(-4, 104)
+        axes.set_ylim(*limits)
         axes.set_xlabel(f"ASR@{k} (%), lower is better")
         axes.set_ylabel(f"BA@{k} (%), higher is better")
         _legend(figure, [("victim", Look(STAR, "*", "")), *((n, look) for n, look in styles.items())])

@@ -15,12 +15,14 @@ from clipdefend.report import illustrations as pictures
 from clipdefend.report import page
 from clipdefend.report.collect import Collected
 from clipdefend.report.formats import to_csv, to_latex, to_markdown
+from clipdefend.report.frontier import frontier_csv, frontier_markdown, groups
 from clipdefend.report.illustrations import Histories, Preview, Shown
 from clipdefend.report.judged import summary
 from clipdefend.report.lineage import Origin, origins
 from clipdefend.report.maps import Embedded, Method
 from clipdefend.report.measurements import measured
 from clipdefend.report.page import Content, Part
+from clipdefend.report.plots import Region
 from clipdefend.report.rows import Row, Table, tables
 from clipdefend.runs import atomic_write, plain
 
@@ -79,6 +81,7 @@ def write_report(
     method: Method = "pca",
     seed: int = 0,
     budget: float = 0.02,
+    asr_limit: float = 0.05,
 ) -> Report:
     """Draw and write everything into ``out``; an earlier report there is replaced.
 
@@ -87,7 +90,8 @@ def write_report(
         out: the report's folder.
         embedded: models to draw a map of.
         method, seed: of the maps.
-        budget: loss of BA@1 that stopping rules may allow, as a fraction.
+        budget: loss of BA@1 that stopping rules and the region of success allow, as a fraction.
+        asr_limit: largest ASR@1 in the region of success, as a fraction.
 
     Raises:
         RunError: ``out`` is taken by other files.
@@ -96,12 +100,14 @@ def write_report(
     collected = study.collected
     found = pictures.histories(study.tables)
     previews, preview_faults = pictures.previews(collected, study.tables)
-    parts = _parts(study, found, embedded, method, seed, previews)
+    parts = _parts(study, found, embedded, method, seed, previews, Region(budget, asr_limit))
     judged = summary(found, budget)
+    frontiers = groups(found.tracks, budget, asr_limit)
     content = Content(
         tables=study.tables,
         parts=parts,
         stopping=judged,
+        frontiers=frontiers,
         origins=origins(collected),
         places={run.sha256: collected.place(run) for run in collected.runs},
         faults=[*collected.faults, *found.faults, *preview_faults],
@@ -111,6 +117,8 @@ def write_report(
         "table.md": to_markdown(study.tables),
         "table.csv": to_csv(study.tables),
         "table.tex": to_latex(study.tables),
+        "frontier.md": frontier_markdown(frontiers),
+        "frontier.csv": frontier_csv(frontiers),
         **_images(parts),
         PAGE: page.render(content),
     }
@@ -126,13 +134,14 @@ def _parts(
     method: Method,
     seed: int,
     previews: Sequence[Preview],
+    region: Region,
 ) -> list[Part]:
     return [
         Part(
             "against",
             "Accuracy against attack success",
             "A defence moves the victim, top right, to the left at the least loss of height.",
-            list(pictures.scatters(found)),
+            list(pictures.scatters(found, region)),
         ),
         Part(
             "epochs",

@@ -37,4 +37,5 @@ def run(config: ReportConfig, context: Context) -> Report:
         method="tsne" if config.embedding == "tsne" else "pca",
         seed=config.seed,
         budget=config.ba_budget,
+        asr_limit=config.asr_limit,
     )

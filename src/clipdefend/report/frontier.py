@@ -1,0 +1,181 @@
+"""The best accuracy at each bound on attack success, over all epochs of all runs of a group.
+
+Reference: the scatter plots of "Effective Backdoor Mitigation in Vision-Language Models Depends on the Pre-training
+Objective" (arXiv:2311.14948), which show a point for each epoch of each run; the bounds are ours.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from clipdefend.report.collect import Epoch
+from clipdefend.report.escape import csv_cell, markdown, percent
+from clipdefend.report.plots import Track
+
+LIMITS = (0.001, 0.01, 0.05, 0.10, 0.20, 0.50)
+"""Bounds on ASR@1, as fractions."""
+
+# Shares are counts of images: a difference in the last bit is not one.
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Point:
+    """The best epoch under one bound.
+
+    Attributes:
+        limit: the largest ASR@1 allowed.
+        ba, asr: of the epoch, at k = 1.
+        drop: BA@1 of the run's victim (epoch 0) less ``ba``; None where the run did not record its victim.
+        run: position of the run in the group.
+        epoch: number of the epoch.
+    """
+
+    limit: float
+    ba: float
+    asr: float
+    drop: float | None
+    run: int
+    epoch: float
+
+
+@dataclass(frozen=True)
+class Success:
+    """How many runs and epochs end in the region of success.
+
+    Attributes:
+        runs, epochs: number of runs with an epoch inside, and of such epochs.
+        of_runs, of_epochs: number of runs and epochs whose victim is known.
+    """
+
+    runs: int
+    epochs: int
+    of_runs: int
+    of_epochs: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """The frontier of the runs of one attack and defence, whatever their settings and seeds."""
+
+    attack: str
+    defence: str
+    points: tuple[Point | None, ...]
+    success: Success
+
+
+def frontier(runs: Sequence[Sequence[Epoch]], limits: Sequence[float] = LIMITS) -> tuple[Point | None, ...]:
+    """The largest BA@1 subject to ASR@1 at most each limit; of equals the lower ASR, then the earlier run and epoch.
+
+    Args:
+        runs: the epochs of each run; number 0 is the victim, which is not a candidate.
+        limits: bounds on ASR@1, in [0, 1].
+
+    Returns:
+        A point for each limit, None where no epoch meets it.
+    """
+    candidates = [
+        Point(0.0, ba, asr, None if victim is None else victim - ba, position, epoch.number)
+        for position, run in enumerate(runs)
+        for victim in [_victim(run)]
+        for epoch, ba, asr in _trained(run)
+    ]
+    found: list[Point | None] = []
+    for limit in limits:
+        allowed = [point for point in candidates if point.asr <= limit + _TOLERANCE]
+        best = max(allowed, key=lambda p: (p.ba, -p.asr, -p.run, -p.epoch), default=None)
+        found.append(best and Point(limit, best.ba, best.asr, best.drop, best.run, best.epoch))
+    return tuple(found)
+
+
+def success(runs: Sequence[Sequence[Epoch]], ba_budget: float, asr_limit: float) -> Success:
+    """Count what lies in the region of success: at most ``ba_budget`` of BA@1 lost, ASR@1 at most ``asr_limit``.
+
+    Runs that did not record their victim are left out.
+    """
+    known = [(victim, run) for run in runs for victim in [_victim(run)] if victim is not None]
+    inside = [
+        sum(
+            ba >= victim - ba_budget - _TOLERANCE and asr <= asr_limit + _TOLERANCE
+            for _, ba, asr in _trained(run)
+        )
+        for victim, run in known
+    ]
+    return Success(
+        runs=sum(count > 0 for count in inside),
+        epochs=sum(inside),
+        of_runs=len(known),
+        of_epochs=sum(len(_trained(run)) for _, run in known),
+    )
+
+
+def groups(tracks: Mapping[str, Sequence[Track]], ba_budget: float, asr_limit: float) -> list[Group]:
+    """The frontier of every defence of every attack."""
+    found = []
+    for attack, each in tracks.items():
+        for base in dict.fromkeys(track.base for track in each):
+            runs = [run for track in each if track.base == base for run in track.runs]
+            found.append(Group(attack, base, frontier(runs), success(runs, ba_budget, asr_limit)))
+    return found
+
+
+def frontier_csv(found: Sequence[Group]) -> str:
+    """A line for each group and limit, as fractions; cells without a value are empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    counts = ["runs_inside", "runs", "epochs_inside", "epochs"]
+    writer.writerow(["attack", "defence", "asr_limit", "ba", "asr", "drop", "epoch", *counts])
+    for group in found:
+        inside = group.success
+        names = [csv_cell(group.attack), csv_cell(group.defence)]
+        for limit, point in zip(LIMITS, group.points, strict=True):
+            values = [point.ba, point.asr, point.drop, point.epoch] if point else [None] * 4
+            writer.writerow(
+                [*names, limit, *values, inside.runs, inside.of_runs, inside.epochs, inside.of_epochs]
+            )
+    return out.getvalue()
+
+
+def frontier_lines(found: Sequence[Group]) -> list[list[str]]:
+    """The cells of a table for people: attack, defence, a figure for each limit, what lies inside."""
+    return [
+        [group.attack, group.defence, *map(_text, group.points), _inside(group.success)] for group in found
+    ]
+
+
+def frontier_heads() -> list[str]:
+    """The heads of the columns of ``frontier_lines``."""
+    return ["attack", "defence", *(f"ASR@1 ≤ {100 * limit:g} %" for limit in LIMITS), "success"]
+
+
+def frontier_markdown(found: Sequence[Group]) -> str:
+    """The table as Markdown."""
+    heads = frontier_heads()
+    rows = [heads, ["---", "---", *["---:"] * (len(heads) - 2)]]
+    rows += [[*map(markdown, line[:2]), *line[2:]] for line in frontier_lines(found)]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _text(point: Point | None) -> str:
+    if point is None:
+        return "-"
+    return percent(point.ba) + (f" ({-100 * point.drop:+.1f})" if point.drop is not None else "")
+
+
+def _inside(inside: Success) -> str:
+    return f"{inside.runs} of {inside.of_runs} runs, {inside.epochs} of {inside.of_epochs} epochs"
+
+
+def _victim(run: Sequence[Epoch]) -> float | None:
+    return next((epoch.values["ba@1"] for epoch in run if epoch.number == 0 and "ba@1" in epoch.values), None)
+
+
+def _trained(run: Sequence[Epoch]) -> list[tuple[Epoch, float, float]]:
+    return [
+        (epoch, epoch.values["ba@1"], epoch.values["asr@1"])
+        for epoch in run
+        if epoch.number > 0 and {"ba@1", "asr@1"} <= epoch.values.keys()
+    ]

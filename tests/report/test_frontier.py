@@ -1,0 +1,69 @@
+"""The frontier and the region of success, on numbers like those of the second paper, worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from clipdefend.report.collect import Epoch
+from clipdefend.report.frontier import Success, frontier, frontier_csv, frontier_markdown, groups, success
+from clipdefend.report.plots import Track
+
+# BA@1 and ASR@1 in percent, epoch 0 first: a victim of 16.0 cleaned at three rates.
+LOW = [(16.0, 99.0), (17.5, 19.0), (17.2, 9.0)]
+MIDDLE = [(16.0, 99.0), (16.5, 5.0), (16.4, 1.0), (14.5, 0.1)]
+HIGH = [(16.0, 99.0), (10.4, 0.0), (17.5, 45.0)]
+
+
+def epochs(percents: list[tuple[float, float]]) -> tuple[Epoch, ...]:
+    return tuple(
+        Epoch(number, {"ba@1": ba / 100, "asr@1": asr / 100}) for number, (ba, asr) in enumerate(percents)
+    )
+
+
+RUNS = [epochs(LOW), epochs(MIDDLE), epochs(HIGH)]
+
+
+def test_the_best_accuracy_under_each_bound() -> None:
+    found = [
+        (round(100 * p.ba, 6), round(100 * (p.drop or 0), 6), p.run, p.epoch) for p in frontier(RUNS) if p
+    ]
+    assert found == [
+        (14.5, 1.5, 1, 3),
+        (16.4, -0.4, 1, 2),
+        (16.5, -0.5, 1, 1),
+        (17.2, -1.2, 0, 2),
+        (17.5, -1.5, 0, 1),
+        (17.5, -1.5, 0, 1),  # equal accuracy at 45 %: the lower ASR counts
+    ]
+
+
+def test_what_meets_no_bound_has_no_point_and_the_victim_is_no_candidate() -> None:
+    never = epochs([(23.8, 0.0), (23.0, 99.9), (20.0, 51.0)])
+    assert frontier([never]) == (None,) * 6
+    assert frontier([]) == (None,) * 6
+
+
+def test_without_a_recorded_victim_the_drop_is_unknown() -> None:
+    (point,) = frontier([epochs(LOW)[1:]], limits=[0.1])
+    assert point is not None
+    assert point.ba == pytest.approx(0.172)
+    assert point.drop is None
+    assert success([epochs(LOW)[1:]], 0.02, 0.1) == Success(0, 0, 0, 0)
+
+
+def test_the_region_of_success() -> None:
+    # At most 1.5 points below 16.0 and at most 5 %: three epochs of the second run; 10.4 has lost too much.
+    assert success(RUNS, ba_budget=0.015, asr_limit=0.05) == Success(runs=1, epochs=3, of_runs=3, of_epochs=7)
+    assert success(RUNS, ba_budget=0.06, asr_limit=0.10) == Success(runs=3, epochs=5, of_runs=3, of_epochs=7)
+
+
+def test_runs_of_one_defence_are_one_group_whatever_their_settings() -> None:
+    tracks = [Track(f"cleanclip, rate {n}", "cleanclip", (run,)) for n, run in enumerate(RUNS)]
+    (group,) = groups({"badnet": tracks}, 0.015, 0.05)
+    assert (group.attack, group.defence) == ("badnet", "cleanclip")
+    assert group.points == frontier(RUNS)
+    assert len(frontier_csv([group]).splitlines()) == 7
+    assert frontier_markdown([group]).splitlines()[-1] == (
+        "| badnet | cleanclip | 14.5 (-1.5) | 16.4 (+0.4) | 16.5 (+0.5) | 17.2 (+1.2) | 17.5 (+1.5)"
+        " | 17.5 (+1.5) | 1 of 3 runs, 3 of 7 epochs |"
+    )
