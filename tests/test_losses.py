@@ -136,6 +136,28 @@ def test_contrast_equals_double_loop(n: int, scale: float) -> None:
     assert losses.ssl(i, i2, t, t2, scale).item() == pytest.approx(within, rel=1e-12, abs=1e-12)
 
 
+def test_siglip_by_hand() -> None:
+    """s = 2, b = -1: logits [[1, .2], [-1, .6]]; -log sigmoid of 1, -.2, 1, .6: .313262 + .798139 + .313262 + .437488 =
+    1.862151; over four pairs .465538, over two images .931075."""
+    assert losses.siglip(IMAGE, FACTUAL, 2.0, -1.0).item() == pytest.approx(0.465538, abs=1e-6)
+    assert losses.siglip(IMAGE, FACTUAL, 2.0, -1.0, per="image").item() == pytest.approx(0.931075, abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize(("scale", "bias"), [(1.0, 0.0), (10.0, -10.0), (100.0, 2.5)])
+def test_siglip_equals_double_loop(n: int, scale: float, bias: float) -> None:
+    i, t = vectors(n, 2)
+    total = 0.0
+    for a in range(n):
+        for b in range(n):
+            sign = 1 if a == b else -1
+            total += log(1 + exp(-sign * (scale * cosine(i[a], t[b]) + bias)))
+    assert losses.siglip(i, t, scale, bias).item() == pytest.approx(total / n**2, rel=1e-12, abs=1e-12)
+    assert losses.siglip(i, t, scale, bias, per="image").item() == pytest.approx(
+        total / n, rel=1e-12, abs=1e-12
+    )
+
+
 @pytest.mark.parametrize("n", [1, 2, 5])
 @pytest.mark.parametrize("taus", [(0.3, 0.3), (0.07, 0.5), (1.0, 0.1)])
 def test_factual_counterfactual_equals_double_loop(n: int, taus: tuple[float, float]) -> None:
@@ -153,6 +175,7 @@ def test_gradients_equal_finite_differences(n: int) -> None:
         assert torch.autograd.gradcheck(lambda *vs: function(*(normalize(v, dim=1) for v in vs)), raw)  # type: ignore[operator]
 
     checked(lambda i, t: losses.mmcl(i, t, 5.0), 2)
+    checked(lambda i, t: losses.siglip(i, t, 5.0, -2.0), 2)
     checked(lambda i, a, t, b: losses.ssl(i, a, t, b, 5.0), 4)
     for denominator, t2i in itertools.product(DENOMINATORS, T2I):
         checked(

@@ -21,6 +21,7 @@ Combine = Literal["mean", "sum"]
 Form = Literal["infonce", "mosaic"]
 GradientSide = Literal["both", "text"]
 Cutoff = Literal["threshold", "smooth"]
+Per = Literal["pair", "image"]
 
 TAU = 0.3
 """Temperature of factual and of counterfactual sub-captions (CleanerCLIP, section 4.3)."""
@@ -62,6 +63,34 @@ def mmcl(image: Tensor, text: Tensor, scale: Tensor | float) -> Tensor:
     with _full_precision(image):
         logits = scale * image @ text.T
         return (_match(logits) + _match(logits.T)) / 2
+
+
+def siglip(
+    image: Tensor, text: Tensor, scale: Tensor | float, bias: Tensor | float = 0.0, *, per: Per = "pair"
+) -> Tensor:
+    """SigLIP's sigmoid loss, -mean_ij log sigmoid(y_ij (s c(I_i, T_j) + b)), y_ij = 1 for i = j and -1 otherwise.
+
+    Args:
+        image, text: unit vectors, shape (n, d).
+        scale: s = exp(logit_scale).
+        bias: b, the logit bias.
+        per: mean over ``pair``, all n^2 of them, or sum divided by n, over ``image``, as published.
+
+    Returns:
+        A scalar > 0.
+
+    Raises:
+        ValueError: an unknown ``per``.
+
+    Reference: Zhai et al., Sigmoid Loss for Language Image Pre-Training (arXiv:2303.15343), equation 1.
+    """
+    check_choice("per", per, Per)
+    image, text = _vectors(image=image, text=text)
+    with _full_precision(image):
+        logits = scale * image @ text.T + bias
+        signs = 2 * torch.eye(len(logits), dtype=logits.dtype, device=logits.device) - 1
+        total = -F.logsigmoid(signs * logits).sum()
+        return total / (logits.numel() if per == "pair" else len(logits))
 
 
 def ssl(

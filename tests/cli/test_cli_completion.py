@@ -49,7 +49,7 @@ def test_commands_and_flags(complete: Any) -> None:
         ("poison --attack bad", ["badnet", "badclip"]),
         ("defend --method ", [*METHODS, *DEFENCES.names()]),
         ("doctor --method cleaner", ["cleanerclip"]),
-        ("poison --preset ", ["paper", "quick"]),
+        ("poison --preset ", ["paper", "quick", "pretrain"]),
         ("defend --lr-scheduler co", ["cosine", "const"]),
         ("evaluate --canvas ", ["crop", "squash"]),
         ("poison --data b", ["builtin"]),

@@ -35,7 +35,7 @@ CASES: list[tuple[str, str]] = [
     ("poison --count 1 --rate 0.5", "--count 1 and --rate 0.5 cannot be combined; give one of them."),
     ("poison --count 1e99", "--count is '1e99'; it takes a whole number."),
     ("poison --from x", "poison reads no run, but --from 'x' was given. Leave it out."),
-    ("poison --preset slow", "--preset is 'slow'; it takes 'paper' or 'quick'."),
+    ("poison --preset slow", "--preset is 'slow'; it takes 'paper' or 'quick' or 'pretrain'."),
     ("poison --set count", "--set 'count' is not KEY=VALUE, as in --set train.lr=1e-4."),
     ("poison --set cuont=3", "--set cuont is not a key of poison. Did you mean 'count'?"),
     ("poison --config none.yaml", "--config none.yaml cannot be read: No such file or directory."),

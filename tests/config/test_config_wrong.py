@@ -43,7 +43,7 @@ FLAGS: list[tuple[str, dict[str, Any], str]] = [
     ("poison", {"seed": "-1"}, "--seed is -1; it must be at least 0"),
     ("poison", {"max_bad": "2"}, "--max-bad is 2.0; it must be at least 0 and at most 1."),
     ("poison", {"workers": "-2"}, "--workers is -2; it must be at least 0"),
-    ("poison", {"preset": "fast"}, "--preset is 'fast'; it takes 'paper' or 'quick'."),
+    ("poison", {"preset": "fast"}, "--preset is 'fast'; it takes 'paper' or 'quick' or 'pretrain'."),
     ("evaluate", {"eval.topk": "0"}, "--topk is 0; it must be at least 1."),
     ("evaluate", {"eval.topk": "1,a"}, "--topk is '1,a'; it takes whole numbers, as in 1,3,5."),
     ("evaluate", {"eval.topk": ","}, "--topk is ','; it takes whole numbers, as in 1,3,5."),

@@ -50,6 +50,7 @@ def test_method_contract(make: Make, method: str) -> None:
         ("cleanerclip", ("clean", "augmented"), ("clean", "eda"), True, False),
         ("par", ("perturbed",), ("clean",), False, True),
         ("par-clean", ("clean",), ("clean",), False, True),
+        ("mmcl+ssl", ("clean", "augmented"), ("clean", "eda"), False, False),
     ],
 )
 def test_views_of_the_methods(
@@ -86,6 +87,7 @@ def test_formulas_of_the_methods(make: Make) -> None:
         "ft": mmcl,
         "ssl": ssl,
         "cleanclip": mmcl + ssl,
+        "mmcl+ssl": mmcl + ssl,
         "cleanerclip": mmcl + ssl + fc,
         "par": losses.mmcl(noisy, text, e.scale) - (noisy_drift + text_drift) / 2,
         "par-clean": mmcl - (drift + text_drift) / 2,
@@ -179,7 +181,7 @@ def test_a_missing_view_is_not_passed_over(make: Make) -> None:
     ("method", "overrides", "message"),
     [
         ("cleanerclp", {}, r"Unknown method 'cleanerclp'\. Did you mean 'cleanerclip'\? Available: ft, ssl"),
-        ("ft", {"parr": {}}, r"Unknown term 'parr'\. Did you mean 'par'\? Available: mmcl, ssl, fc, par"),
+        ("ft", {"parr": {}}, r"Unknown term 'parr'\. Did you mean 'par'\? Available: mmcl, siglip, ssl, fc, par"),
         ("ft", {"mmcl": {"wieght": 1}}, r"no parameter 'wieght'\. Did you mean 'weight'\?"),
         ("ft", {"mmcl": 2}, r"Term 'mmcl' is given as 2; name its parameters, such as mmcl\.weight"),
         ("cleanclip", {"mmcl": {"weight": 0}, "ssl": {"weight": 0}}, r"no term left: mmcl, ssl all"),

@@ -223,9 +223,8 @@ def _announce_preset(prepared: Prepared) -> None:
     changed = preset_difference(prepared.config)
     if changed:
         values = ", ".join(f"{path} {value}" for path, value in changed.items())
-        prepared.context.console.info(
-            f"Preset {prepared.config.preset}: {values}. The papers' values: --preset paper."
-        )
+        others = " The papers' values: --preset paper." if prepared.config.preset == "quick" else ""
+        prepared.context.console.info(f"Preset {prepared.config.preset}: {values}.{others}")
 
 
 def _print_result(run: Result, invocation: Invocation) -> None:

@@ -27,6 +27,17 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "evaluate": {"eval.data": "builtin"},
     },
+    # Verma et al. 2025 (arXiv:2311.14948): RN50 by MMCL from random weights; with SSL the batch is 1024.
+    "pretrain": {
+        "finetune-attack": {
+            "model.pretrained": "none",
+            "train.batch_size": 2048,
+            "train.epochs": 64,
+            "train.lr": 1e-3,
+            "train.warmup": 10_000,
+            "train.wd": 0.1,
+        },
+    },
 }
 
 # What a preset changes of one component, by command, key of the component and its name.
@@ -63,7 +74,7 @@ COMPONENTS: dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]] = {
 }
 
 # A preset's value of the left key holds only together with its value of the right one: other models than
-# the preset's do not take the preset's weights.
+# the preset's do not take the preset's weights, save random ones.
 TIED = {"model.pretrained": "model.name"}
 
 

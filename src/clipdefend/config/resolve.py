@@ -86,7 +86,7 @@ def _from_preset(cls: type[C], preset: str, layers: Sequence[Layer]) -> Layer:
     values = {
         path: value
         for path, value in preset_values(preset, cls.command).items()
-        if TIED.get(path) not in given
+        if value == "none" or TIED.get(path) not in given
     }
     for path, name in _components(cls, layers):
         values[path] = {"name": name, **component_values(preset, cls.command, path, name)}

@@ -38,10 +38,11 @@ class RunConfig(Config):
         super().__init_subclass__()
         cls.sources = kind_of(cls.command).inputs
 
-    preset: Literal["paper", "quick"] = option(
+    preset: Literal["paper", "quick", "pretrain"] = option(
         "paper",
         "--preset",
-        "Default values: those of the papers, or small ones for the built-in world.",
+        "Default values: those of the papers, small ones for the built-in world, or those of training"
+        " a victim from random weights.",
         shown="quick for built-in data, otherwise paper",
         group="Run",
     )

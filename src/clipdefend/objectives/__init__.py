@@ -17,6 +17,7 @@ TERMS: Registry[Term] = Registry(
     "term",
     {
         "mmcl": "clipdefend.objectives.mmcl:Mmcl",
+        "siglip": "clipdefend.objectives.siglip:Siglip",
         "ssl": "clipdefend.objectives.ssl:Ssl",
         "fc": "clipdefend.objectives.fc:FactualCounterfactual",
         "par": "clipdefend.objectives.par:PerturbRecover",

@@ -56,4 +56,9 @@ METHODS: dict[str, Method] = {
         source="clipdefend, docs/results.md; after Perturb and Recover 2024 (arXiv:2412.00727)",
         terms={"mmcl": {}, "par": {"image_view": "clean"}},
     ),
+    "mmcl+ssl": Method(
+        description="another name of cleanclip, as an objective of pre-training: MMCL + SSL",
+        source="Mu et al. 2021, SLIP (arXiv:2112.12750); Verma et al. 2025 (arXiv:2311.14948)",
+        terms={"mmcl": {}, "ssl": {}},
+    ),
 }

@@ -26,6 +26,7 @@ class Embeddings:
         reference_image, reference_text: the same views through the frozen suspect, without gradients.
         rows: batch -> ids of its rows in the training pairs, int64, shape (n,), in the order of the vectors. Where
             a row could not be read, the id is that of the row which took its place.
+        bias: the model's logit bias, shape (), without gradients; None where it has none.
         extra: what the defence hands its terms for these rows, by name: labels, a bank of vectors, a head of its
             own (see ``clipdefend.defences.defence.Course.extra``). Empty for the named methods.
     """
@@ -37,6 +38,7 @@ class Embeddings:
     reference_text: Mapping[str, Tensor] = field(default_factory=dict)
     rows: Mapping[str, Tensor] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    bias: Tensor | None = None
 
     def logit_scale(self, *, fixed: bool) -> Tensor:
         """The scale, or a constant of its value when ``fixed``.

@@ -50,7 +50,15 @@ class Embedder:
     def gather(self, local: Embeddings) -> Embeddings:
         """The global batch, with gradients, from what each process has of it."""
         parts = {kind: {view: gather(x) for view, x in getattr(local, kind).items()} for kind in KINDS}
-        return Embeddings(scale=local.scale, **parts, extra=self.extra(parts["rows"]))
+        # By its name, whatever wraps the model.
+        named = self.model.named_parameters()
+        bias = next((value for name, value in named if name.rpartition(".")[2] == "logit_bias"), None)
+        return Embeddings(
+            scale=local.scale,
+            **parts,
+            extra=self.extra(parts["rows"]),
+            bias=None if bias is None else bias.detach(),
+        )
 
     def local(self, batch: Batch, *, refer: bool = True) -> Embeddings:
         """Unit vectors of this process's views; those of the reference only where ``refer`` is set."""
@@ -110,7 +118,8 @@ class Embedder:
 def concatenate(parts: Iterable[Embeddings]) -> Embeddings:
     """Parts of this process's batch one behind the other; a view may be missing from some."""
     parts = list(parts)
-    return Embeddings(scale=parts[0].scale, **{kind: _concatenate(parts, kind) for kind in KINDS})
+    joined: dict[str, Any] = {kind: _concatenate(parts, kind) for kind in KINDS}
+    return Embeddings(scale=parts[0].scale, **joined)
 
 
 def _concatenate(parts: list[Embeddings], kind: str) -> dict[str, Tensor]:
