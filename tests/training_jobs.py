@@ -85,6 +85,7 @@ def make_job(folder: Path, *, method: str = "cleanclip", **changes: Any) -> Job:
     """A job of 2 epochs of 5 steps; ``changes`` are fields of the job, or of its configuration."""
     objective = changes.pop("objective", None) or build_objective(method)
     config: dict[str, Any] = {"batch_size": BATCH, "epochs": 2, "lr": 1e-3, "warmup": 2, "log_every": 1}
+    config["term_shares"] = 0
     fields = set(Job.__dataclass_fields__)
     config |= {key: changes.pop(key) for key in tuple(changes) if key not in fields}
     folder.mkdir(exist_ok=True)

@@ -120,6 +120,24 @@ def test_mmcl_views(make: Make) -> None:
     assert torch.equal(term.loss(e), losses.mmcl(e.image["augmented"], e.text["eda"], e.scale))
 
 
+def test_ssl_has_a_temperature_of_its_own(make: Make) -> None:
+    """At 1 / scale it is the published term, whose gradient alone reaches the scale."""
+    e = make()
+    own = Ssl(temperature=1 / e.scale.item()).loss(e)
+    assert own.item() == pytest.approx(Ssl().loss(e).item(), rel=1e-5)
+    for sides in ("image", "text"):
+        one, other = (TERMS.build("ssl", {"temperature": t, "sides": sides}) for t in (0.5, "5e-1"))
+        warm = dataclasses.replace(e, scale=torch.tensor(2.0))
+        assert one.loss(e).item() == pytest.approx(Ssl(sides=sides).loss(warm).item(), rel=1e-5)
+        assert one == other
+    own.backward()
+    assert not e.scale.grad
+    wrong: Any
+    for wrong in (0.0, -1.0, float("nan"), "hot", True):
+        with pytest.raises(ValueError, match="temperature"):
+            Ssl(temperature=wrong)
+
+
 def test_ssl_sides_are_its_two_halves(make: Make) -> None:
     e = make()
     image, text = Ssl(sides="image"), Ssl(sides="text")

@@ -28,7 +28,14 @@ from training_jobs import ROWS, Watcher, equal, interrupt, log_of, make_job, mak
 
 WORLD = 2
 METHODS = ("ft", "cleanclip", "cleanerclip")
-STILL: dict[str, Any] = {"lr": 5e-6, "warmup": 4, "batch_norm": "eval", "epochs": 4, "eval_every": 4}
+STILL: dict[str, Any] = {
+    "lr": 5e-6,
+    "warmup": 4,
+    "batch_norm": "eval",
+    "epochs": 4,
+    "eval_every": 4,
+    "term_shares": 3,
+}
 MOVING: dict[str, Any] = {"method": "cleanerclip", "epochs": 2}
 
 
@@ -146,6 +153,11 @@ def test_two_processes_make_the_steps_of_one(place: Path, name: str) -> None:
     for first, second in zip(*steps, strict=True):
         assert second["loss"] == pytest.approx(first["loss"], abs=1e-5)
         assert (second["step"], second["lr"]) == (first["step"], first["lr"])
+    shares = [[record for record in log if record["event"] == "terms-epoch"] for log in (one, two)]
+    assert len(shares[0]) == (0 if name in ("ft", "ssl") else 4)
+    for first, second in zip(*shares, strict=True):
+        names = [key for key in first if key.startswith("share_")]
+        assert [second[key] for key in names] == pytest.approx([first[key] for key in names], abs=1e-4)
     rates = [record["lr"] for record in steps[1]]
     assert rates[:4] == pytest.approx([1.25e-6, 2.5e-6, 3.75e-6, 5e-6])
     assert rates[3:] == sorted(rates[3:], reverse=True)

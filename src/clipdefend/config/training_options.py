@@ -56,6 +56,12 @@ class TrainConfig(Config):
     log_every: int = option(
         10, "--log-every", "--log-every-n-steps", "Steps between log entries.", range=COUNT
     )
+    term_shares: int = option(
+        10,
+        "--term-shares",
+        "Steps between measurements of each term's share of the gradient; 0 turns them off.",
+        range=NATURAL,
+    )
     eval_every: float = option(
         1,
         "--eval-every",

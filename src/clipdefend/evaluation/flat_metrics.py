@@ -68,3 +68,9 @@ def recovery(metrics: Mapping[str, float], clean: Mapping[str, float]) -> dict[s
 def part_of(metrics: Mapping[str, Value], prefix: str) -> dict[str, Value]:
     """Return those metrics whose names begin with a prefix such as ``floor_``, without it."""
     return {key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)}
+
+
+def headline(metrics: dict[str, float]) -> str:
+    """What matters of an epoch in a line: without labelled images, what is seen on the validation pairs."""
+    names = ("ba@1", "asr@1", "ra@1") if "ba@1" in metrics else ("val_r@1", "val_agreement")
+    return ", ".join(f"{name.upper()} {100 * metrics[name]:.1f} %" for name in names if name in metrics)

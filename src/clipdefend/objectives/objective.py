@@ -175,17 +175,24 @@ class Objective:
         """
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
-        for name, term in self.terms.items():
-            if not _has_batch(e, subset=term.subset):
-                continue
-            _check_views(name, term, e)
-            value = term.loss(e)
+        for name, value in self.values(e):
             parts[name] = value.detach()
-            weighted = term.weight * value
+            weighted = self.terms[name].weight * value
             total = weighted if total is None else total + weighted
         if total is None:
             raise ValueError(f"none of the terms {', '.join(self.terms)} has a batch in this step")
         return total, parts
+
+    def values(self, e: Embeddings) -> Iterator[tuple[str, Tensor]]:
+        """Name and unweighted value, with a graph, of each term that has a batch, computed one after the other.
+
+        Raises:
+            ValueError: a batch lacks one of the views of a term.
+        """
+        for name, term in self.terms.items():
+            if _has_batch(e, subset=term.subset):
+                _check_views(name, term, e)
+                yield name, term.loss(e)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Term name -> every parameter, of the terms that take part: what a manifest records."""
@@ -249,7 +256,9 @@ def _typed(name: str, value: Any, declared: str) -> Any:
         if not isinstance(value, bool):
             raise ValueError(f"{name} is {value!r}; it must be true or false")
         return value
-    if declared == "float":
+    if declared == "float | None" and value is None:
+        return value
+    if declared in ("float", "float | None"):
         try:
             if isinstance(value, bool):
                 raise TypeError

@@ -22,18 +22,24 @@ class Ssl(Term):
         image_view: the images that augmented ones are matched with; ``perturbed`` saves a view beside PAR.
         sides: ``both`` parts, or one of them, at its half: ``image`` is CleanCLIP without EDA.
         fixed_scale: leave the logit scale out of this term's training.
+        temperature: of this term alone, > 0: cosines are divided by it, and the logit scale has no part in the term.
+            None, as published: the scale of the model, which in a trained CLIP (47 to 100, a temperature of 0.01 to
+            0.02) can saturate the term.
 
-    Reference: Bansal et al., CleanCLIP, ICCV 2023 (arXiv:2303.03323), equation 3.
+    Reference: Bansal et al., CleanCLIP, ICCV 2023 (arXiv:2303.03323), equation 3. Deviates: ``temperature`` is ours.
     """
 
     image_view: str = "clean"
     sides: Sides = "both"
     fixed_scale: bool = False
+    temperature: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_view("image_view", self.image_view, IMAGE_VIEWS, without=("augmented",))
         losses.check_choice("sides", self.sides, Sides)
+        if self.temperature is not None:
+            losses.check_positive(temperature=self.temperature)
 
     @property
     def image_views(self) -> tuple[str, ...]:
@@ -44,7 +50,9 @@ class Ssl(Term):
         return () if self.sides == "image" else ("clean", "eda")
 
     def loss(self, e: Embeddings) -> Tensor:
-        scale = e.logit_scale(fixed=self.fixed_scale)
+        scale: Tensor | float = e.logit_scale(fixed=self.fixed_scale)
+        if self.temperature is not None:
+            scale = 1 / self.temperature
         if self.sides == "image":
             return losses.info_nce(e.image[self.image_view], e.image["augmented"], scale) / 2
         if self.sides == "text":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +26,13 @@ class StepLoss:
         total: the loss of the global batch, shape ().
         parts: term -> its unweighted value, shape ().
         embeddings: of the global batch.
+        norms: term -> norm of its weighted gradient, where that was asked for.
     """
 
     total: Tensor
     parts: Parts
     embeddings: Embeddings
+    norms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,15 @@ from typing import Any
 
 from torch import Tensor
 
-from clipdefend import errors
 from clipdefend.console import Console
 from clipdefend.data.workers import WorkerLost, worker_faults
 from clipdefend.distributed import collectives, launch
 from clipdefend.errors import ClipDefendError, ConfigError, Interrupted
+from clipdefend.evaluation.flat_metrics import headline
 from clipdefend.evaluation.zero_shot import QUICK
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.save import save_model
+from clipdefend.training.fault import first_fault
 from clipdefend.training.feed import Feed
 from clipdefend.training.finite import check_loss, check_weights, same_weights
 from clipdefend.training.interrupt import StopRequests
@@ -28,6 +29,7 @@ from clipdefend.training.record import Recorder, fingerprint
 from clipdefend.training.samples import Batch
 from clipdefend.training.state import Progress
 from clipdefend.training.stepper import Stepper
+from clipdefend.training.term_shares import TermShares
 from clipdefend.training.timetable import Stage
 from clipdefend.training.towers import compilation_faults, train_mode
 from clipdefend.training.trackers import Trackers, settings_of, tracker_names
@@ -127,14 +129,23 @@ class Trainer:
         plan = stage.plan_for(self.stepper.rows(stage, epoch))
         train_mode(self.stepper.model, config.batch_norm)
         pace, marks = Pace(), self.milestones.marks(plan.steps)
+        shares = TermShares(config.term_shares, progress)
         began = time.perf_counter()
         for batches in self._batches(epoch, stage, plan, stop):
             waited = time.perf_counter() - began
             rate = stage.rate(epoch, progress.step, plan.steps)
-            step = self.stepper.step(batches, stage, epoch=epoch, number=progress.global_step, rate=rate)
+            subset = any("subset" in batch.rows for batch in batches)
+            step = self.stepper.step(
+                batches,
+                stage,
+                epoch=epoch,
+                number=progress.global_step,
+                rate=rate,
+                norms=shares.is_due(stage.phase.objective, subset=subset),
+            )
             progress.step += 1
             progress.global_step += 1
-            progress.extra_steps += any("subset" in batch.rows for batch in batches)
+            progress.extra_steps += subset
             value = self.loss = float(step.total)
             seconds = time.perf_counter() - began
             progress.seconds += seconds
@@ -145,6 +156,8 @@ class Trainer:
                 values = {"loss": value, **step.parts, "lr": rate, **pace.values()}
                 self._log_step(epoch, stage, values)
                 pace = Pace()
+            if step.norms:
+                self._log_step(epoch, stage, shares.add(step.norms), event="terms")
             if progress.step in marks:
                 self._evaluate(epoch + marks[progress.step])
                 if progress.stopped is not None:
@@ -153,6 +166,7 @@ class Trainer:
             if config.save_every and progress.global_step % config.save_every == 0:
                 self._save(value)
             began = time.perf_counter()
+        self._end_shares(epoch, stage, shares)
         self._end_epoch(epoch + 1)
         if collectives.all_reduce_sum([stop.requested])[0] and epoch + 1 < self.timetable.epochs:
             raise Interrupted(self.job.folder)
@@ -169,11 +183,21 @@ class Trainer:
         self.progress.epoch, self.progress.step = done, 0
         self._save()
 
-    def _log_step(self, epoch: int, stage: Stage, values: Mapping[str, float | Tensor]) -> None:
+    def _end_shares(self, epoch: int, stage: Stage, shares: TermShares) -> None:
+        """Record the terms' shares of an epoch's gradient, and warn of terms that hardly train."""
+        values, warning = shares.close(stage.phase.objective)
+        if values:
+            self._log_step(epoch, stage, values, event="terms-epoch")
+        if warning:
+            self.console.warn(f"Epoch {epoch + 1}: {warning}")
+
+    def _log_step(
+        self, epoch: int, stage: Stage, values: Mapping[str, float | Tensor], event: str = "step"
+    ) -> None:
         """Record a step: the total loss, each term unweighted, and how fast it and those before it went."""
         step = self.progress.global_step
         numbers = {name: float(value) for name, value in values.items()}
-        place = {"event": "step", "epoch": epoch + 1, **self._place(stage), "step": step}
+        place = {"event": event, "epoch": epoch + 1, **self._place(stage), "step": step}
         self.record.log({**place, **numbers}, step)
 
     def _batches(self, epoch: int, stage: Stage, plan: Plan, stop: StopRequests) -> Iterator[list[Batch]]:
@@ -204,7 +228,7 @@ class Trainer:
             bad = [entry for batch in batches for entry in batch.bad]
             stopping, faults, met = collectives.all_reduce_sum([stop.requested, fault is not None, len(bad)])
             if faults:
-                raise _first_fault(fault)
+                raise first_fault(fault)
             if stopping:
                 if self.progress.step:  # else the last state is of the end of the epoch before
                     self._save(self.loss)
@@ -229,7 +253,7 @@ class Trainer:
         self._evaluate(0, suspect.to(self.accelerator.device))
         metrics = evaluate(self.bare, full=True)
         self.record.log({"event": "prepared", "epoch": 0, **metrics}, 0)
-        self.console.info(f"prepared: {_headline(metrics)}")
+        self.console.info(f"prepared: {headline(metrics)}")
 
     def _evaluate(self, epoch: float, model: ClipModel | None = None) -> None:
         """Record the metrics of an epoch and keep the weights when they are the best so far.
@@ -251,7 +275,7 @@ class Trainer:
         place = self._place(self.timetable.stage(math.ceil(epoch) - 1)) if epoch else {}
         record = {"event": "epoch", "epoch": epoch, **place, **metrics}
         self.record.log(record, self.progress.global_step)
-        self.console.info(f"epoch {epoch:g}/{self.timetable.epochs}: {_headline(metrics)}")
+        self.console.info(f"epoch {epoch:g}/{self.timetable.epochs}: {headline(metrics)}")
         self.progress.evaluated = dict(metrics)
         if epoch == 0:
             self.progress.start = dict(metrics)
@@ -268,19 +292,3 @@ class Trainer:
         check_weights(tensors["model"], self.progress.global_step)
         self.record.save(self.progress, tensors)
         collectives.all_reduce_sum([1])
-
-
-def _first_fault(own: ClipDefendError | None) -> ClipDefendError:
-    """The error of the first process that has one."""
-    if own is not None and not collectives.is_distributed():
-        return own
-    faults = collectives.all_gather_object(None if own is None else [type(own).__name__, str(own)])
-    kind, text = next(fault for fault in faults if fault is not None)
-    error: ClipDefendError = getattr(errors, kind, ClipDefendError)(text)
-    return error
-
-
-def _headline(metrics: dict[str, float]) -> str:
-    """What matters of an epoch in a line: without labelled images, what is seen on the validation pairs."""
-    names = ("ba@1", "asr@1", "ra@1") if "ba@1" in metrics else ("val_r@1", "val_agreement")
-    return ", ".join(f"{name.upper()} {100 * metrics[name]:.1f} %" for name in names if name in metrics)

@@ -64,7 +64,7 @@ class Recorder:
 def fingerprint(job: Job, timetable: Timetable) -> str:
     """What must be equal for a state to be continued: everything that changes the steps."""
     config = asdict(job.config)
-    for free in ("resume", "keep_state", "save_every", "report_to", "device", "log_every"):
+    for free in ("resume", "keep_state", "save_every", "report_to", "device", "log_every", "term_shares"):
         config.pop(free)
     plans = [(stage.plan.world, stage.plan.subset, stage.plan.schedule) for stage in timetable.stages]
     rows = [None if phase.rows is None else phase.rows.tolist() for phase in job.phases]

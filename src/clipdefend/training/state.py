@@ -30,6 +30,7 @@ class Progress:
         evaluated: metrics of the last evaluated epoch.
         bad: row -> why it could not be used.
         extra_steps: steps that carried a sub-caption batch.
+        norms: of the current epoch, see ``clipdefend.training.term_shares.TermShares``.
         seconds: training time so far.
         fingerprint: of the configuration.
         processes: how many there are.
@@ -46,6 +47,7 @@ class Progress:
     evaluated: dict[str, float] = field(default_factory=dict)
     bad: dict[int, str] = field(default_factory=dict)
     extra_steps: int = 0
+    norms: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
     fingerprint: str = ""
     processes: int = 1

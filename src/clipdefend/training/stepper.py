@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -13,11 +14,12 @@ from clipdefend.distributed import collectives
 from clipdefend.draws import draw_seed
 from clipdefend.models.clip import ClipModel
 from clipdefend.training.embed import Embedder
-from clipdefend.training.gradients import Gradients, StepLoss
+from clipdefend.training.gradients import Gradients, StepLoss, kept_statistics
 from clipdefend.training.job import Job
 from clipdefend.training.optimizer import build_optimizer
 from clipdefend.training.samples import Batch
 from clipdefend.training.survey import Survey
+from clipdefend.training.term_shares import gradient_norms, trained_towers
 from clipdefend.training.timetable import Stage
 from clipdefend.training.towers import prepare_towers
 
@@ -49,6 +51,7 @@ class Stepper:
         self._seed("prepare")
         self.course: Course = job.defence.prepare(job.model, self._data).to(accelerator.device)
         prepare_towers(job.model, config, accelerator.device)
+        self._trained = trained_towers(job.model)
         optimizer = build_optimizer(
             job.model,
             self.course,
@@ -80,7 +83,14 @@ class Stepper:
         return self.course.rows(epoch, stage.phase)
 
     def step(
-        self, batches: Sequence[Batch], stage: Stage, *, epoch: int, number: int, rate: float
+        self,
+        batches: Sequence[Batch],
+        stage: Stage,
+        *,
+        epoch: int,
+        number: int,
+        rate: float,
+        norms: bool = False,
     ) -> StepLoss:
         """Carry out one optimiser step.
 
@@ -90,11 +100,16 @@ class Stepper:
             epoch: counted from 0.
             number: optimiser steps before this one, over the whole run.
             rate: learning rate.
+            norms: measure the gradient of each term.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._gradients(stage)(batches, number, epoch)
+        if norms:
+            with kept_statistics(self.course):
+                measured = gradient_norms(stage.phase.objective, loss.embeddings, self._trained)
+            loss = replace(loss, norms=measured)
         self._average_own_gradients()
         if self.job.config.grad_clip is not None:
             parameters = chain(self.model.parameters(), self.course.parameters())

@@ -98,7 +98,7 @@ class Trackers:
 
     def log(self, record: Mapping[str, Any], step: int) -> None:
         """Send the numbers of a record of ``metrics.jsonl`` as ``train/NAME`` or ``eval/NAME``."""
-        kind = "train" if record["event"] == "step" else "eval"
+        kind = "train" if record["event"] in ("step", "terms", "terms-epoch") else "eval"
         values = {f"{kind}/{name}": value for name, value in record.items() if name not in PLACE}
         for tracker in self._open:
             tracker.log(values, step=step)

@@ -1,0 +1,130 @@
+"""Whether the terms of an objective train: the share of each in the gradient.
+
+It is measured at the embeddings, where the terms part ways: behind them, one backward pass carries the sum of all
+gradients through the towers, and telling the terms apart there would take a pass through the towers for each. The
+embeddings of a step are at hand, also with ``--accum-freq`` and in several processes, as those of the whole global
+batch, so that a measurement costs one more evaluation of the losses and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from clipdefend.models.clip import ClipModel
+from clipdefend.objectives.objective import Embeddings, Objective
+from clipdefend.training.state import Progress
+
+SMALL = 0.01
+"""A term with a smaller share of an epoch's gradient hardly trains."""
+
+
+@torch.enable_grad()
+def gradient_norms(objective: Objective, e: Embeddings, towers: Collection[str]) -> dict[str, float]:
+    """Norm of each term's weighted gradient with respect to all embeddings, as one vector.
+
+    Nothing is added to any ``.grad``.
+
+    Args:
+        objective: the terms.
+        e: of the global batch.
+        towers: those that are trained; embeddings of a frozen one pass no gradient on and are left out.
+
+    Returns:
+        Term -> norm, for the terms that have a batch in this step.
+    """
+    image = {view: x.detach().requires_grad_("image" in towers) for view, x in e.image.items()}
+    text = {view: x.detach().requires_grad_("text" in towers) for view, x in e.text.items()}
+    leaves = [x for x in (*image.values(), *text.values()) if x.requires_grad]
+    fresh = replace(e, image=image, text=text, scale=e.scale.detach())
+    squares: dict[str, Tensor] = {}
+    for name, value in objective.values(fresh):
+        squares[name] = torch.zeros((), device=e.scale.device)
+        if value.requires_grad and leaves:
+            weighted = objective.terms[name].weight * value
+            for gradient in torch.autograd.grad(weighted, leaves, allow_unused=True):
+                if gradient is not None:
+                    squares[name] = squares[name] + gradient.float().square().sum()
+    return {name: math.sqrt(float(square)) for name, square in squares.items()}
+
+
+def trained_towers(model: ClipModel) -> set[str]:
+    """The towers that have weights to train, of ``image`` and ``text``."""
+    own = ("logit_scale", "logit_bias")
+    names = [name for name, x in model.clip.named_parameters() if x.requires_grad and name not in own]
+    return {"image" if name.startswith("visual.") else "text" for name in names}
+
+
+def shares(norms: Mapping[str, float]) -> dict[str, float]:
+    """Share of each term: its norm over the sum of all norms; 0 where all are 0."""
+    total = sum(norms.values())
+    return {name: norm / total if total else 0.0 for name, norm in norms.items()}
+
+
+@dataclass(frozen=True)
+class TermShares:
+    """Chooses the steps that are measured and adds up the norms of an epoch.
+
+    The sums lie in ``progress.norms`` as term -> (sum of its norms, sum of all terms' norms), both over the measured
+    steps that the term took part in: sub-captions come in few steps of an epoch, and the question is whether they
+    train there.
+
+    Attributes:
+        every: steps between measurements; 0: none.
+        progress: of the training run.
+    """
+
+    every: int
+    progress: Progress
+
+    def is_due(self, objective: Objective, *, subset: bool) -> bool:
+        """Whether the next step is measured; steps with sub-captions are counted apart from the others.
+
+        Args:
+            objective: of the step; with one term there is nothing to compare.
+            subset: whether the step has a sub-caption batch.
+        """
+        if not self.every or len(objective.terms) < 2:
+            return False
+        extra = self.progress.extra_steps
+        before = extra if subset else self.progress.global_step - extra
+        return self.progress.step == 0 or before % self.every == 0
+
+    def add(self, norms: Mapping[str, float]) -> dict[str, float]:
+        """Add a measured step; returns its record."""
+        total = sum(norms.values())
+        for name, norm in norms.items():
+            own, of = self.progress.norms.get(name, (0.0, 0.0))
+            self.progress.norms[name] = [own + norm, of + total]
+        return {f"share_{name}": share for name, share in shares(norms).items()}
+
+    def close(self, objective: Objective) -> tuple[dict[str, float], str | None]:
+        """End an epoch: the share of each term over it, and a warning where a term hardly trained."""
+        found = {name: own / of if of else 0.0 for name, (own, of) in self.progress.norms.items()}
+        self.progress.norms.clear()
+        idle = {name: share for name, share in found.items() if share < SMALL}
+        line = _warn(objective, idle) if idle and len(idle) < len(found) else None
+        return {f"share_{name}": share for name, share in found.items()}, line
+
+
+def _warn(objective: Objective, idle: Mapping[str, float]) -> str:
+    """One line that names terms and what to change."""
+    named = ", ".join(f"{name} ({100 * share:.2g} %)" for name, share in idle.items())
+    advice = ["a larger --batch-size"]
+    if "ssl" in idle:
+        advice += [
+            "stronger augmentation",
+            "a temperature of its own, such as --set terms.ssl.temperature=0.2",
+        ]
+    else:
+        first = next(iter(idle))
+        weight = objective.terms[first].weight
+        advice += [f"a larger weight, such as --set terms.{first}.weight={10 * weight:g}"]
+    return (
+        f"Less than 1 % of the gradient comes from {named}: the objective trains as if it were not there."
+        f" Try {', or '.join(advice)}."
+    )
