@@ -117,7 +117,7 @@ def _replacements(child: ast.AST, parent: ast.AST, field: str) -> Iterator[ast.A
         for left_out in range(len(child.values)):
             rest = child.values[:left_out] + child.values[left_out + 1 :]
             yield rest[0] if len(rest) == 1 else ast.BoolOp(child.op, rest)
-    elif isinstance(child, ast.Return) and child.value is not None:
+    elif isinstance(child, ast.Return) and child.value and ast.unparse(child.value) != "None":
         yield ast.Return(ast.Constant(None))
     elif isinstance(child, ast.Expr | ast.AugAssign | ast.Raise | ast.Continue | ast.Break):
         yield ast.Pass()
