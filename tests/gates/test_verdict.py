@@ -145,7 +145,8 @@ def test_a_drop_over_other_numbers_of_images_passes_no_gate() -> None:
     (gate,) = judge({"--max-ba-drop": {1: 1.0}}, METRICS, ("002-victim", {"ba@1": 0.5, "n_clean": 399}))
     assert (gate.passed, gate.value) == (False, None)
     assert gate.sentence == (
-        "BA@1 has no value for --max-ba-drop 100.00 %, since it was measured on 400 images here and on 399 in 002-victim"
+        "BA@1 has no value for --max-ba-drop 100.00 %, since it was measured on 400 images here"
+        " and on 399 in 002-victim"
     )
     (same,) = judge({"--max-ba-drop": {1: 0.0}}, METRICS, ("002-victim", {"ba@1": 0.5, "n_clean": 400}))
     assert same.passed
