@@ -74,3 +74,18 @@ def headline(metrics: dict[str, float]) -> str:
     """What matters of an epoch in a line: without labelled images, what is seen on the validation pairs."""
     names = ("ba@1", "asr@1", "ra@1") if "ba@1" in metrics else ("val_r@1", "val_agreement")
     return ", ".join(f"{name.upper()} {100 * metrics[name]:.1f} %" for name in names if name in metrics)
+
+
+def hidden_image(clean: Mapping[str, float]) -> str | None:
+    """Return a warning where a trigger hides the image: the clean model's RA@1 is below half of its BA@1.
+
+    Args:
+        clean: flat metrics of the clean model under the trigger.
+    """
+    ba, ra = clean.get("ba@1"), clean.get("ra@1")
+    if ba is None or ra is None or ra >= ba / 2:
+        return None
+    return (
+        f"The trigger hides the image: the clean model's RA@1 is {100 * ra:.1f} % at BA@1 {100 * ba:.1f} %, so that"
+        " low ASR and low RA of a defended model say little. Poison with a weaker trigger."
+    )
