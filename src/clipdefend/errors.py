@@ -41,12 +41,14 @@ class Interrupted(Exception):  # noqa: N818  # no error: the user's wish
     """A run was stopped on demand.
 
     Args:
-        folder: the unfinished run, which ``--resume`` continues; None when nothing is worth continuing.
+        folder: the run, which ``--resume`` continues unless it is finished; None when nothing was kept.
+        finished: whether the manifest had been written, so that nothing is left to do.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, *, finished: bool = False) -> None:
         super().__init__(f"interrupted: {folder}" if folder else "interrupted")
         self.folder = folder
+        self.finished = finished
 
 
 class Stopped(Exception):  # noqa: N818  # its cause is the error

@@ -17,7 +17,8 @@ from clipdefend.__main__ import main
 from clipdefend.config import EvaluateConfig, RunConfig
 from clipdefend.distributed import launch
 from clipdefend.errors import ConfigError, DataError, GateFailed
-from clipdefend.runs import Context, Run
+from clipdefend.runs import Context, Run, RunDir
+from clipdefend.runs.manifest import UNFINISHED
 
 
 def test_the_five_lines_each_print_their_manifest_and_nothing_else(cli: Any) -> None:
@@ -195,6 +196,32 @@ def test_an_interruption_with_nothing_to_keep(cli: Any) -> None:
     assert done.code == 130
     assert done.err.splitlines()[-1] == "interrupted: nothing was kept; run the command again."
     assert list((cli.folder / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_an_interruption_behind_the_manifest_says_that_the_run_is_finished(
+    cli: Any, monkeypatch: pytest.MonkeyPatch, early: bool
+) -> None:
+    """Early: before ``finish`` has noted that the manifest is there."""
+    remove = RunDir._remove_leftovers
+
+    def interrupt(run: RunDir) -> None:
+        monkeypatch.setattr(RunDir, "_remove_leftovers", remove)
+        raise KeyboardInterrupt
+
+    def stopped(config: RunConfig, context: Context) -> Run:
+        with context.begin(config, "made") as run:
+            if early:
+                monkeypatch.setattr(RunDir, "_remove_leftovers", interrupt)
+            run.finish()
+            raise KeyboardInterrupt
+
+    cli.replace("poison", stopped)
+    done = cli("poison")
+    assert done.code == 130
+    assert done.err.splitlines()[-1] == "interrupted: the run is finished, see runs/001-poison-made."
+    assert Run.open(cli.folder / "runs" / "001-poison-made").command == "poison"
+    assert not (cli.folder / "runs" / "001-poison-made" / UNFINISHED).exists()
 
 
 def test_a_resumed_run_that_is_interrupted_early_is_as_it_was(cli: Any) -> None:

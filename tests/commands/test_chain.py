@@ -280,6 +280,8 @@ def test_a_gate_that_cannot_be_measured_is_not_passed(chain: Shell, tmp_path: Pa
         0,
         "--out",
         tmp_path / "out",
+        "--eval-root",
+        chain.folder / "eval",
     )
     made = chain("evaluate", *args, "--max-asr", 0.5)
     assert made.code == 3, made.err

@@ -229,6 +229,8 @@ def test_links_are_followed_inside_the_folders_that_are_allowed(tmp_path: Path) 
     with pytest.raises(ImageError, match=r"leads outside.*--eval-root"):
         images.image(0)
     assert seen(open_labelled(str(root), root=store)) == [("cat", 1), ("dog", 2), ("dog", 2)]
+    (tmp_path / "named").symlink_to(root)
+    assert seen(open_labelled(str(tmp_path / "named"), root=store)) == [("cat", 1), ("dog", 2), ("dog", 2)]
 
 
 def test_templates_by_name_and_file(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ def _outcome(function: Callable[[], int], args: Sequence[str]) -> int:
     except GateFailed as failed:
         return _end(f"gate failed: {failed}", GATE)
     except Interrupted as stopped:
+        if stopped.folder is not None and stopped.finished:
+            return _end(f"interrupted: the run is finished, see {_place(stopped.folder)}.", INTERRUPTED)
         return _end(_how_to_go_on(stopped.folder, args), INTERRUPTED)
     except KeyboardInterrupt:
         return _end(_how_to_go_on(None, args), INTERRUPTED)
@@ -143,9 +145,13 @@ def _how_to_go_on(folder: Path | None, args: Sequence[str]) -> str:
 
 
 def _resuming(folder: Path | str, args: Sequence[str]) -> str:
+    return f"'clipdefend {args[0]} --resume {_place(folder)}'"
+
+
+def _place(folder: Path | str) -> str:
+    """A run folder as a user would type it: relative where it is below the working directory."""
     relative = os.path.relpath(folder) if isinstance(folder, Path) else folder
-    place = str(folder) if relative.startswith(os.pardir) else relative
-    return f"'clipdefend {args[0]} --resume {place}'"
+    return str(folder) if relative.startswith(os.pardir) else relative
 
 
 def _resumed(args: Sequence[str]) -> str | None:

@@ -193,9 +193,7 @@ class RunDir:
         }
         atomic_write(self.path / MANIFEST, dump_yaml(plain(manifest)))
         self._finished = True
-        (self.path / UNFINISHED).unlink(missing_ok=True)
-        if not getattr(getattr(self.config, "train", None), "keep_state", False):
-            shutil.rmtree(self.state, ignore_errors=True)
+        self._remove_leftovers()
         release(self.path / UNFINISHED)
 
     def __enter__(self) -> RunDir:
@@ -205,18 +203,32 @@ class RunDir:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         release(self.path / UNFINISHED)
-        if self._finished or error is None:
+        if error is None:
             return
         interrupted = isinstance(error, KeyboardInterrupt | Interrupted)
+        # The manifest is what makes a run finished: an interruption may come before ``finish`` has noted it.
+        if self._finished or (self.path / MANIFEST).is_file():
+            if interrupted:
+                self._remove_leftovers()
+                raise Interrupted(self.path, finished=True) from error
+            return
         faulty = isinstance(error, ClipDefendError | OSError)
         resumable = self.resumed or self.has_state
         if self.writes and not resumable and (interrupted or faulty):
             shutil.rmtree(self.path, ignore_errors=True)
         if interrupted:
             raise Interrupted(self.path if resumable else None) from error
-        # What a flag or another run is to blame for, resuming does not mend.
+        # What a flag or another run is to blame for, resuming does not fix.
         if resumable and faulty and not isinstance(error, ConfigError | RunError | BrokenPipeError):
             raise Stopped(self.path) from error
+
+    def _remove_leftovers(self) -> None:
+        """Remove what only an unfinished run needs."""
+        if not self.writes:
+            return
+        (self.path / UNFINISHED).unlink(missing_ok=True)
+        if not getattr(getattr(self.config, "train", None), "keep_state", False):
+            shutil.rmtree(self.state, ignore_errors=True)
 
     def _record(self) -> None:
         source = os.path.relpath(self.source.path, self.path) if self.source else None

@@ -1,11 +1,20 @@
-"""One process at a time writes a run folder."""
+"""One process at a time writes a run folder.
+
+Why not filelock: it takes the same ``flock`` (4.3, ``_native/_unix.py``), but where the file system has none it falls
+back to a marker file. Here a run goes on without a lock then, and the lock is the record of the start itself, so that
+no further file lies in a run folder.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 from clipdefend.errors import RunError
+
+# Some file systems report contention as EACCES.
+_CONTENTION = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK})
 
 # Locks of this process, by file; the system frees them when the process ends, however it ends.
 _held: dict[Path, int] = {}
@@ -23,15 +32,14 @@ def acquire(file: Path) -> None:
         return
     if file in _held:
         return
-    handle = os.open(file, os.O_RDONLY)
+    handle = os.open(file, os.O_RDWR)  # NFS grants an exclusive lock only on a file opened for writing
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(handle)
-        raise RunError(f"Run {str(file.parent)!r} is still being written by another process.") from None
-    except OSError:  # a file system without locks
-        os.close(handle)
-        return
+        if error.errno in _CONTENTION:
+            raise RunError(f"Run {str(file.parent)!r} is still being written by another process.") from None
+        return  # a file system without locks
     _held[file] = handle
 
 
