@@ -102,7 +102,13 @@ def test_reference_and_drift_compare_with_the_suspect_as_it_came(tmp_path: Path)
     visible = draw_visible(memory_pairs(40), Canvas(32), suspect, size=12, seed=3)
     before = {key: value.clone() for key, value in suspect.state_dict().items()}
     job = make_job(
-        tmp_path, model=model, suspect=suspect, defence=ShrinkDefence(noise=0), evaluate=visible, select=None
+        tmp_path,
+        model=model,
+        suspect=suspect,
+        defence=ShrinkDefence(noise=0),
+        evaluate=visible,
+        select=None,
+        lr=1e-6,
     )
     make_trainer(job).run()
     assert equal(dict(suspect.state_dict()), before)

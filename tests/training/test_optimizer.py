@@ -83,3 +83,20 @@ def test_one_step_by_hand() -> None:
     optimizer.step()
     assert model.weight.item() == pytest.approx(2.0 - 1e-3 * 0.2 * 2.0 - 1e-3, abs=1e-6)
     assert model.bias.item() == pytest.approx(1.0 - 1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["bn1.table", "ln_final.table", "attn.in_proj_bias", "logit_scale"])
+def test_matrices_of_these_names_do_not_decay(name: str) -> None:
+    """Vectors are spared whatever they are called, so each word is tried on a matrix."""
+    model = nn.Module()
+    inner = model
+    *path, last = name.split(".")
+    for part in path:
+        child = nn.Module()
+        inner.add_module(part, child)
+        inner = child
+    inner.register_parameter(last, nn.Parameter(torch.ones(2, 2)))
+    model.register_parameter("projection", nn.Parameter(torch.ones(2, 2)))
+    decay, plain = build(model).param_groups
+    assert names(model, decay) == {"projection"}
+    assert names(model, plain) == {name}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipdefend.draws import permutation
-from clipdefend.errors import DataError
+from clipdefend.errors import ConfigError, DataError
 from clipdefend.training.plan import Plan, PlannedRow
 
 NONE = np.empty(0, dtype=np.int64)
@@ -169,3 +169,9 @@ def test_the_order_is_the_recorded_permutation_from_the_first_step_on() -> None:
     assert plan.subset_batches == 0
     order = [row for items in plan.epoch(2, NONE) for row in rows(items)]
     assert order == permutation(20, 3, "order", 2).tolist()
+
+
+def test_a_global_batch_of_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"global batch of one pair .* --batch-size 2 or more"):
+        Plan(rows=20, batch=1, seed=0)
+    assert Plan(rows=20, batch=2, seed=0).steps == 10

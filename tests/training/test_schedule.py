@@ -7,7 +7,7 @@ import math
 import pytest
 
 from clipdefend.choices import LrSchedule
-from clipdefend.training.schedule import learning_rate
+from clipdefend.training.schedule import fitting_warmup, learning_rate
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,9 @@ def test_curves_at_the_end_of_short_runs(kind: LrSchedule) -> None:
     assert learning_rate(0, peak=2.0, total=1, warmup=0, kind=kind) == 2.0
     assert learning_rate(1, peak=2.0, total=1, warmup=0, kind=kind) == pytest.approx(0.0, abs=1e-12)
     assert learning_rate(4, peak=2.0, total=4, warmup=4, kind=kind) == 2.0
+
+
+def test_a_warm_up_that_would_fill_the_run_is_a_tenth_of_it() -> None:
+    assert [fitting_warmup(warmup, 47, "cosine") for warmup in (0, 5, 46, 47, 10_000)] == [0, 5, 46, 4, 4]
+    assert fitting_warmup(10_000, 3, "const") == 0
+    assert fitting_warmup(10_000, 47, "cleanclip-compat") == 10_000

@@ -17,6 +17,7 @@ from clipdefend.evaluation.flat_metrics import headline
 from clipdefend.evaluation.zero_shot import QUICK
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.save import save_model
+from clipdefend.training.advice import warn_of_drop
 from clipdefend.training.fault import first_fault
 from clipdefend.training.feed import Feed
 from clipdefend.training.finite import check_loss, check_weights, same_weights
@@ -279,6 +280,8 @@ class Trainer:
         self.progress.evaluated = dict(metrics)
         if epoch == 0:
             self.progress.start = dict(metrics)
+        elif epoch == max(1, self.job.config.eval_every):
+            warn_of_drop(self.console, self.progress.start, metrics, self.bare, self.job.config)
         value = self.job.select(metrics) if self.job.select and epoch else -math.inf
         if value > (-math.inf if self.progress.best is None else self.progress.best):
             self.progress.best, self.progress.best_epoch = value, epoch

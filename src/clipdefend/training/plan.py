@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from clipdefend.choices import SubcaptionSchedule
 from clipdefend.draws import permutation
-from clipdefend.errors import DataError
+from clipdefend.errors import ConfigError, DataError
 
 
 class PlannedRow(NamedTuple):
@@ -49,7 +49,17 @@ class Plan:
     only: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        """Raises DataError for pairs that do not make a single step."""
+        """Check that there is something to learn from.
+
+        Raises:
+            ConfigError: a global batch of one pair.
+            DataError: pairs that do not make a single step.
+        """
+        if self.batch < 2:
+            raise ConfigError(
+                "A global batch of one pair has nothing to contrast it with, so that the loss is always 0: give"
+                " --batch-size 2 or more."
+            )
         if not self.main_steps:
             raise DataError(
                 f"{self.rows} pairs make no step of {self.batch}: at least {2 * self.world} are needed,"

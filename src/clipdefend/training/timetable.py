@@ -9,7 +9,7 @@ from clipdefend.choices import SubcaptionSchedule
 from clipdefend.config import TrainConfig
 from clipdefend.defences.defence import Phase, Rows
 from clipdefend.training.plan import Plan
-from clipdefend.training.schedule import learning_rate
+from clipdefend.training.schedule import fitting_warmup, learning_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Stage:
 
     Attributes:
         phase: of the defence.
-        config: the training options of the phase.
+        config: the training options of the phase, its warm-up shortened where it would fill the phase.
         plan: its steps, as the phase announces them.
         first_epoch, first_step: epochs and steps of the phases before it.
     """
@@ -110,6 +110,8 @@ class Timetable:
                 world=world,
                 only=phase.rows,
             )
+            warmup = fitting_warmup(own.warmup, own.epochs * plan.steps, own.lr_scheduler)
+            own = replace(own, warmup=warmup)
             stages.append(Stage(phase=phase, config=own, plan=plan, first_epoch=epochs, first_step=steps))
             epochs, steps = epochs + own.epochs, steps + stages[-1].steps
         return cls(stages)

@@ -17,7 +17,7 @@ from clipdefend.commands.shared.fitting import Training
 from clipdefend.commands.shared.subcaption_source import make_captioner
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import evaluating
-from clipdefend.training.advice import advice, is_small
+from clipdefend.training.advice import advice, is_small, trains_batch_norm
 from clipdefend.training.step_costs import OVERHEAD, Costs
 from clipdefend.training.timetable import Timetable
 
@@ -154,7 +154,12 @@ def suggest_changes(
         found.append("A GPU: the run takes more than a day here.")
     if config.eval.data is None:
         found.append("--eval-data DATA would measure BA and ASR in every epoch.")
-    facts = {"pretrained": prepared.pretrained, "small": small, "attack": prepared.attack_run}
+    facts = {
+        "pretrained": prepared.pretrained,
+        "small": small,
+        "attack": prepared.attack_run,
+        "batch_norm": trains_batch_norm(prepared.model, train),
+    }
     return found + advice(train, total=estimate.steps, **facts)
 
 

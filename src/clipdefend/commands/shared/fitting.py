@@ -12,7 +12,7 @@ from clipdefend.config import DefendConfig, FinetuneAttackConfig
 from clipdefend.defences.terms_defence import TermsDefence
 from clipdefend.evaluation.zero_shot import QUICK
 from clipdefend.runs import CanvasRecord, TrainingDetails
-from clipdefend.training.advice import advice, is_small
+from clipdefend.training.advice import advice, is_small, trains_batch_norm
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.job import Job
 from clipdefend.training.loop import Trainer
@@ -50,8 +50,18 @@ def fit(prepared: Training, folder: Path) -> Fitted:
     trainer = Trainer(job, accelerator, console)
     timetable = trainer.timetable
     console.info(_global_batch(trainer))
-    facts = {"pretrained": prepared.pretrained, "small": is_small(job.model), "attack": prepared.attack_run}
-    for line in advice(train, total=timetable.steps, **facts):
+    facts = {
+        "pretrained": prepared.pretrained,
+        "small": is_small(job.model),
+        "attack": prepared.attack_run,
+        "batch_norm": trains_batch_norm(job.model, train),
+    }
+    lines = [
+        line
+        for stage in timetable.stages
+        for line in advice(stage.phase.settings(train), total=stage.steps, **facts)
+    ]
+    for line in dict.fromkeys(lines):
         console.warn(line)
     progress = trainer.run()
     if train.stop_at is not None and progress.stopped is None:
