@@ -66,6 +66,8 @@ def fingerprint(job: Job, timetable: Timetable) -> str:
     config = asdict(job.config)
     for free in ("resume", "keep_state", "save_every", "report_to", "device", "log_every", "term_shares"):
         config.pop(free)
+    # A whole number that stands for a float is read back from a recorded configuration as one: 1 and 1.0 are equal.
+    config = {key: float(value) if type(value) is int else value for key, value in config.items()}
     plans = [(stage.plan.world, stage.plan.subset, stage.plan.schedule) for stage in timetable.stages]
     rows = [None if phase.rows is None else phase.rows.tolist() for phase in job.phases]
     facts: list[Any] = [config, type(job.defence).__name__, job.defence.to_dict()]
