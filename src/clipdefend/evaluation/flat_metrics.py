@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clipdefend.metrics import Share
 
@@ -41,6 +45,20 @@ def flatten(
                     f"{name}@{k}_high": share.high,
                 }
     return flat
+
+
+def lift(risen: NDArray[np.float64]) -> dict[str, float]:
+    """Return ``lift``, the mean rise of the cosine with the target's text, and ``lift_se``, its standard error.
+
+    Args:
+        risen: cosine of the triggered image minus that of the clean one, shape (n,), of the images that ASR counts.
+
+    Returns:
+        Both, the error for n > 1; nothing for n = 0.
+    """
+    n = len(risen)
+    found = {"lift": float(risen.mean())} if n else {}
+    return found | ({"lift_se": float(risen.std(ddof=1)) / math.sqrt(n)} if n > 1 else {})
 
 
 def recovery(metrics: Mapping[str, float], clean: Mapping[str, float]) -> dict[str, float]:

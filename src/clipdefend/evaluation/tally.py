@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from clipdefend.choices import AsrProtocol
 from clipdefend.distributed import collectives
-from clipdefend.evaluation.flat_metrics import flatten
+from clipdefend.evaluation.flat_metrics import flatten, lift
 from clipdefend.metrics import (
     Ranks,
     attack_success,
+    attacked,
     benign_accuracy,
     class_ranks,
     robust_accuracy,
@@ -39,6 +41,7 @@ class Tally:
     _clean: list[Ranks] = field(default_factory=list, init=False)
     _true: list[Ranks] = field(default_factory=list, init=False)
     _target: list[Ranks] = field(default_factory=list, init=False)
+    _lift: list[NDArray[np.float64]] = field(default_factory=list, init=False)
 
     def add(self, rows: NDArray[np.int64], clean: Tensor, triggered: Tensor | None) -> None:
         """Add a batch.
@@ -54,15 +57,18 @@ class Tally:
             self._true.append(class_ranks(triggered, self.labels[rows]))
             if self.target is not None:
                 self._target.append(class_ranks(triggered, self.target))
+                risen = triggered[:, self.target] - clean[:, self.target]
+                self._lift.append(risen.double().cpu().numpy())
 
     def gather(self) -> None:
         """Add the ranks that the other processes have found."""
-        lists = (self._rows, self._clean, self._true, self._target)
+        lists: list[list[Any]] = [self._rows, self._clean, self._true, self._target, self._lift]
         parts = collectives.all_gather_object(
             [np.concatenate(each).tolist() if each else None for each in lists]
         )
         for place, each in enumerate(lists):
-            each[:] = [np.array(part[place], np.int64) for part in parts if part[place] is not None]
+            kind = np.float64 if each is self._lift else np.int64
+            each[:] = [np.array(part[place], kind) for part in parts if part[place] is not None]
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -82,6 +88,7 @@ class Tally:
         if self._target and self.target is not None:
             ranks = np.concatenate(self._target)[kept]
             found |= flatten(asr=attack_success(ranks, labels, self.target, ks, self.protocol))
+            found |= lift(np.concatenate(self._lift)[kept][attacked(labels, self.target, self.protocol)])
         if self._true:
             ranks = np.concatenate(self._true)[kept]
             found |= flatten(ra=robust_accuracy(ranks, labels, self.target, ks, self.protocol))

@@ -90,6 +90,9 @@ def _tell_differences(context: Context, differences: Mapping[str, Any]) -> None:
 def _cell(values: Mapping[str, Any], key: str) -> str:
     if key not in values:
         return "-"
+    if key == "lift":
+        error = values.get("lift_se")
+        return f"{values[key]:.3f}" + (f" ± {error:.3f}" if error is not None else "")
     share = f"{100 * values[key]:.1f}"
     if f"{key}_low" not in values:
         return share
