@@ -19,8 +19,10 @@ def test_every_command_that_makes_runs_has_a_kind_made_from_kinds_above_it() -> 
 def test_what_the_kinds_offer() -> None:
     assert offering("model") == offering("measured")[:2] == ("finetune-attack", "defend")
     assert offering("trigger") == ("poison",)
-    assert leading_to("trigger") == ("poison", "finetune-attack", "augment", "defend", "evaluate")
-    assert leading_to("model") == ("finetune-attack", "defend", "evaluate")
+    # What is made from them may grow.
+    assert set(leading_to("trigger")) >= {"poison", "finetune-attack", "augment", "defend", "evaluate", "export"}
+    assert set(leading_to("model")) >= {"finetune-attack", "defend", "evaluate", "export"}
+    assert not {"poison", "augment"} & set(leading_to("model"))
     assert kind_of("of a newer version").inputs == ()
 
 

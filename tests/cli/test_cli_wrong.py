@@ -13,7 +13,7 @@ from clipdefend.config import COMMANDS
 from clipdefend.runs import Run
 
 CASES: list[tuple[str, str]] = [
-    ("", "No command given. Commands: poison, finetune-attack, augment, defend, evaluate, report, doctor;"),
+    ("", f"No command given. Commands: {', '.join(COMMANDS)}, doctor;"),
     ("poisn", "No such command 'poisn'. Did you mean 'poison'? See 'clipdefend --help'."),
     ("train", "No such command 'train'. See 'clipdefend --help'."),
     ("--runs r poison", "No such option: --runs. See 'clipdefend --help'."),
