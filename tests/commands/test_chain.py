@@ -286,7 +286,7 @@ def test_a_gate_that_cannot_be_measured_is_not_passed(chain: Shell, tmp_path: Pa
     made = chain("evaluate", *args, "--max-asr", 0.5)
     assert made.code == 3, made.err
     assert "gate failed: ASR@1 has no value" in made.err
-    assert "The victim's figures are not shown: they were measured with other images." in made.err
+    assert "The victim's figures are not shown: they were measured with other images" in made.err
     assert next(line for line in made.err.splitlines() if line.split()[-1:] == ["par"]).split() == ["par"]
 
 
