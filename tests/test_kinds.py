@@ -20,7 +20,8 @@ def test_what_the_kinds_offer() -> None:
     assert offering("model") == offering("measured")[:2] == ("finetune-attack", "defend")
     assert offering("trigger") == ("poison",)
     # What is made from them may grow.
-    assert set(leading_to("trigger")) >= {"poison", "finetune-attack", "augment", "defend", "evaluate", "export"}
+    every = {"poison", "finetune-attack", "augment", "defend", "evaluate", "export"}
+    assert set(leading_to("trigger")) >= every
     assert set(leading_to("model")) >= {"finetune-attack", "defend", "evaluate", "export"}
     assert not {"poison", "augment"} & set(leading_to("model"))
     assert kind_of("of a newer version").inputs == ()
