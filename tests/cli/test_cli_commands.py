@@ -374,5 +374,5 @@ def test_the_list_shows_triggers_variants_and_methods(cli: Any) -> None:
         assert text in done.out
     document = json.loads(cli("poison", "--list", "--json").out)
     assert document["attacks"]["blended"]["parameters"]["alpha"] == 0.2
-    assert set(document) == {"attacks", "variants", "methods"}
+    assert set(document) == {"attacks", "variants", "methods", "defences"}
     assert not (cli.folder / "runs").exists()

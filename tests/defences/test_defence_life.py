@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adversarial_defence import EPSILON, AdversarialDefence, away_from_caption
+from adversarial_defence import ADVERSARIAL, EPSILON, AdversarialDefence, away_from_caption
 from bank_defence import BankDefence
 from head_defence import HeadDefence
 from shrink_defence import ShrinkDefence
@@ -20,7 +20,7 @@ from clipdefend.errors import Interrupted
 from clipdefend.models.builder import build_model
 from clipdefend.models.clip import ClipModel
 from clipdefend.objectives.objective import build_objective
-from clipdefend.objectives.views import DeviceBatch
+from clipdefend.objectives.views import IMAGE_VIEWS, DeviceBatch
 from clipdefend.training.job import freeze
 from clipdefend.training.schedule import learning_rate
 from clipdefend.training.visible import draw_visible
@@ -29,6 +29,11 @@ from small_clip import small_architecture
 from training_jobs import ROWS, Watcher, equal, interrupt, log_of, make_job, make_trainer, train, weights
 
 ALL = [BankDefence(), TwoPhaseDefence(), ShrinkDefence(), HeadDefence(), AdversarialDefence()]
+
+
+@pytest.fixture(autouse=True)
+def _registered_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(IMAGE_VIEWS, ADVERSARIAL.name, ADVERSARIAL)
 
 
 def crash() -> None:

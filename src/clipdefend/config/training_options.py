@@ -63,7 +63,7 @@ class TrainConfig(Config):
         range=NATURAL,
     )
     eval_every: float = option(
-        1,
+        1.0,
         "--eval-every",
         "--zeroshot-frequency",
         "Epochs between evaluations; 0.5 makes two in each epoch, 0 turns them off.",
