@@ -121,7 +121,6 @@ CASES: list[tuple[tuple[object, ...], str]] = [
     ((*EVALUATE, "--topk", "0"), "--topk"),
     ((*EVALUATE, "--topk", "1,2,9"), "k = 9 is more than the 4 classes"),
     ((*EVALUATE, "--target", "bananna"), "Did you mean 'banana'?"),
-    ((*EVALUATE, "--attack-from", AUGMENT), "'poison'"),
     ((*EVALUATE, "--attack-from", "nowhere"), "'nowhere' does not exist"),
     (
         (*EVALUATE, "--checkpoint", WEIGHTS, "--model", "small.json", "--max-asr", 0.1),

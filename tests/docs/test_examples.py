@@ -24,5 +24,5 @@ def test_sessions_print_what_they_show(page: Path) -> None:
     flags = doctest.ELLIPSIS
     parsed = doctest.DocTestParser().get_doctest(text, {}, page.stem, str(page), 0)
     report: list[str] = []
-    doctest.DocTestRunner(optionflags=flags).run(parsed, out=report.append)
+    doctest.DocTestRunner(verbose=False, optionflags=flags).run(parsed, out=report.append)
     assert not report, "".join(report)
