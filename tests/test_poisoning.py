@@ -344,7 +344,7 @@ def test_pairs_of_a_million_rows_are_written_in_bounded_batches(
 
     from clipdefend import poisoning
 
-    monkeypatch.setattr(poisoning, "ROWS", 32)
+    monkeypatch.setattr(poisoning, "CHUNK_ROWS", 32)
     make(Long([f"caption {row}" for row in range(100)]), replace(recipe(5)), tmp_path)
     assert sizes == [32, 32, 32, 4]
     assert pq.read_metadata(tmp_path / TABLE).num_rows == 100
