@@ -29,6 +29,7 @@ LEVELS = (
     ("poisoning", "evaluation", "gates", "interchange"),
     ("defences",),
     ("training", "learning", "report"),
+    ("study",),
     ("commands",),
     ("cli",),
     ("__main__",),
@@ -209,7 +210,8 @@ def test_nothing_is_evaluated_and_no_pickle_is_trusted(path: Path) -> None:
             keywords = {keyword.arg: keyword.value for keyword in node.keywords}
             assert called not in ("eval", "exec", "compile", "__import__", "os.system", "os.popen")
             assert called not in ("pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.loads")
-            assert not called.startswith("subprocess.")
+            # A study runs the other commands, each in a process of its own, from a list of words.
+            assert not called.startswith("subprocess.") or path.name == "carry_out.py"
             if called == "torch.load":
                 assert ast.unparse(keywords["weights_only"]) == "True"
             if called == "yaml.load":

@@ -43,12 +43,14 @@ class Interrupted(Exception):  # noqa: N818  # no error: the user's wish
     Args:
         folder: the run, which ``--resume`` continues unless it is finished; None when nothing was kept.
         finished: whether the manifest had been written, so that nothing is left to do.
+        partial: whether the folder holds several runs, of which the same command makes those that are missing.
     """
 
-    def __init__(self, folder: Path | None = None, *, finished: bool = False) -> None:
+    def __init__(self, folder: Path | None = None, *, finished: bool = False, partial: bool = False) -> None:
         super().__init__(f"interrupted: {folder}" if folder else "interrupted")
         self.folder = folder
         self.finished = finished
+        self.partial = partial
 
 
 class Stopped(Exception):  # noqa: N818  # its cause is the error

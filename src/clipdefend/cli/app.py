@@ -158,8 +158,8 @@ def _argument(command: str) -> list[inspect.Parameter]:
     many = "Runs, or folders of runs; their ancestors are found by themselves. [default: all of --runs]"
     kind: Any = list[str] if cls.many else str
     argument = typer.Argument(
-        metavar="RUN",
-        help=many if cls.many else one,
+        metavar=cls.argument,
+        help=cls.argument_help or (many if cls.many else one),
         autocompletion=run_completer(),
         show_default=False,
         rich_help_panel=cls.group if command != DOCTOR else "Run",

@@ -70,6 +70,9 @@ def _outcome(function: Callable[[], int], args: Sequence[str]) -> int:
     except Interrupted as stopped:
         if stopped.folder is not None and stopped.finished:
             return _end(f"interrupted: the run is finished, see {_place(stopped.folder)}.", INTERRUPTED)
+        if stopped.folder is not None and stopped.partial:
+            kept = f"what is finished is kept in {_place(stopped.folder)}; the same command makes the rest"
+            return _end(f"interrupted: {kept}.", INTERRUPTED)
         return _end(_how_to_go_on(stopped.folder, args), INTERRUPTED)
     except KeyboardInterrupt:
         return _end(_how_to_go_on(None, args), INTERRUPTED)

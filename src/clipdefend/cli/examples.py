@@ -68,6 +68,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "# OpenAI's archive as a state dict",
         "clipdefend export --checkpoint RN50.pt --model auto --format state-dict",
     ),
+    "study": (
+        "# what a grid takes, all of it, and its tables and plots",
+        "clipdefend study plan examples/studies/small-grid.yaml",
+        "clipdefend study run examples/studies/small-grid.yaml --jobs 2",
+        "clipdefend study report examples/studies/small-grid.yaml",
+    ),
     "report": (
         "# everything under runs/",
         "clipdefend report",

@@ -231,6 +231,10 @@ def _print_result(run: Result, invocation: Invocation) -> None:
     if invocation.json:
         _print(json_line(dict(run.manifest)))
         return
+    text = getattr(run, "text", None)
+    if text is not None:
+        _print(text)
+        return
     relative = os.path.relpath(run.file)
     _print(str(run.file) if relative.startswith(os.pardir) else relative)
 

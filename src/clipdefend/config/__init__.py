@@ -18,6 +18,7 @@ from clipdefend.config.report_config import ReportConfig
 from clipdefend.config.resolve import load_config
 from clipdefend.config.run_options import RunConfig
 from clipdefend.config.serialize import preset_difference, to_dict, to_yaml
+from clipdefend.config.study_config import StudyConfig
 from clipdefend.config.subcaption_options import SubcaptionConfig
 from clipdefend.config.training_options import TrainConfig
 
@@ -41,6 +42,7 @@ __all__ = [
     "PublishConfig",
     "ReportConfig",
     "RunConfig",
+    "StudyConfig",
     "SubcaptionConfig",
     "TrainConfig",
     "kind_of",

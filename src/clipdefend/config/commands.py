@@ -14,6 +14,7 @@ from clipdefend.config.finetune_attack_config import FinetuneAttackConfig
 from clipdefend.config.poison_config import PoisonConfig
 from clipdefend.config.report_config import ReportConfig
 from clipdefend.config.run_options import RunConfig
+from clipdefend.config.study_config import StudyConfig
 
 COMMANDS: dict[str, type[RunConfig]] = {
     cls.command: cls
@@ -25,5 +26,6 @@ COMMANDS: dict[str, type[RunConfig]] = {
         EvaluateConfig,
         ExportConfig,
         ReportConfig,
+        StudyConfig,
     )
 }

@@ -23,13 +23,15 @@ class RunConfig(Config):
     """What every command has.
 
     ``sources`` are the kinds of its one input run, as ``KINDS`` has them; ``many`` is set where it reads any number
-    of any kind.
+    of any kind. ``argument`` and ``argument_help`` are the words of its positional arguments in the help.
     """
 
     command: ClassVar[str]
     group: ClassVar[str]
     sources: ClassVar[tuple[str, ...]] = ()
     many: ClassVar[bool] = False
+    argument: ClassVar[str] = "RUN"
+    argument_help: ClassVar[str] = ""
     exclusive: ClassVar[tuple[str, ...]] = ()
     data_key: ClassVar[str] = "data"
     stand_ins: ClassVar[tuple[str, ...]] = ("checkpoint",)

@@ -1,0 +1,115 @@
+"""One run of a study, in a process of its own: made, resumed, or left as it is where it is finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipdefend.errors import RunError
+from clipdefend.runs import MANIFEST, STATE, UNFINISHED
+from clipdefend.runs.lock import acquire, release
+
+LOG = "study.jsonl"
+THERE, MADE, FAILED, SKIPPED, STOPPED = "there", "made", "failed", "skipped", "stopped"
+GOOD = (THERE, MADE)
+_WAIT = 0.5
+
+_children: set[subprocess.Popen[bytes]] = set()
+_stopping: list[bool] = []
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker must know, in a form that can be sent to another machine that shares the folder."""
+
+    name: str
+    command: str
+    folder: str
+    source: str | None
+    threads: int
+
+
+def carry_out(job: Job, parents: list[str]) -> str:
+    """Make one run unless it is finished.
+
+    Args:
+        job: the run.
+        parents: what became of each of its parents.
+
+    Returns:
+        THERE, MADE, FAILED, SKIPPED for a parent that is not there, or STOPPED.
+    """
+    if _stopping:
+        return STOPPED
+    if any(parent not in GOOD for parent in parents):
+        return STOPPED if STOPPED in parents else SKIPPED
+    run = Path(job.folder, job.name)
+    _wait_for_others(run)
+    if (run / MANIFEST).is_file():
+        return THERE
+    start = time.time()
+    code = _call(job, run)
+    # A child that another study run's interruption has left behind may have written the manifest by now.
+    state = MADE if code == 0 else STOPPED if _stopping else FAILED
+    line = {
+        "name": job.name,
+        "command": job.command,
+        "state": state,
+        "seconds": round(time.time() - start, 1),
+    }
+    with Path(job.folder, LOG).open("a", encoding="utf-8") as log:
+        log.write(json.dumps(line) + "\n")
+    return state
+
+
+def stop() -> None:
+    """Interrupt the runs of this process, which keep what can be resumed, and begin no more."""
+    _stopping.append(True)
+    for child in list(_children):
+        child.terminate()
+
+
+def _call(job: Job, run: Path) -> int:
+    words = [sys.executable, "-m", "clipdefend", job.command, "--runs", job.folder, "--quiet"]
+    if _has_state(run):
+        words += ["--resume", str(run)]
+    else:
+        shutil.rmtree(run, ignore_errors=True)  # it was killed before there was anything to resume
+        words += ["--config", str(Path(job.folder, "settings", f"{job.name}.yaml")), "--out", str(run)]
+        words += ["--from", str(Path(job.folder, job.source))] if job.source else []
+    threads = {"OMP_NUM_THREADS": str(job.threads), "MKL_NUM_THREADS": str(job.threads)}
+    log = Path(job.folder, "logs", f"{job.name}.log")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        child = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **threads}
+        )
+        _children.add(child)
+        try:
+            return child.wait()
+        finally:
+            _children.discard(child)
+
+
+def _has_state(run: Path) -> bool:
+    return (run / UNFINISHED).is_file() and (run / STATE).is_dir() and any((run / STATE).iterdir())
+
+
+def _wait_for_others(run: Path) -> None:
+    """Wait until no other process writes the run, such as one that outlived the study that began it."""
+    while (run / UNFINISHED).is_file() and not (run / MANIFEST).is_file():
+        try:
+            acquire(run / UNFINISHED)
+        except RunError:
+            time.sleep(_WAIT)
+            continue
+        except OSError:  # it has just gone
+            return
+        release(run / UNFINISHED)
+        return

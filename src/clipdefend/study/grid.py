@@ -1,0 +1,126 @@
+"""The runs of a study: a graph of commands, in which equal settings of equal parents are one run."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clipdefend.config import COMMANDS, KINDS, RunConfig, load_config, to_dict
+from clipdefend.errors import ConfigError
+from clipdefend.runs.unfinished import FREE_ON_RESUME
+from clipdefend.study.study_file import Block, StudyFile
+
+RECORDED = "the recorded configuration: "
+Chosen = Mapping[str, Mapping[str, Any]]
+"""Group of defences -> chosen values."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One run.
+
+    Attributes:
+        command, config: what is run, resolved.
+        settings: what the study's file sets, with the seed.
+        source: the input run.
+        after: runs that must be there too, such as the sub-captions of a defence.
+    """
+
+    command: str
+    config: RunConfig
+    settings: Mapping[str, Any]
+    source: Node | None = None
+    after: tuple[Node, ...] = ()
+
+    @property
+    def parents(self) -> tuple[Node, ...]:
+        return (*((self.source,) if self.source else ()), *self.after)
+
+    @property
+    def name(self) -> str:
+        """Name of its folder: the command and a digest of all that decides its result."""
+        facts = [self.command, _deciding(to_dict(self.config)), [parent.name for parent in self.parents]]
+        return f"{self.command}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]}"
+
+    @property
+    def label(self) -> str:
+        """Its settings for people."""
+        return ", ".join(f"{key} {value}" for key, value in self.settings.items())
+
+    @property
+    def poison(self) -> Node:
+        """The poison run it descends from."""
+        return self.source.poison if self.source else self
+
+
+def group_of(settings: Mapping[str, Any], choose: tuple[str, ...]) -> str:
+    """What a choice is made for: a defence's settings without the seed and what is chosen."""
+    return json.dumps(
+        {k: v for k, v in settings.items() if k not in (*choose, "seed")}, sort_keys=True, default=str
+    )
+
+
+def held_out_nodes(study: StudyFile) -> list[Node]:
+    """The runs that choose hyper-parameters, parents first."""
+    steps = [command for command in study.steps if command not in ("evaluate", "export")]
+    return [node for seed in study.held_out for node in _expand(study, steps, seed, None)]
+
+
+def reported_nodes(study: StudyFile, chosen: Chosen | None) -> list[Node]:
+    """The runs that are reported, parents first; without ``chosen`` every value of what is to be chosen."""
+    return [node for seed in study.seeds for node in _expand(study, [*study.steps], seed, chosen)]
+
+
+def _expand(study: StudyFile, steps: list[str], seed: int, chosen: Chosen | None) -> list[Node]:
+    made: dict[str, dict[str, Node]] = {}
+    for command in steps:
+        inputs = KINDS[command].inputs
+        sources: list[Node | None] = [node for kind in inputs for node in made.get(kind, {}).values()]
+        here = made[command] = {}
+        for source in sources if inputs else [None]:
+            for settings in _combined(study.steps[command]):
+                if command == "defend" and chosen is not None:
+                    values = chosen.get(group_of(settings, study.choose))
+                    if values is None or any(settings.get(key) != value for key, value in values.items()):
+                        continue
+                after = _sub_captions(made, source) if command == "defend" else ()
+                node = _node(study, command, {**settings, "seed": seed}, source, after)
+                here.setdefault(node.name, node)
+    return [node for nodes in made.values() for node in nodes.values()]
+
+
+def _combined(blocks: tuple[Block, ...]) -> Iterator[dict[str, Any]]:
+    for block in blocks:
+        for values in itertools.product(*block.values()):
+            yield dict(zip(block, values, strict=True))
+
+
+def _sub_captions(made: Mapping[str, Mapping[str, Node]], source: Node | None) -> tuple[Node, ...]:
+    nodes = made.get("augment", {}).values()
+    return tuple(node for node in nodes if source and node.poison.name == source.poison.name)
+
+
+def _node(
+    study: StudyFile, command: str, settings: Mapping[str, Any], source: Node | None, after: tuple[Node, ...]
+) -> Node:
+    data = getattr(source.poison.config, "data", None) if source else None
+    try:
+        config = load_config(
+            COMMANDS[command], recorded=settings, inherited_data=data, source_given=source is not None
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{study.path}: steps.{command}: {str(error).replace(RECORDED, '')}") from None
+    return Node(command, config, settings, source, after)
+
+
+def _deciding(config: dict[str, Any], at: str = "") -> dict[str, Any]:
+    """A configuration without what changes no result."""
+    return {
+        key: _deciding(value, f"{at}{key}.") if isinstance(value, dict) else value
+        for key, value in config.items()
+        if f"{at}{key}" not in (*FREE_ON_RESUME, "device")
+    }

@@ -1,0 +1,119 @@
+"""``clipdefend study`` on small data: grids by hand, and a study stopped, resumed and reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clipdefend.errors import ConfigError
+from clipdefend.study.choice import Candidate, choose
+from clipdefend.study.grid import reported_nodes
+from clipdefend.study.study_file import read_study
+from command_lines import Shell, write_data
+
+SMALL = {
+    "seeds": [1],
+    "steps": {
+        "poison": {"data": "pairs.csv", "image_size": 32, "count": 20, "templates": "simple", "workers": 0},
+        "finetune-attack": {
+            "model.name": "small.json",
+            "model.pretrained": "none",
+            "eval.data": "eval",
+            "eval.templates": "simple",
+            "train.batch_size": 16,
+            "train.epochs": 1,
+            "workers": 0,
+        },
+    },
+}
+
+
+def study_file(folder: Path, **changes: object) -> Path:
+    path = folder / "grid.yaml"
+    path.write_text(json.dumps({**SMALL, **changes}))  # JSON is YAML
+    return path
+
+
+def test_equal_steps_are_one_run(tmp_path: Path) -> None:
+    steps = {
+        "poison": {"attack": ["badnet", "sig"]},
+        "finetune-attack": {"train.lr": {"log": [1e-4, 1e-2, 3]}},
+    }
+    study = read_study(study_file(tmp_path, seeds=[1, 2], steps=steps))
+    nodes = reported_nodes(study, None)
+    assert len({node.name for node in nodes}) == len(nodes) == 2 * (2 + 2 * 3)
+    assert [n.settings["train.lr"] for n in nodes if n.command == "finetune-attack"][:3] == [1e-4, 1e-3, 1e-2]
+    # Workers change no result, and the default value is the same run as none.
+    again = {"poison": {"attack": ["badnet", "badnet"], "workers": 0}}
+    names = {
+        n.name for n in reported_nodes(read_study(study_file(tmp_path, seeds=[1, 2], steps=again)), None)
+    }
+    assert len(names) == 2
+    assert names < {node.name for node in nodes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sedes": [1]}, "Did you mean 'seeds'"),
+        ({"steps": {"poison": {"atack": "sig"}}}, "Did you mean 'attack'"),
+        (
+            {"steps": {"poison": {"count": {"range": [1, 9000, 9000]}, "attack": ["sig", "badnet"]}}},
+            "18,000 runs",
+        ),
+        ({"steps": {"finetune-attack": None}}, "no 'poison'"),
+        ({"held_out": [1], "choose": ["train.lr"]}, "must not be in seeds"),
+    ],
+)
+def test_what_does_not_fit(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        reported_nodes(read_study(study_file(tmp_path, **changes)), None)
+
+
+def test_rules_by_hand() -> None:
+    high = Candidate({"train.lr": 1}, ((0.9, 0.5), (0.8, 0.3)))  # 0.85 - 0.40
+    low = Candidate({"train.lr": 2}, ((0.6, 0.05), (0.6, 0.05)))  # 0.60 - 0.05
+    lucky = Candidate({"train.lr": 3}, ((0.9, 0.0),))  # its other run failed
+    assert choose([high, low, lucky], "ba-asr") is low
+    assert choose([high, low, lucky], "asr<=0.4") is high
+    assert choose([high, low], "asr<=0.01") is low
+    assert choose([], "ba-asr") is None
+
+
+def test_made_once_resumed_and_a_failure_passed_over(tmp_path: Path) -> None:
+    pytest.importorskip("dask")
+    write_data(tmp_path)
+    shell = Shell(tmp_path)
+    steps = json.loads(json.dumps(SMALL["steps"]))
+    evaluation = {"eval.data": "eval", "eval.topk": {"value": [1, 3]}, "eval.templates": "simple"}
+    steps["finetune-attack"].update(evaluation)
+    steps["evaluate"] = {**evaluation, "workers": 0}
+    steps["poison"]["target"] = ["banana", "no such class"]
+    study_file(tmp_path, steps=steps)
+    found = shell("study", "run", "grid.yaml", "--jobs", 2)
+    assert found.code == 2
+    assert "1 failed" in found.err
+    assert "1 skipped" in found.err
+    made = {p.parent.name: p.stat().st_mtime_ns for p in tmp_path.glob("studies/grid/*/manifest.yaml")}
+    assert sorted(name[:6] for name in made) == ["evalua", "finetu", "poison", "poison"]
+    shell("study", "run", "grid.yaml")
+    again = {p.parent.name: p.stat().st_mtime_ns for p in tmp_path.glob("studies/grid/*/manifest.yaml")}
+    assert again == made
+    assert "4 finished, 2 to make" in shell("study", "plan", "grid.yaml").out
+
+
+def test_an_interruption_says_that_the_same_command_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_data(tmp_path)
+    study_file(tmp_path)
+
+    def interrupt(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clipdefend.commands.study.run_study.run_graph", interrupt)
+    found = Shell(tmp_path)("study", "run", "grid.yaml")
+    assert found.code == 130
+    assert "what is finished is kept in studies/grid; the same command makes the rest." in found.err
