@@ -40,7 +40,7 @@ TRAIN = (
     "cpu",
 )
 EVAL = ("--eval-data", "eval", "--topk", "1,3", "--templates", "builtin")
-TIMES = ("second", "samples", "waiting", "pace", "time")
+TIMES = ("second", "samples", "wait", "pace", "time")
 
 
 def make_data(folder: Path) -> None:
