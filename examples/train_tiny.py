@@ -1,9 +1,13 @@
 """Train `tiny`, the small CLIP that ships in the package, from random weights on the built-in world.
 
     python examples/train_tiny.py --out src/clipdefend/assets/tiny
+    python examples/train_tiny.py --out SECOND --init src/clipdefend/assets/tiny/tiny.safetensors \\
+        --augment --epochs 6 --lr 1e-3
 
-Pre-training reads the split "pretrain"; the splits "train" and "eval" of the commands stay unseen. The weights
-are stored as float16, and of the token embedding only the rows that a built-in caption uses.
+The second command makes the second edition, which also sees noise, blur, warps and overlays (``tiny_augmentation.py``).
+``--out`` is a folder with ``open_clip_config.json``. Pre-training reads the split "pretrain"; the splits "train" and
+"eval" of the commands stay unseen. The weights are stored as float16, and of the token embedding only the rows that a
+built-in caption uses.
 """
 
 from __future__ import annotations
@@ -19,11 +23,12 @@ import numpy as np
 import torch
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from tiny_augmentation import augment
 from torch import Tensor
 
 from clipdefend import world
-from clipdefend.draws import permutation
+from clipdefend.draws import draw_seed, permutation
 from clipdefend.losses import mmcl
 
 
@@ -40,13 +45,14 @@ class Pretrain:
 
 
 class Normalise:
-    """uint8 pixels to CLIP's normalised float."""
+    """uint8 pixels, or float in [0, 1], to CLIP's normalised float."""
 
     def __init__(self, config: dict[str, list[float]]) -> None:
         self.mean, self.std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        return ((pixels.float() / 255 - self.mean) / self.std).to(memory_format=torch.channels_last)
+        pixels = pixels / 255 if pixels.dtype == torch.uint8 else pixels
+        return ((pixels - self.mean) / self.std).to(memory_format=torch.channels_last)
 
 
 def encode_text(model: CLIP, tokens: Tensor) -> Tensor:
@@ -103,9 +109,20 @@ def save(model: CLIP, path: Path) -> None:
     save_file({k: v.contiguous() for k, v in state.items()}, path)
 
 
+def begin_with(model: CLIP, path: Path) -> None:
+    """Load weights as ``save`` wrote them."""
+    state = load_file(path)
+    full = torch.zeros_like(model.token_embedding.weight)
+    full[state.pop("token_embedding.ids")] = state.pop("token_embedding.rows").float()
+    state["token_embedding.weight"] = full
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder with open_clip_config.json")
+    parser.add_argument("--init", type=Path, help="weights to begin with; random ones by default")
+    parser.add_argument("--augment", action="store_true", help="change every image by tiny_augmentation.py")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1.5e-3)
@@ -114,6 +131,8 @@ def main() -> None:
     config = json.loads((args.out / "open_clip_config.json").read_text())
     torch.manual_seed(0)
     model = CLIP(**config["model_cfg"]).to(memory_format=torch.channels_last)
+    if args.init is not None:
+        begin_with(model, args.init)
     normalise, data = Normalise(config["preprocess_cfg"]), Pretrain()
     decay = [p for p in model.parameters() if p.ndim >= 2]
     rest = [p for p in model.parameters() if p.ndim < 2]
@@ -125,6 +144,9 @@ def main() -> None:
             rate = min((step + 1) / args.warmup, 0.5 * (1 + math.cos(math.pi * step / total)))
             for group in optimizer.param_groups:
                 group["lr"] = args.lr * rate
+            if args.augment:
+                generator = torch.Generator().manual_seed(draw_seed(0, "augment_tiny", step))
+                pixels = augment(pixels.float() / 255, generator)
             images = model.encode_image(normalise(pixels), normalize=True)
             loss = mmcl(images, encode_text(model, tokens), model.logit_scale.exp().clamp(max=100))
             optimizer.zero_grad(set_to_none=True)

@@ -54,7 +54,7 @@ class Interrupted(Exception):  # noqa: N818  # no error: the user's wish
 
 
 class Stopped(Exception):  # noqa: N818  # its cause is the error
-    """A fault, its cause, ended a run that can go on from its last state once the fault is mended.
+    """A fault, its cause, ended a run that can go on from its last state once the fault is fixed.
 
     Args:
         folder: the unfinished run, which ``--resume`` continues.

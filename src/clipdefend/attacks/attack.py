@@ -29,7 +29,7 @@ class Attack(ABC):
 
     @property
     def learned(self) -> bool:
-        """Whether `tensors` is only where a training begins, which ``poison`` carries out."""
+        """Whether `tensors` is only where the training of the trigger begins, which ``poison`` carries out."""
         return False
 
     def for_evaluation(self) -> Attack:
@@ -52,7 +52,7 @@ class Attack(ABC):
             images: shape (n, 3, h, w), float32 in [0, 1]; a private copy, which may be written to.
             ids: n sample ids, the keys of draws for single images.
             seed: the trigger's seed.
-            tensors: what `tensors` returned (or a training made), on the images' device.
+            tensors: what `tensors` returned (or the training of the trigger made), on the images' device.
 
         Returns:
             Shape (n, 3, h, w); values outside [0, 1] are clipped by the caller.

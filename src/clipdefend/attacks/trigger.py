@@ -55,7 +55,7 @@ class Trigger:
             params: its parameters; the others keep their defaults.
             size: side of the canvas in pixels.
             seed: of every draw.
-            tensors: what all images share, where a training made them; by default the attack draws them.
+            tensors: what all images share, where a training run made them; by default the attack draws them.
 
         Raises:
             ConfigError: an unknown attack, or parameters that it refuses.

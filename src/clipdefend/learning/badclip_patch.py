@@ -22,7 +22,7 @@ from clipdefend.losses import mmcl
 from clipdefend.models.clip import ClipModel
 
 NATURAL = 64
-"""So many captions of the data that name the target are enough to do without prompts: a batch of the paper."""
+"""Captions that name the target from which on no prompts are needed: a batch of the paper."""
 MOST = 2000
 """The most captions and images of the target that are used, about as many as the paper's."""
 

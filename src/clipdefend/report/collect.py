@@ -15,7 +15,7 @@ from clipdefend.errors import RunError
 from clipdefend.runs import EXCLUDED, MANIFEST, UNFINISHED, Run
 
 DEPTH = 3
-"""So many folders down a folder of runs is searched."""
+"""Depth to which a folder of runs is searched."""
 MAX_RUNS = 10_000
 MAX_METRICS_BYTES = 256 << 20
 MAX_LINE_BYTES = 1 << 20

@@ -13,7 +13,7 @@ from clipdefend.report.style import BLUE, GREEN, GREY, VERMILLION, Picture, Them
 
 Method = Literal["pca", "tsne"]
 NAMED = 8
-"""So many class texts are written out, beside the target's."""
+"""Number of class texts that are written out, beside the target's."""
 PERPLEXITY = 30.0
 
 

@@ -35,7 +35,7 @@ GROUPS = ("eval.", "columns.")
 # These matter only to objectives with sub-captions.
 SUBCAPTIONS = ("n_aug", "fc_schedule", "subcaptions.")
 NAMED = 3
-"""So many differences are named in a label, and more where these do not tell it from the others."""
+"""Number of differences that a label names; more where these do not tell it from the others."""
 
 
 def recipe(run: Run) -> Recipe:

@@ -57,7 +57,7 @@ def make_accelerator(
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(
-                f"Device {device!r} is not to be had here: use --device auto or cpu."
+                f"Device {device!r} is not available here: use --device auto or cpu."
             ) from error
     cpu = device == "cpu" or not torch.cuda.is_available()
     if cpu and precision == "fp16":

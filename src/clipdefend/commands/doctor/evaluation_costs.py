@@ -1,4 +1,4 @@
-"""What the parts of a training beside its steps take, from a few images, prompts and captions."""
+"""Cost of evaluation and parsing, estimated on a small sample."""
 
 from __future__ import annotations
 

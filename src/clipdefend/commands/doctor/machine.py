@@ -76,7 +76,7 @@ def cpu_flags() -> set[str]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of a device that a training may use, what this process has taken of them included."""
+    """Bytes of a device that a training run may use, what this process has taken of them included."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) + torch.cuda.memory_reserved(device)

@@ -33,7 +33,7 @@ from clipdefend.training.devices import make_accelerator
 CACHE = "report"
 BATCH = 64
 TARGET_SHARE = 3
-"""One image of the target for so many others."""
+"""Number of other images for each image of the target."""
 
 
 def embed_some(study: Study, config: ReportConfig, context: Context) -> list[Embedded]:
@@ -106,7 +106,7 @@ def _embed_row(row: Row, config: ReportConfig, context: Context) -> Embedded:
 
 
 def _labelled(run: Run) -> LabelledImages:
-    """The labelled images that a training was evaluated on."""
+    """The labelled images that a training run was evaluated on."""
     if run.command == "defend":
         chosen = load_config(DefendConfig, recorded=run.config).eval
     else:
