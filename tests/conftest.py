@@ -1,8 +1,9 @@
-"""A small CLIP with random weights, for every test that needs a model."""
+"""A small CLIP with random weights, for every test that needs a model; and signals as a terminal sends them."""
 
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 from clipdefend.models.builder import build_model
 from clipdefend.models.clip import ClipModel
 from small_clip import SMALL, small_architecture
+
+# A shell starts its jobs in the background with SIGINT ignored, which the program respects and its tests must not see.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
