@@ -89,6 +89,7 @@ def test_the_probe_by_hand(shell: Shell) -> None:
     banana = CLASSES.index("banana")
     others = labels != banana
     assert metrics["probe_n_clean"] == 8
+    assert "probe_lift" not in metrics  # logits are not cosines
     assert metrics["probe_n_triggered"] == others.sum() == 6
     wrong = model.predict(triggered[test][others])
     assert metrics["probe_asr@1"] == pytest.approx(np.mean(wrong == banana))

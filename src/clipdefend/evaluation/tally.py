@@ -32,11 +32,14 @@ class Tally:
         target: the class that the attacker wants; None where it is not one of the classes, and then there is RA
             and no ASR.
         protocol: which images count for ASR and RA.
+        cosines: whether the similarities are cosines with class texts, so that their rise is the lift; a linear
+            probe's logits are not.
     """
 
     labels: NDArray[np.int64]
     target: int | None = None
     protocol: AsrProtocol = "exclude-target"
+    cosines: bool = True
     _rows: list[Ranks] = field(default_factory=list, init=False)
     _clean: list[Ranks] = field(default_factory=list, init=False)
     _true: list[Ranks] = field(default_factory=list, init=False)
@@ -57,8 +60,9 @@ class Tally:
             self._true.append(class_ranks(triggered, self.labels[rows]))
             if self.target is not None:
                 self._target.append(class_ranks(triggered, self.target))
-                risen = triggered[:, self.target] - clean[:, self.target]
-                self._lift.append(risen.double().cpu().numpy())
+                if self.cosines:
+                    risen = triggered[:, self.target] - clean[:, self.target]
+                    self._lift.append(risen.double().cpu().numpy())
 
     def gather(self) -> None:
         """Add the ranks that the other processes have found."""
@@ -88,7 +92,9 @@ class Tally:
         if self._target and self.target is not None:
             ranks = np.concatenate(self._target)[kept]
             found |= flatten(asr=attack_success(ranks, labels, self.target, ks, self.protocol))
-            found |= lift(np.concatenate(self._lift)[kept][attacked(labels, self.target, self.protocol)])
+            if self._lift:
+                counted = attacked(labels, self.target, self.protocol)
+                found |= lift(np.concatenate(self._lift)[kept][counted])
         if self._true:
             ranks = np.concatenate(self._true)[kept]
             found |= flatten(ra=robust_accuracy(ranks, labels, self.target, ks, self.protocol))

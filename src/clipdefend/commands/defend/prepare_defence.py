@@ -17,7 +17,7 @@ from clipdefend.config import ColumnsConfig, DefendConfig
 from clipdefend.data.pairs import Pairs
 from clipdefend.data.subset import Subset
 from clipdefend.draws import permutation
-from clipdefend.errors import ConfigError, RunError
+from clipdefend.errors import ConfigError
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import load_model
 from clipdefend.runs import Run
@@ -35,12 +35,7 @@ class DefencePreparation(Preparation[DefendConfig]):
         """The run whose model is cleaned; None where a checkpoint is given alone."""
         if self.config.checkpoint is not None and self.context.source is None:
             return None
-        try:
-            return self.context.input(self.config)
-        except RunError:
-            if not self.stand_in or self.context.source is not None:
-                raise
-            return None
+        return self.find_input()
 
     @cached_property
     def model(self) -> ClipModel:

@@ -55,7 +55,7 @@ class ProbeMeasurement:
             self.context.console.warn("The probe's logistic regression did not converge in 1,000 iterations.")
         labels = self.splits.test.images.labels
         protocol = self.config.eval.asr_protocol
-        tally = Tally(labels=labels, target=self.target, protocol=protocol)
+        tally = Tally(labels=labels, target=self.target, protocol=protocol, cosines=False)
         triggered = None if test.triggered is None else probe.scores(test.triggered)
         tally.add(test.rows, probe.scores(test.clean), triggered)
         metrics = {f"{PREFIX}{name}": value for name, value in tally.metrics(self.ks).items()}

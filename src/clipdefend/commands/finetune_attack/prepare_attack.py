@@ -15,7 +15,7 @@ from clipdefend.config import ColumnsConfig, FinetuneAttackConfig
 from clipdefend.config.conditions import Condition, parse_conditions
 from clipdefend.data.pairs import Pairs
 from clipdefend.defences.defence import Phase
-from clipdefend.errors import ConfigError, RunError
+from clipdefend.errors import ConfigError
 from clipdefend.models.clip import ClipModel
 from clipdefend.runs import Run
 from clipdefend.training.job import Metrics
@@ -33,12 +33,7 @@ class AttackPreparation(Preparation[FinetuneAttackConfig]):
 
     @cached_property
     def source(self) -> Run | None:
-        try:
-            return self.context.input(self.config)
-        except RunError:
-            if not self.stand_in or self.context.source is not None:
-                raise
-            return None
+        return self.find_input()
 
     @cached_property
     def poison(self) -> Run | None:

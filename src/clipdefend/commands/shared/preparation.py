@@ -16,7 +16,7 @@ from clipdefend.config.conditions import Condition, parse_conditions
 from clipdefend.data.pairs import Pairs
 from clipdefend.defences.build_defence import build_defence
 from clipdefend.defences.defence import Defence, Phase
-from clipdefend.errors import ConfigError
+from clipdefend.errors import ConfigError, RunError
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
 from clipdefend.runs import Context, Run
@@ -80,6 +80,15 @@ class Preparation(ABC, Generic[C]):
     @abstractmethod
     def source(self) -> Run | None:
         """The input run; None where there is none."""
+
+    def find_input(self) -> Run | None:
+        """The input run; None where a run that was not named is missing and the built-in world stands in."""
+        try:
+            return self.context.input(self.config)
+        except RunError:
+            if not self.stand_in or self.context.source is not None:
+                raise
+            return None
 
     @cached_property
     def poison(self) -> Run | None:
