@@ -49,6 +49,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "training/plan.py": ("training/test_plan.py",),
     "training/optimizer.py": ("training/test_optimizer.py",),
     "report/stopping.py": ("report/test_stopping.py",),
+    "commands/defend/defence_score.py": ("commands/test_best_epoch.py",),
+    "commands/finetune_attack/attack_score.py": ("commands/test_best_epoch.py",),
 }
 LIMIT = 120  # seconds for a mutant; an endless loop counts as noticed
 Lines = frozenset[int]

@@ -141,6 +141,9 @@ def test_siglip_by_hand() -> None:
     1.862151; over four pairs .465538, over two images .931075."""
     assert losses.siglip(IMAGE, FACTUAL, 2.0, -1.0).item() == pytest.approx(0.465538, abs=1e-6)
     assert losses.siglip(IMAGE, FACTUAL, 2.0, -1.0, per="image").item() == pytest.approx(0.931075, abs=1e-6)
+    assert losses.siglip(IMAGE, FACTUAL, 2.0).equal(losses.siglip(IMAGE, FACTUAL, 2.0, 0.0))
+    with pytest.raises(ValueError, match=r"^per is 'neither'"):
+        losses.siglip(IMAGE, FACTUAL, 2.0, per="neither")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

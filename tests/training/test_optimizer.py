@@ -100,3 +100,14 @@ def test_matrices_of_these_names_do_not_decay(name: str) -> None:
     decay, plain = build(model).param_groups
     assert names(model, decay) == {"projection"}
     assert names(model, plain) == {name}
+
+
+def test_a_module_names_parameters_of_its_own_that_do_not_decay() -> None:
+    class Head(nn.Linear):
+        no_decay = ("weight",)
+
+    head, other = Head(4, 3, bias=False), nn.Linear(4, 3, bias=False)
+    groups = build_optimizer(head, other, lr=1e-3, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.2).param_groups
+    decay, plain = groups
+    assert [id(parameter) for parameter in decay["params"]] == [id(other.weight)]
+    assert [id(parameter) for parameter in plain["params"]] == [id(head.weight)]

@@ -175,3 +175,11 @@ def test_a_global_batch_of_one_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"global batch of one pair .* --batch-size 2 or more"):
         Plan(rows=20, batch=1, seed=0)
     assert Plan(rows=20, batch=2, seed=0).steps == 10
+
+
+def test_only_its_own_rows_are_planned() -> None:
+    only = np.array([2, 3, 5, 7, 11, 13])
+    plan = Plan(rows=6, batch=3, seed=1, only=only)
+    made = [row for items in steps(plan) for row in rows(items)]
+    assert made == only[permutation(6, 1, "order", 0)].tolist()
+    assert sorted(made) == only.tolist()
