@@ -1,6 +1,6 @@
-"""The built-in world: captioned scenes drawn by this package, for the quick start and the tests.
+"""The built-in world: captioned scenes that this package draws itself, for the quick start, the tests and teaching.
 
-It is the test bed and the teaching example; it is not evidence about CLIP at scale.
+Results on it are not evidence about CLIP at scale.
 """
 
 from __future__ import annotations
@@ -17,7 +17,17 @@ __all__ = ["CLASSES", "TEMPLATES", "split"]
 
 
 def split(name: str) -> Split:
-    """Open a split of the built-in world: "train", "eval" or "pretrain"."""
+    """Open a split of the built-in world.
+
+    Args:
+        name: "train" (20,000 captioned scenes), "eval" (2,000 scenes, each labelled with one of ``CLASSES``) or
+            "pretrain" (the 100,000 captioned scenes that the built-in model was trained on). No two splits share a
+            scene.
+
+    Raises:
+        DataError: there is no split of that name.
+    """
+    # Imported here because ``--help`` and the class names must not cost an import of numpy and PIL.
     from clipdefend.world.splits import open_split
 
     return open_split(name)

@@ -1,9 +1,10 @@
-"""Words and sentence patterns of the built-in world."""
+"""Vocabulary and sentence patterns of the built-in world."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Everything below decides the bytes of every scene: a change here needs a new ``splits.VERSION``.
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (212, 40, 36),
     "orange": (240, 132, 24),
@@ -17,14 +18,17 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (244, 244, 240),
     "grey": (132, 136, 140),
 }
+"""RGB of each colour, 0 to 255."""
 SIZES: dict[str, int] = {
     "tiny": 18,
     "small": 22,
     "medium": 28,
     "large": 34,
     "huge": 40,
-}  # "medium" is never said
-TEXTURES: tuple[str, ...] = ("plain", "striped", "spotted", "checkered")  # "plain" is never said
+}
+"""Width of an object of each size, in pixels. Captions never mention "medium"."""
+TEXTURES: tuple[str, ...] = ("plain", "striped", "spotted", "checkered")
+"""Captions never mention "plain"."""
 
 COUNTS: tuple[str, ...] = ("two", "three")
 PLURALS: dict[str, str] = {
@@ -35,6 +39,7 @@ PLURALS: dict[str, str] = {
     "leaf": "leaves",
     "scissors": "scissors",
 }
+"""Irregular plurals; every other noun takes an "s"."""
 
 SINGLE_PATTERNS: tuple[str, ...] = (
     "{a}",
@@ -51,7 +56,8 @@ PAIR_PATTERNS: tuple[str, ...] = (
     "{the_a} is {ing} {the_b}",
     "a picture of {a} {ing} {b}",
 )
-VERB_PATTERN = "{the_a} {s} {b}"  # third person, for verbs alone
+VERB_PATTERN = "{the_a} {s} {b}"
+"""The third-person pattern, which only verbs can fill."""
 TEMPLATES: tuple[str, ...] = (
     "a photo of a {}",
     "a picture of a {}",
@@ -59,19 +65,21 @@ TEMPLATES: tuple[str, ...] = (
     "an image showing a {}",
     "one can see a {} here",
 )
+"""Prompts of the classes."""
 
 
 @dataclass(frozen=True)
 class Relation:
-    """A spatial or verbal relation: its words and the places of subject and object.
+    """A spatial or verbal relation: its wording, and how subject and object are placed and drawn.
 
-    Args:
-        ing: words between the noun phrases ("chasing", "to the left of").
-        s: third person of a verb, empty for a preposition.
-        offset: from the object's centre to the subject's, in units of the mean of both sizes, in eighths.
-        scale: percentages of the medium size for subject and object.
-        mark: what else is drawn: "", "rope", "dots", "speed", "drops", "ring".
-        subject_on_top: whether the subject hides the object where they overlap.
+    Attributes:
+        ing: words between the two noun phrases, such as "chasing" or "to the left of".
+        s: third person of a verb, such as "chases"; empty for a preposition.
+        offset: from the object's centre to the subject's, (x, y), in eighths of the mean of their widths.
+        scale: widths of subject and object, in percent of the width that their sizes call for.
+        mark: what is drawn besides the two: "" for nothing, "rope", "dots", "speed" or "drops"; "ring" draws the
+            subject three times around the object.
+        subject_on_top: whether the subject covers the object where they overlap.
     """
 
     ing: str
@@ -104,12 +112,17 @@ RELATIONS: tuple[Relation, ...] = (
 
 
 def plural(noun: str) -> str:
-    """Plural form of a built-in noun."""
+    """Return the plural of a built-in noun."""
     return PLURALS.get(noun, noun + "s")
 
 
 def with_article(phrase: str, noun: str) -> str:
-    """Put "a" or "an" before a singular phrase; "scissors" has no singular."""
+    """Return a noun phrase with "a" or "an" in front of it.
+
+    Args:
+        phrase: singular, adjectives included, such as "orange cat".
+        noun: the noun in it; "scissors" has no singular and takes no article.
+    """
     if noun == "scissors":
         return phrase
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"

@@ -1,4 +1,7 @@
-"""Pixels of the built-in world's scenes."""
+"""Drawing of the built-in world's scenes.
+
+Integer arithmetic only, so that every machine draws the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,14 @@ from clipdefend.world.scene import SIZE, Dice, Pixels, Scene, Thing, counter_dra
 from clipdefend.world.shapes import sprite
 
 NOISE_SIDE = 128
+"""Side of the tile of noise that every background is cut from, in pixels."""
 MARK_COLOUR = (60, 60, 66)
 
 
 @lru_cache(maxsize=1)
 def _noise() -> Pixels:
-    """Grain of the grounds, shape (128, 128, 1), -12 .. 12, at two scales."""
+    """Return the noise of the backgrounds at two scales, shape (128, 128, 1), from -12 to 12."""
+    # 1 << 40 lies beyond the scenes of every split, so that the noise shares no draws with a scene.
     draws = counter_draws(1 << 40, NOISE_SIDE * NOISE_SIDE // 16)[:, :16].reshape(NOISE_SIDE, NOISE_SIDE)
     fine = draws % 13 - 6
     coarse = np.kron(draws[: NOISE_SIDE // 4, : NOISE_SIDE // 4] % 13 - 6, np.ones((4, 4), dtype=np.int64))
@@ -26,7 +31,7 @@ def _noise() -> Pixels:
 
 @lru_cache(maxsize=1)
 def _ramps() -> NDArray[np.int32]:
-    """Ways to go from one ground colour to the other, shape (6, 64, 64, 1), 0 .. 64."""
+    """Return the blends of the two background colours, shape (6, 64, 64, 1): weight of the second, 0 to 64."""
     y, x = np.mgrid[0:SIZE, 0:SIZE]
     ways = [
         x,
@@ -42,7 +47,7 @@ def _ramps() -> NDArray[np.int32]:
 
 @cache
 def _texture(name: str, size: int) -> NDArray[np.int32]:
-    """Share of the second colour in each pixel of an object, shape (size, size, 1), 0 or 1."""
+    """Return where an object has its second colour, shape (size, size, 1), 0 or 1."""
     y, x = np.mgrid[0:size, 0:size]
     step = max(2, size // 8)
     if name == "striped":
@@ -57,17 +62,25 @@ def _texture(name: str, size: int) -> NDArray[np.int32]:
     return texture
 
 
-def _ground(dice: Dice) -> Pixels:
+def _background(dice: Dice) -> Pixels:
+    """Draw a background, shape (64, 64, 3)."""
     ends = [np.array([70 + dice.below(150) for _ in range(3)], dtype=np.int32) for _ in range(2)]
     ramp = _ramps()[dice.below(6)]
     top, left = dice.below(NOISE_SIDE - SIZE), dice.below(NOISE_SIDE - SIZE)
     grain = _noise()[top : top + SIZE, left : left + SIZE]
-    ground: Pixels = (ends[0] * (64 - ramp) + ends[1] * ramp) // 64 + grain
-    return ground
+    background: Pixels = (ends[0] * (64 - ramp) + ends[1] * ramp) // 64 + grain
+    return background
 
 
 def _paste(canvas: Pixels, cover: NDArray[np.int32], colour: Pixels, left: int, top: int) -> None:
-    """Blend ``colour`` (broadcast to (size, size, 3)) onto the canvas by cover / 16, cut at the borders."""
+    """Blend a square of colour into the canvas in place, cropped at its borders.
+
+    Args:
+        canvas: shape (64, 64, 3).
+        cover: opacity of each pixel in sixteenths, shape (size, size).
+        colour: broadcast to (size, size, 3).
+        left, top: corner of the square on the canvas, in pixels; may lie outside.
+    """
     size = cover.shape[0]
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + size, SIZE), min(top + size, SIZE)
@@ -81,8 +94,9 @@ def _paste(canvas: Pixels, cover: NDArray[np.int32], colour: Pixels, left: int, 
 
 
 def _put(canvas: Pixels, thing: Thing, centre: tuple[int, int], pixels: int, shade: int) -> None:
+    """Draw a thing ``pixels`` wide about a centre (x, y), ``shade`` lighter than its colour."""
     base = np.array(words.COLOURS[thing.colour], dtype=np.int32) + shade
-    # The second colour of a texture: lighter on dark objects, darker on light ones.
+    # The second colour of a texture is lighter on dark objects and darker on light ones, or it would be clipped away.
     second = base + (90 if int(base.sum()) < 330 else -90)
     mix = _texture(thing.texture, pixels)
     colour = base * (1 - mix) + second * mix
@@ -91,7 +105,14 @@ def _put(canvas: Pixels, thing: Thing, centre: tuple[int, int], pixels: int, sha
 
 
 def _mark(canvas: Pixels, kind: str, a: tuple[int, int], b: tuple[int, int], reach: int) -> None:
-    """Draw what tells a verb from a place: a rope, a dotted gaze, speed lines or drops."""
+    """Draw what tells a verb from a mere position: a rope, a dotted line of sight, speed lines or drops.
+
+    Args:
+        canvas: drawn on in place.
+        kind: ``Relation.mark``.
+        a, b: centres of subject and object, (x, y).
+        reach: distance from the subject's centre to its edge, in pixels.
+    """
     steps = 12 if kind == "rope" else 5
     dx, dy = b[0] - a[0], b[1] - a[1]
     middle = ((a[0] + b[0]) // 2, (a[1] + b[1]) // 2)
@@ -107,7 +128,7 @@ def _mark(canvas: Pixels, kind: str, a: tuple[int, int], b: tuple[int, int], rea
 
 
 def _place(scene: Scene, dice: Dice) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Centres of object and subject, both kept on the canvas."""
+    """Return the centres (x, y) of object and subject; a subject without an object lies wholly on the canvas."""
     relation, other, subject = scene.relation, scene.object, scene.subject
     jitter = (dice.below(7) - 3, dice.below(7) - 3)
     if relation is None or other is None:
@@ -121,8 +142,16 @@ def _place(scene: Scene, dice: Dice) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def draw(scene: Scene, dice: Dice) -> NDArray[np.uint8]:
-    """Pixels of a scene, shape (64, 64, 3)."""
-    canvas = _ground(dice)
+    """Draw a scene.
+
+    Args:
+        scene: what ``compose`` returned.
+        dice: the dice that it was composed with, which go on from there.
+
+    Returns:
+        RGB, shape (64, 64, 3).
+    """
+    canvas = _background(dice)
     shade = dice.below(33) - 16
     at_object, at_subject = _place(scene, dice)
     subject, other, relation = scene.subject, scene.object, scene.relation
@@ -142,6 +171,7 @@ def draw(scene: Scene, dice: Dice) -> NDArray[np.uint8]:
 
 
 def _put_single(canvas: Pixels, scene: Scene, centre: tuple[int, int], shade: int) -> None:
+    """Draw a subject without an object, once or in a row of two or three."""
     if scene.count == 1:
         _put(canvas, scene.subject, centre, scene.subject.pixels, shade)
         return

@@ -1,7 +1,8 @@
 """The nouns of the built-in world, each with its outline.
 
-Coordinates lie on a 24 x 24 grid, x to the right and y down. An outline is a union of primitives:
-``p`` polygon x,y ...; ``e`` ellipse cx,cy rx,ry; ``l`` bar x,y x,y width; a leading ``-`` cuts.
+Coordinates lie on a 24 x 24 grid, x to the right and y down. An outline is a list of primitives separated by ";":
+``p`` is a polygon (x,y ...), ``e`` an ellipse (cx,cy rx,ry) and ``l`` a bar (x,y x,y width). Each is added to those
+before it; one with a leading ``-`` is cut out of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Scenes of the built-in world: what is in picture ``i`` of a split, its caption and its pixels.
+"""Scenes of the built-in world: what image ``i`` of a split shows, and its caption.
 
-Everything is integer arithmetic on counter-based draws, so the bytes are the same on every machine.
+Draws are counter-based: a scene depends on its number alone, and is the same on every machine.
 """
 
 from __future__ import annotations
@@ -14,15 +14,25 @@ from clipdefend.world import captions as words
 from clipdefend.world.nouns import CLASSES
 
 SIZE = 64
-DRAWS = 48  # integers a scene may use
+"""Side of an image, in pixels."""
+DRAWS = 48
+"""Number of random integers that a scene can use."""
 
 Pixels = NDArray[np.int32]
 
 
 def counter_draws(first: int, count: int) -> NDArray[np.int64]:
-    """Draws of scenes ``first`` to ``first + count``, shape (count, DRAWS), uniform in 0 .. 2^31 - 1.
+    """Return the random integers of some consecutive scenes.
 
-    Reference: splitmix64 (Steele, Lea and Flood, 2014) on the counter (scene, draw).
+    Args:
+        first: number of the first scene.
+        count: number of scenes.
+
+    Returns:
+        Shape (count, DRAWS), uniform from 0 to 2^31 - 1.
+
+    Reference: splitmix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014), applied to
+    the counter (scene, draw).
     """
     state = np.arange(first, first + count, dtype=np.uint64)[:, None] * np.uint64(DRAWS)
     state = state + np.arange(DRAWS, dtype=np.uint64)[None, :]
@@ -33,21 +43,35 @@ def counter_draws(first: int, count: int) -> NDArray[np.int64]:
 
 
 class Dice:
-    """Reads one scene's draws in order."""
+    """One scene's random integers, used up in order.
+
+    Args:
+        draws: a row of ``counter_draws``, shape (DRAWS,).
+    """
 
     def __init__(self, draws: NDArray[np.int64]) -> None:
         self._draws = iter(draws.tolist())
 
     def below(self, bound: int) -> int:
+        """Draw an integer from 0 to ``bound - 1``."""
         return int(next(self._draws)) % bound
 
     def percent(self, share: int) -> bool:
+        """Draw True with a probability of ``share`` percent."""
         return self.below(100) < share
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One object: its class, the pixels it spans and what its caption says of it."""
+    """Something in a scene: how it is drawn, and what the caption says about it.
+
+    Attributes:
+        label: index of its class.
+        pixels: its width, in pixels.
+        colour, texture, size: keys of ``COLOURS``, one of ``TEXTURES``, key of ``SIZES``.
+        say_size, say_colour, say_texture: whether the caption mentions them.
+        flipped: whether it is mirrored left to right.
+    """
 
     label: int
     pixels: int
@@ -64,7 +88,11 @@ class Thing:
         return CLASSES[self.label]
 
     def phrase(self, count: str = "") -> str:
-        """Adjectives and noun without an article, such as "tiny red striped fish"."""
+        """Return adjectives and noun, such as "tiny red striped fish".
+
+        Args:
+            count: a word of ``COUNTS``, which makes the noun plural; empty for the singular, without an article.
+        """
         adjectives = [self.size] if self.say_size else []
         adjectives += [self.colour] if self.say_colour else []
         adjectives += [self.texture] if self.say_texture else []
@@ -74,7 +102,15 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Content of one picture: a subject, perhaps repeated, perhaps related to an object."""
+    """What one image shows: a subject, which may be repeated or related to an object.
+
+    Attributes:
+        subject, object: what is shown; the object is None without a relation.
+        count: how many times the subject is shown, 1 to 3.
+        relation: of subject to object; None for a subject alone.
+        pattern: draw that chooses the caption's sentence pattern.
+        determiner: whether a verb takes the third-person pattern.
+    """
 
     subject: Thing
     count: int
@@ -104,7 +140,12 @@ def _thing(dice: Dice, label: int | None, scale: int) -> Thing:
 
 
 def compose(dice: Dice, *, label: int | None = None) -> Scene:
-    """Draw a scene's content. With ``label`` the scene is a labelled one: a single object of that class."""
+    """Draw what a scene shows.
+
+    Args:
+        dice: of the scene, unused so far.
+        label: class of a labelled scene, which shows a single thing of that class; None for any scene.
+    """
     single = dice.percent(60) or label is not None
     relation = None if single else words.RELATIONS[dice.below(len(words.RELATIONS))]
     scales = relation.scale if relation else (100, 100)
@@ -122,7 +163,7 @@ def compose(dice: Dice, *, label: int | None = None) -> Scene:
 
 
 def caption(scene: Scene) -> str:
-    """English caption of a scene."""
+    """Return the English caption of a scene."""
     subject = scene.subject
     if scene.relation is None or scene.object is None:
         count = words.COUNTS[scene.count - 2] if scene.count > 1 else ""

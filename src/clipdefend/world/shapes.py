@@ -1,4 +1,7 @@
-"""Silhouettes of the built-in nouns, rasterised with integer arithmetic: the same bytes on every machine."""
+"""Silhouettes of the built-in nouns.
+
+Rasterised with integer arithmetic, so that every machine draws the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,16 @@ from numpy.typing import NDArray
 from clipdefend.world.nouns import OUTLINES
 
 GRID = 24
-FINE = 8  # samples per grid unit and axis
+"""Side of the grid that outlines are given on."""
+FINE = 8
+"""Samples per unit of the grid, along each axis."""
 
 Grid = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
 def _polygon(points: list[tuple[int, int]], x: Grid, y: Grid) -> Mask:
+    """Return which samples lie inside a polygon, by the even-odd rule."""
     inside = np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=bool)
     for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True):
         crosses = (y0 > y) != (y1 > y)
@@ -26,6 +32,7 @@ def _polygon(points: list[tuple[int, int]], x: Grid, y: Grid) -> Mask:
 
 
 def _bar(ax: int, ay: int, bx: int, by: int, width: int, x: Grid, y: Grid) -> Mask:
+    """Return which samples lie inside a straight bar from (ax, ay) to (bx, by)."""
     dx, dy = bx - ax, by - ay
     length = dx * dx + dy * dy
     along = (x - ax) * dx + (y - ay) * dy
@@ -34,9 +41,9 @@ def _bar(ax: int, ay: int, bx: int, by: int, width: int, x: Grid, y: Grid) -> Ma
 
 
 def _primitive(words: list[str], x: Grid, y: Grid) -> Mask:
-    scale = (
-        2 * FINE
-    )  # samples lie at odd coordinates, corners at even ones: no sample is on an edge by rounding
+    """Return which samples lie inside a primitive: its letter and coordinates, see ``nouns``."""
+    # Samples lie at odd coordinates and corners at even ones, so that no sample coincides with a corner.
+    scale = 2 * FINE
     pairs = [tuple(int(part) * scale for part in word.split(",")) for word in words[1:]]
     if words[0] == "p":
         return _polygon([(px, py) for px, py in pairs], x, y)
@@ -49,7 +56,7 @@ def _primitive(words: list[str], x: Grid, y: Grid) -> Mask:
 
 @cache
 def silhouette(noun: str) -> Mask:
-    """Fine mask of a noun, shape (192, 192): 8 samples per grid unit."""
+    """Return the mask of a noun's outline, shape (192, 192): ``FINE`` samples per unit of the grid."""
     samples = 2 * np.arange(GRID * FINE, dtype=np.int64) + 1
     x, y = samples[None, :], samples[:, None]
     mask = np.zeros((GRID * FINE, GRID * FINE), dtype=bool)
@@ -64,7 +71,16 @@ def silhouette(noun: str) -> Mask:
 
 @cache
 def sprite(noun: str, size: int, flipped: bool = False) -> NDArray[np.int32]:
-    """Coverage of each pixel of a noun drawn ``size`` pixels wide, shape (size, size), 0 to 16."""
+    """Return how much of each pixel a noun covers, by 4 x 4 samples.
+
+    Args:
+        noun: one of ``CLASSES``.
+        size: side in pixels.
+        flipped: mirrored left to right.
+
+    Returns:
+        Sixteenths, shape (size, size), 0 to 16.
+    """
     index = (np.arange(4 * size) * 2 + 1) * (GRID * FINE) // (8 * size)
     fine = silhouette(noun)[np.ix_(index, index)]
     cover = fine.reshape(size, 4, size, 4).sum(axis=(1, 3), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""The splits of the built-in world and their cache of pixels."""
+"""Splits of the built-in world, and the cache of their pixels."""
 
 from __future__ import annotations
 
@@ -16,19 +16,28 @@ from clipdefend.world.draw import draw
 from clipdefend.world.nouns import CLASSES
 from clipdefend.world.scene import SIZE, Dice, Scene, caption, compose, counter_draws
 
-VERSION = 1  # of the drawings: raise it with every change of a pixel or a word
-CACHED = 20_000  # larger splits are drawn as they are read
+VERSION = 1
+"""Version of the scenes. Raise it with every change to a pixel or a word, or stale caches are read."""
+CACHED = 20_000
+"""Largest number of scenes that are cached; those of larger splits are drawn when they are read."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a split's scenes lie among all scenes, and whether they carry labels."""
+    """Which scenes a split holds.
+
+    Attributes:
+        first: number of its first scene among all scenes.
+        size: number of scenes.
+        labelled: whether each scene shows a single thing, of the class that is its label.
+    """
 
     first: int
     size: int
     labelled: bool = False
 
 
+# Far apart, so that splits can grow without sharing a scene.
 LAYOUTS: dict[str, Layout] = {
     "train": Layout(first=0, size=20_000),
     "eval": Layout(first=1 << 32, size=2_000, labelled=True),
@@ -37,7 +46,12 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def cache_folder() -> Path | None:
-    """``$CLIPDEFEND_CACHE``, or the user's cache folder; None for a user without a home, as in some containers."""
+    """Return the folder of the cache.
+
+    Returns:
+        ``$CLIPDEFEND_CACHE``, else ``clipdefend`` in ``$XDG_CACHE_HOME`` or ``~/.cache``; None for a user without a
+        home folder, as in some containers.
+    """
     given = os.environ.get("CLIPDEFEND_CACHE")
     if given:
         return Path(given)
@@ -50,7 +64,15 @@ def cache_folder() -> Path | None:
 
 @dataclass
 class Split:
-    """Captioned, and for "eval" labelled, scenes of the built-in world. Picklable; pixels memory-mapped."""
+    """Scenes of the built-in world, with captions and, in "eval", labels.
+
+    The pixels of splits of up to ``CACHED`` scenes are drawn once and memory-mapped from then on. A split can be
+    pickled, without its pixels, so that loader processes map the same file.
+
+    Attributes:
+        name: key of ``LAYOUTS``.
+        layout: which scenes it holds.
+    """
 
     name: str
     layout: Layout
@@ -63,20 +85,22 @@ class Split:
         return {"name": self.name, "layout": self.layout, "_pixels": None}
 
     def _compose(self, index: int) -> tuple[Scene, Dice]:
+        """Return a scene, and its dice as the drawing needs them."""
         if not 0 <= index < len(self):
-            raise IndexError(f"Scene {index} of a split of {len(self)}.")
+            raise IndexError(f"Scene {index} is out of range: the split has {len(self)}.")
         dice = Dice(counter_draws(self.layout.first + index, 1)[0])
         return compose(dice, label=self.label(index) if self.layout.labelled else None), dice
 
     def label(self, index: int) -> int:
-        """Class of a labelled scene: each class equally often."""
+        """Return the class of a scene of a labelled split; the classes take turns."""
         return index % len(CLASSES)
 
     def caption(self, index: int) -> str:
+        """Return the caption of a scene. Raises IndexError."""
         return caption(self._compose(index)[0])
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
-        """Pixels of a scene, shape (64, 64, 3)."""
+        """Return the pixels of a scene, RGB, shape (64, 64, 3)."""
         if self.layout.size > CACHED:
             return draw(*self._compose(index))
         if self._pixels is None:
@@ -85,10 +109,11 @@ class Split:
         return image
 
     def image(self, index: int) -> Image.Image:
+        """Return a scene as an image, 64 x 64 pixels."""
         return Image.fromarray(self.pixels(index))
 
     def draw_all(self) -> NDArray[np.uint8]:
-        """Pixels of all scenes, shape (n, 64, 64, 3)."""
+        """Draw all scenes anew, past the cache: RGB, shape (n, 64, 64, 3)."""
         draws = counter_draws(self.layout.first, len(self))
         pixels = np.empty((len(self), SIZE, SIZE, 3), dtype=np.uint8)
         for index, row in enumerate(draws):
@@ -98,6 +123,7 @@ class Split:
         return pixels
 
     def _open_cache(self) -> NDArray[np.uint8]:
+        """Map the cached pixels of all scenes, drawing them first where that is needed."""
         shape = (len(self), SIZE, SIZE, 3)
         folder = cache_folder()
         if folder is None:
@@ -108,18 +134,18 @@ class Split:
             if cached.shape == shape and cached.dtype == np.uint8:
                 return cached
         except (OSError, ValueError, EOFError):
-            pass  # absent or damaged: drawn anew
+            pass  # missing or damaged: draw it again
         pixels = self.draw_all()
         try:
             _write(path, pixels)
             written: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
         except OSError:
-            return pixels  # a cache that cannot be written costs time, not results
+            return pixels  # without a cache the program is slower, and right all the same
         return written
 
 
 def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
-    """Write an array in one move, so that no reader sees a part of it."""
+    """Write an array atomically: other processes read the same file and must never see half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
@@ -132,7 +158,7 @@ def _write(path: Path, pixels: NDArray[np.uint8]) -> None:
 
 
 def open_split(name: str) -> Split:
-    """Open a split by name. Raises DataError for an unknown one."""
+    """Open a split by its name in ``LAYOUTS``. Raises DataError for an unknown one."""
     if name not in LAYOUTS:
         raise DataError(f"Unknown built-in split {name!r}. Available: {', '.join(LAYOUTS)}.")
     return Split(name, LAYOUTS[name])
