@@ -1,9 +1,9 @@
-"""Time class embeddings against the public code's way: one class at a time, every prompt of 77 tokens.
+"""Speed of class embeddings, compared with the public code: one class at a time, every prompt padded to 77 tokens.
 
-    python benchmarks/class_texts.py --model RN50 --classes 20
+    python benchmarks/class_texts.py [--model RN50] [--classes 1000]
 
-Both ways run in single precision in this process, on the same random weights (the time does not depend on them),
-with ImageNet's class names and CLIP's 80 templates.
+Both run in single precision in this process, with ImageNet's class names and CLIP's 80 templates, on the same random
+weights, since the time does not depend on them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ from clipdefend.models.load import load_model
 
 @torch.no_grad()
 def one_by_one(model: ClipModel, classes: list[str], templates: list[str]) -> Tensor:
-    """As open_clip, CleanCLIP and BadCLIP do it: open_clip's own ``encode_text`` on each class's prompts."""
+    """Return the class embeddings as open_clip, CleanCLIP and BadCLIP compute them.
+
+    Args:
+        model: in evaluation mode.
+        classes: n class names.
+        templates: with ``{}`` for the name.
+
+    Returns:
+        Unit vectors, shape (n, d).
+    """
     vectors = []
     for name in classes:
         tokens = model.tokenize([template.replace("{}", name) for template in templates])
@@ -37,13 +46,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="RN50")
-    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument(
+        "--classes", type=int, default=1000, help="number of ImageNet's classes, evenly spaced"
+    )
     options = parser.parse_args()
     model = load_model(options.model, None).eval()
     every = imagenet_classes()
     classes = every[:: len(every) // options.classes][: options.classes]
     templates = imagenet_templates()
-    class_embeddings(model, classes[:1], templates)  # warms up the tokenizer and the threads
+    class_embeddings(model, classes[:1], templates)  # warm up the tokenizer and the threads
     seconds, vectors = [], []
     for way in (class_embeddings, one_by_one):
         began = time.process_time()
@@ -54,9 +65,10 @@ def main() -> None:
         f"{options.model}, fp32, {len(classes)} classes x {len(templates)} prompts, {torch.get_num_threads()} threads"
     )
     print(
-        f"one class at a time, 77 tokens: {seconds[1]:.1f} s; clipdefend: {seconds[0]:.1f} s of processor time,"
+        f"processor time: one class at a time, 77 tokens {seconds[1]:.1f} s, clipdefend {seconds[0]:.1f} s,"
+        f" {seconds[1] / seconds[0]:.1f} times faster"
     )
-    print(f"{seconds[1] / seconds[0]:.1f} times faster, largest difference {difference:.1e}")
+    print(f"largest difference between the embeddings: {difference:.1e}")
 
 
 if __name__ == "__main__":

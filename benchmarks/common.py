@@ -1,7 +1,7 @@
-"""What the benchmarks share: made-up photos and captions, fair turns, resident memory, tables.
+"""Shared parts of the benchmarks: synthetic photos and captions, timing in turns, memory use, tables.
 
-The machine that measures may be busy: contestants take turns within one process, the order changes from turn to
-turn, and a figure is the median over the turns of the ratio to the floor of the same turn.
+The machine may be busy with other work. Contestants therefore take turns within one process, in an order that changes
+from turn to turn, and a figure is the median over the turns of its ratio to the floor in the same turn.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ WORDS = ["red", "small", "old", "wooden", "striped", "large", "young", "dirty", 
 VERBS = ["hold", "carry", "pull", "push", "watch", "lift", "paint", "wash", "follow", "throw"]
 
 
-def invented(n: int) -> list[str]:
-    """Captions of about the length of COCO's, the same at every call."""
+def synthetic_captions(n: int) -> list[str]:
+    """Return ``n`` captions of about the length of COCO's, the same on every call."""
     captions = []
     for i in range(n):
         rng = random.Random(i)
@@ -68,7 +68,13 @@ def invented(n: int) -> list[str]:
 
 
 def photo(number: int, side: int, height: int | None = None) -> bytes:
-    """JPEG of smooth shapes with some grain, ``side`` pixels wide and high, or ``height`` high."""
+    """Return a JPEG of smooth shapes with some noise, which compresses about as well as a photo.
+
+    Args:
+        number: seed of the content.
+        side: width in pixels.
+        height: in pixels; by default as wide.
+    """
     size = (side, height or side)
     draw = generator(0, "photo", number)
     coarse = Image.fromarray(draw.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(size)
@@ -80,7 +86,10 @@ def photo(number: int, side: int, height: int | None = None) -> bytes:
 
 
 def processor_time() -> float:
-    """Processor seconds of this process and of those that it has ended: deaf to what else the machine does."""
+    """Return the processor time, in seconds, of this process and of its child processes that have ended.
+
+    Unlike the wall clock it does not count time in which other processes of the machine ran.
+    """
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
@@ -93,9 +102,15 @@ def take_turns(
     turns: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Seconds of each contestant in each turn, by a clock or as the contestant says itself.
+    """Time each contestant in each turn.
 
-    Each is called once before, unmeasured.
+    Args:
+        work: label -> contestant. One that returns seconds is trusted; one that returns None is timed by ``clock``.
+        turns: number of turns, after one to warm up.
+        clock: returns seconds.
+
+    Returns:
+        Label -> seconds in each turn.
     """
     names = list(work)
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -111,18 +126,22 @@ def take_turns(
 
 
 def median_ratio(over: Sequence[float], under: Sequence[float]) -> float:
-    """Median over the turns of ``over`` by ``under``."""
+    """Return the median over the turns of the ratio of ``over`` to ``under``."""
     return statistics.median(a / b for a, b in zip(over, under, strict=True))
 
 
 def median_turn(over: Sequence[float], under: Sequence[float]) -> int:
-    """The turn that has the median of ``over`` by ``under``, of an even number of turns the larger of the two."""
+    """Return the turn whose ratio of ``over`` to ``under`` is the median, for an even number the higher of the two."""
     ratios = [a / b for a, b in zip(over, under, strict=True)]
     return ratios.index(statistics.median_high(ratios))
 
 
-def resident(pid: int | str = "self") -> float:
-    """Memory of a process in MB; pages shared with others count in part (Linux; elsewhere the own peak)."""
+def resident_memory(pid: int | str = "self") -> float:
+    """Return the memory that a process holds, in MB.
+
+    Pages that n processes share count 1/n each, so that a sum over processes counts them once. On systems other than
+    Linux this is the peak of the current process, whatever the ``pid``.
+    """
     rollup = Path(f"/proc/{pid}/smaps_rollup")
     if rollup.exists():
         line = next(line for line in rollup.read_text().splitlines() if line.startswith("Pss:"))
@@ -133,7 +152,11 @@ def resident(pid: int | str = "self") -> float:
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """A parser of a benchmark that prints rows; ``description``: its first lines."""
+    """Return the argument parser of a benchmark that prints rows.
+
+    Args:
+        description: the benchmark's docstring.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -145,14 +168,14 @@ def carry_out(
     parser: argparse.ArgumentParser,
     measure: Callable[[argparse.Namespace, Path], Iterable[Mapping[str, Any]]],
 ) -> None:
-    """Measure in a folder that is removed afterwards, and show the rows."""
+    """Parse the arguments, measure in a temporary folder and print the rows."""
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         show(measure(args, Path(folder)), args.json)
 
 
 def show(rows: Iterable[Mapping[str, Any]], as_json: bool) -> None:
-    """Print rows with the same keys as a Markdown table, or as JSON."""
+    """Print rows, which share their keys, as a Markdown table or as JSON."""
     rows = list(rows)
     if as_json:
         json.dump(rows, sys.stdout, indent=2)

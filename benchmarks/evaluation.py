@@ -1,12 +1,12 @@
-"""Cost of BA and ASR together against encoding the same images twice from memory.
+"""Cost of measuring BA and ASR together, compared with encoding the same images twice from memory.
 
     python benchmarks/evaluation.py [--model RN50] [--images 128] [--batch-size 32] [--attack blended]
                                     [--precision fp32|bf16] [--workers 0] [--turns 3] [--clock wall|processor] [--json]
 
 JPEGs of COCO's size lie on disk in a folder per class. The floor holds their clean and their triggered tensors in
-memory and does nothing but encode both. Ours reads and decodes the files once, puts the trigger on, encodes both
-views, encodes the class texts and counts hits with intervals. "times floor" is seconds over those of the floor in the
-same turn, the median over the turns: 1.1 is ten per cent more. "images/s" is of that same turn.
+memory and only encodes both. clipdefend reads and decodes each file once, puts the trigger on, encodes both views,
+encodes the class texts and counts hits with intervals. "times floor" is the time divided by the floor's in the same
+turn, as the median over the turns: 1.1 means ten per cent more. "images/s" is the rate in that turn.
 """
 
 from __future__ import annotations
@@ -32,13 +32,16 @@ CLASSES = 10
 
 
 def make_folder(folder: Path, count: int) -> None:
+    """Write photos into a folder per class."""
     for number in range(count):
         home = folder / NOUNS[number % CLASSES]
         home.mkdir(exist_ok=True)
         (home / f"{number}.jpg").write_bytes(photo(number, 500, 375))
 
 
-def encoding(model: ClipModel, views: list[Tensor]) -> Callable[[], None]:
+def encoder(model: ClipModel, views: list[Tensor]) -> Callable[[], None]:
+    """Return a call that encodes batches of images, each of shape (n, 3, h, w)."""
+
     @torch.no_grad()
     def encode() -> None:
         model.eval()
@@ -48,8 +51,8 @@ def encoding(model: ClipModel, views: list[Tensor]) -> Callable[[], None]:
     return encode
 
 
-def in_memory(bench: Benchmark, batch: int) -> list[Tensor]:
-    """Clean and triggered images, a batch of both at a time, as float in [0, 1]."""
+def load_views(bench: Benchmark, batch: int) -> list[Tensor]:
+    """Return all images in batches of ``batch`` clean and as many triggered ones, float in [0, 1]."""
     views = []
     for first in range(0, len(bench.images), batch):
         rows = range(first, min(first + batch, len(bench.images)))
@@ -60,6 +63,7 @@ def in_memory(bench: Benchmark, batch: int) -> list[Tensor]:
 
 
 def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
+    """Return a row for the floor and one for clipdefend."""
     make_folder(folder, args.images)
     model = load_model(args.model, "none").eval()
     size = model.image_size
@@ -74,12 +78,13 @@ def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
         workers=args.workers,
     )
     work: dict[str, Callable[[], object]] = {
-        FLOOR: encoding(model, in_memory(bench, args.batch_size)),
+        FLOOR: encoder(model, load_views(bench, args.batch_size)),
         f"clipdefend, BA and ASR ({args.attack})": lambda: bench(model),
     }
     context = torch.autocast("cpu", torch.bfloat16) if args.precision == "bf16" else contextlib.nullcontext()
     with context:
-        times = take_turns({name: quiet(run) for name, run in work.items()}, args.turns, CLOCKS[args.clock])
+        quiet = {name: without_result(run) for name, run in work.items()}
+        times = take_turns(quiet, args.turns, CLOCKS[args.clock])
     floor, ours = times.values()
     turn = median_turn(ours, floor)
     return [
@@ -94,8 +99,8 @@ def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
     ]
 
 
-def quiet(run: Callable[[], object]) -> Callable[[], None]:
-    """The same without its result, which is no time."""
+def without_result(run: Callable[[], object]) -> Callable[[], None]:
+    """Return a call that drops the result, which ``take_turns`` would take for seconds."""
 
     def call() -> None:
         run()

@@ -1,15 +1,16 @@
-"""Opening a data set and reading from it, by its number of rows.
+"""Time to open a data set and to read from it, by number of rows.
 
     python benchmarks/opening.py [--rows 10000,1000000] [--format csv|parquet|tar] [--steps 200] [--batch-size 32]
                                  [--workers 1] [--json]
     python benchmarks/opening.py --rows 10000,12000000            # the size of CC12M: 1 GB of table and index
     python benchmarks/opening.py --rows 10000,100000 --format tar
 
-Tables name 64 small photos over and over, each row with a caption of its own; a tar holds every image itself. The
-index is made once ("index s"). Then each size has a fresh process, which counts from its first line, imports
-included, to the first batch ("first batch s"), and makes all views of cleanclip in shuffled order: "step ms" is the
-median time between two batches, "ratio" that over the first size's, "MB" the largest memory of the process and its
-workers together through all steps, with shared pages counted once.
+The rows of a table share 64 small photos, each with a caption of its own; a tar holds an image for every row. The
+index is built first ("index s"). Then a fresh process for each size makes all views of cleanclip in shuffled order:
+
+- "first batch s" is the time from the start of the process, imports included, to its first batch;
+- "step ms" is the median time between two batches, and "ratio" that divided by the first size's;
+- "MB" is the peak memory of the process and its workers together, with shared pages counted once.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ PHOTOS = 64
 
 
 def child(spec: str, cache: str, batch: int, workers: int, steps: int) -> None:
-    """Open, read and print what it took."""
-    start = time.perf_counter()
+    """Open pairs, read some batches and print what that took, as JSON."""
+    start = time.perf_counter()  # imports are part of the wait for the first batch
     import numpy as np
-    from common import resident
+    from common import resident_memory
     from torch.utils.data import DataLoader
 
     from clipdefend.canvas import Canvas
@@ -64,7 +65,7 @@ def child(spec: str, cache: str, batch: int, workers: int, steps: int) -> None:
         marks.append(time.perf_counter())
         if step % 20 == 0 or step == steps:
             own = [process.pid for process in multiprocessing.active_children() if process.pid]
-            largest = max(largest, resident() + sum(map(resident, own)))
+            largest = max(largest, resident_memory() + sum(map(resident_memory, own)))
         if step == steps:
             break
     gaps = [after - before for before, after in itertools.pairwise(marks)]
@@ -73,6 +74,7 @@ def child(spec: str, cache: str, batch: int, workers: int, steps: int) -> None:
 
 
 def make_table(folder: Path, rows: int, kind: str) -> Path:
+    """Write a CSV or Parquet table of pairs, and the photos that its rows share."""
     from common import photo
 
     for number in range(PHOTOS):
@@ -96,6 +98,7 @@ def make_table(folder: Path, rows: int, kind: str) -> Path:
 
 
 def make_tar(folder: Path, rows: int) -> Path:
+    """Write a tar of pairs, an image and a text for each row."""
     from common import photo
 
     photos = [photo(number, 64) for number in range(PHOTOS)]
@@ -110,6 +113,7 @@ def make_tar(folder: Path, rows: int) -> Path:
 
 
 def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
+    """Return a row for each size."""
     from clipdefend.data.pairs import open_pairs
 
     results: list[dict[str, object]] = []
@@ -144,9 +148,9 @@ def main() -> None:
     from common import arguments, carry_out
 
     parser = arguments(__doc__)
-    parser.add_argument("--rows", default="10000,1000000", help="numbers of rows, with commas")
+    parser.add_argument("--rows", default="10000,1000000", help="numbers of rows, separated by commas")
     parser.add_argument("--format", choices=("csv", "parquet", "tar"), default="csv")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=200, help="number of batches to read")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--workers", type=int, default=1)
     carry_out(parser, measure)

@@ -1,15 +1,15 @@
-"""What a trigger costs, and what the rows cost that are not poisoned.
+"""Cost of putting triggers onto images, and of the rows of a table that are not poisoned.
 
     python benchmarks/poison.py [--images 64] [--size 224] [--rounds 5] [--json]
     python benchmarks/poison.py --rows 10000,1000000 [--count 1500] [--size 224] [--rounds 3] [--json]
 
-First: images a second, as a ratio to decoding and encoding the same images without a trigger. Synthetic photos
-are held in memory as JPEG. A round decodes, resizes and encodes them as PNG, once without a trigger and once with
-each; the best round of each counts, so that other work on the machine matters little. A ratio of 1 is free; it is
-above 1 where PNG encodes the triggered images faster.
+The first form compares each trigger with decoding and encoding the same images without one. Synthetic photos are held
+in memory as JPEG. A round decodes, resizes and encodes them as PNG, once without a trigger and once with each; the
+best round of each counts, so that other load on the machine matters little. "ratio" is the rate divided by that
+without a trigger: 1 means that the trigger is free, and it is above 1 where PNG encodes the triggered images faster.
 
-With ``--rows``: seconds of the poison command for the same number of images out of tables of different length,
-as a ratio to the shortest. The tables name 64 photos over and over; their indexes are made before.
+With ``--rows`` the poison command poisons the same number of pairs of tables of different lengths; "ratio" is the time
+divided by the first table's. The rows share 64 photos, and the tables are indexed beforehand.
 """
 
 from __future__ import annotations
@@ -45,18 +45,20 @@ VARIANTS = {
     "stripes-blend": {"sampling": "per-image"},
     "wanet": {"k": 224, "strength": 1.0},
 }
-"""A costlier variant of a trigger, measured beside its defaults."""
+"""Settings that cost more than a trigger's defaults, measured beside them."""
 
 BATCH = 32
 PHOTOS = 64
 
 
 def decode(file: bytes, size: int) -> Tensor:
+    """Decode an image and resize it: float in [0, 1], shape (3, size, size)."""
     picture = Image.open(io.BytesIO(file)).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1).to(torch.float32).div(255)
 
 
 def encode(image: Tensor) -> int:
+    """Encode a float image as PNG; return its size in bytes."""
     file = io.BytesIO()
     pixels = image.mul(255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     Image.fromarray(pixels).save(file, "PNG")
@@ -64,7 +66,7 @@ def encode(image: Tensor) -> int:
 
 
 def run(files: list[bytes], size: int, trigger: Trigger | None) -> tuple[float, float]:
-    """Return seconds for the whole way of all images, and those of them inside the trigger."""
+    """Return the time to decode, trigger and encode all images, and the part of it inside the trigger, in seconds."""
     start, inside = time.perf_counter(), 0.0
     for first in range(0, len(files), BATCH):
         images = torch.stack([decode(file, size) for file in files[first : first + BATCH]])
@@ -77,7 +79,8 @@ def run(files: list[bytes], size: int, trigger: Trigger | None) -> tuple[float, 
     return time.perf_counter() - start, inside
 
 
-def measure(count: int, size: int, rounds: int) -> list[dict[str, object]]:
+def measure_triggers(count: int, size: int, rounds: int) -> list[dict[str, object]]:
+    """Return a row for no trigger and one for each trigger."""
     files = [photo(number, size + size // 8) for number in range(count)]
     entries: list[tuple[str, Trigger | None]] = [("none", None)]
     for name in ATTACKS.names():
@@ -102,7 +105,7 @@ def measure(count: int, size: int, rounds: int) -> list[dict[str, object]]:
 
 
 def table(folder: Path, rows: int) -> Path:
-    """Write a CSV of ``rows`` rows that name the folder's photos over and over."""
+    """Write a CSV table whose rows share the folder's photos."""
     path = folder / f"{rows}.csv"
     with path.open("w", encoding="utf-8") as file:
         file.write("image,caption\n")
@@ -111,7 +114,7 @@ def table(folder: Path, rows: int) -> Path:
 
 
 def poison_rows(folder: Path, path: Path, count: int, size: int) -> float:
-    """Poison once and return the seconds."""
+    """Run the poison command once; return the seconds that it took."""
     flags = {"data": str(path), "count": str(count), "image_size": str(size), "workers": "0"}
     config = load_config(PoisonConfig, flags=flags)
     out = folder / "out"
@@ -123,6 +126,7 @@ def poison_rows(folder: Path, path: Path, count: int, size: int) -> float:
 
 
 def measure_rows(rows: list[int], count: int, size: int, rounds: int) -> list[dict[str, object]]:
+    """Return a row for each length of the table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for number in range(PHOTOS):
@@ -149,18 +153,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", help="lengths of tables, with commas: measure the command instead")
-    parser.add_argument("--count", type=int, default=1500)
+    parser.add_argument("--images", type=int, default=64, help="number of images to measure triggers on")
+    parser.add_argument("--size", type=int, default=224, help="side of the images, in pixels")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds, of which the best counts")
+    parser.add_argument(
+        "--rows", help="numbers of rows, separated by commas: measure the poison command instead"
+    )
+    parser.add_argument("--count", type=int, default=1500, help="number of pairs to poison with --rows")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     args = parser.parse_args()
     if args.rows:
         lengths = [int(length) for length in args.rows.split(",")]
         rows = measure_rows(lengths, args.count, args.size, args.rounds)
     else:
-        rows = measure(args.images, args.size, args.rounds)
+        rows = measure_triggers(args.images, args.size, args.rounds)
     if args.json:
         json.dump(rows, sys.stdout, indent=2)
         return

@@ -1,19 +1,19 @@
-"""Speed of a training step against the bare forward and backward pass of the same tensors.
+"""Speed of a training step, compared with the bare forward and backward pass on the same tensors.
 
     python benchmarks/training.py [--model RN50] [--batch-size 32] [--method cleanclip]
                                   [--precision fp32|bf16] [--steps 3] [--turns 3] [--json]
 
-Ours is the program's own training as its log gives it: reading and decoding JPEGs of COCO's size, augmentation,
-tokens, both towers on all views, loss, backward pass, clipping of the scale, AdamW. It does the reading in the
-training process (no workers), so nothing of it is hidden. The floors take turns with it, an epoch of a few steps
-each:
+clipdefend's step is timed by the program's own log. It covers reading and decoding JPEGs of COCO's size, augmentation,
+tokenising, both towers on all views, the loss, the backward pass, clamping the logit scale, and AdamW. Images are read
+in the training process, without workers, so that none of that work is hidden. The floors take turns with it, an epoch
+of a few steps each:
 
-- "bare": open_clip's towers, forward and backward, on the same views already in memory, all views in one batch,
-  in the same precision, with texts of 77 tokens as open_clip's tokenizer makes them; no optimiser, no input.
+- "bare": forward and backward pass of open_clip's towers on the same views, which are in memory already, all views in
+  one batch, in the same precision, on texts padded to 77 tokens by open_clip's tokenizer; no optimiser, no input.
 - "public": the step of the published CleanCLIP code: float32, one pass for each view, 77 tokens, AdamW.
 
-"ratio" is pairs a second over those of "bare" in the same turn, and "to public" over those of "public". Both can be
-above 1, since our texts are cut to the longest caption of the batch, which changes no result.
+"ratio" is the rate in pairs per second divided by that of "bare" in the same turn, and "to public" the same for
+"public". Both can exceed 1: clipdefend cuts texts to the longest caption of the batch, which leaves results unchanged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import arguments, carry_out, invented, median_ratio, photo
+from common import arguments, carry_out, median_ratio, photo, synthetic_captions
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -49,9 +49,9 @@ from clipdefend.training.samples import Views, collate
 
 
 def make_pairs(folder: Path, count: int) -> str:
-    """A table of pairs; returns its path."""
+    """Write a table of pairs and its photos; return the table's path."""
     lines = ["image,caption"]
-    for row, caption in enumerate(invented(count)):
+    for row, caption in enumerate(synthetic_captions(count)):
         (folder / f"{row}.jpg").write_bytes(photo(row, 500, 375))
         lines.append(f"{row}.jpg,{caption}")
     path = folder / "pairs.csv"
@@ -61,14 +61,15 @@ def make_pairs(folder: Path, count: int) -> str:
 
 @dataclass
 class Floor:
-    """A plain step on views in memory.
+    """A plain training step on views in memory.
 
     Args:
-        clip: open_clip's model, a copy.
-        images, tokens: normalised pixels and tokens of each view.
-        precision: of the passes.
-        together: all views of a tower in one pass, or one pass each.
-        optimizer: steps when given.
+        clip: a copy of open_clip's model.
+        images, tokens: normalised pixels, (n, 3, h, w), and tokens, (n, 77), of each view by its name.
+        precision: "fp32" or "bf16", of both passes.
+        together: whether all views go through a tower in one pass.
+        optimizer: optional; called after the backward pass.
+        seconds: time of each step so far.
     """
 
     clip: Any
@@ -103,7 +104,8 @@ class Floor:
         return dict(zip(views, vectors.split([len(x) for x in views.values()]), strict=True))
 
 
-def floors(model: ClipModel, job: Job, precision: str) -> dict[str, Floor]:
+def make_floors(model: ClipModel, job: Job, precision: str) -> dict[str, Floor]:
+    """Return both floors by their labels, on the views of the job's first batch."""
     views = Views(
         pairs=job.pairs,
         canvas=job.canvas,
@@ -117,19 +119,25 @@ def floors(model: ClipModel, job: Job, precision: str) -> dict[str, Floor]:
     }
     tokens = {view: x.long() for view, x in batch.tokens.items()}
     clip = copy.deepcopy(model.clip)
-    optimizer = torch.optim.AdamW(_trained(clip), lr=1e-6)
+    optimizer = torch.optim.AdamW(_trainable_parameters(clip), lr=1e-6)
     return {
         f"bare, {precision}": Floor(clip, images, tokens, precision, together=True),
         "public, fp32": Floor(clip, images, tokens, "fp32", together=False, optimizer=optimizer),
     }
 
 
-def _trained(clip: nn.Module) -> list[nn.Parameter]:
+def _trainable_parameters(clip: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in clip.parameters() if parameter.requires_grad]
 
 
-def logged(folder: Path, batch: int, steps: int) -> list[float]:
-    """Median seconds of a step in each epoch, as the program logs them; the first epoch is not counted."""
+def read_step_times(folder: Path, batch: int, steps: int) -> list[float]:
+    """Return the median time of a step in each epoch, in seconds, from a run's log.
+
+    Args:
+        folder: of the run.
+        batch: pairs of a step.
+        steps: of an epoch; the first epoch is left out, as it warms up.
+    """
     log = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
     records = [record for record in map(json.loads, log) if record["event"] == "step"]
     seconds = [batch / record["samples_per_second"] for record in records]
@@ -137,6 +145,7 @@ def logged(folder: Path, batch: int, steps: int) -> list[float]:
 
 
 def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
+    """Return a row for clipdefend and one for each floor."""
     model = load_model(args.model, "none")
     config = TrainConfig(
         batch_size=args.batch_size,
@@ -157,19 +166,19 @@ def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
         folder=folder,
         title="training",
     )
-    contestants = floors(model, job, args.precision)
+    floors = make_floors(model, job, args.precision)
 
-    def turn(_: ClipModel, *, full: bool = False) -> dict[str, float]:
-        """Between two epochs of ours the floors have theirs."""
-        for floor in contestants.values():
+    def take_turn(_: ClipModel, *, full: bool = False) -> dict[str, float]:
+        """Run an epoch of each floor; called in place of the evaluation after each epoch of clipdefend."""
+        for floor in floors.values():
             times = [floor.seconds.pop() for _ in range(args.steps) if floor() is None]
             floor.seconds.append(statistics.median(times))
         return {}
 
-    job.evaluate = turn
+    job.evaluate = take_turn
     Trainer(job, make_accelerator("cpu", args.precision), Console(silent=True)).run()
-    times = {f"clipdefend, {args.precision}": logged(folder, args.batch_size, args.steps)}
-    times |= {name: floor.seconds[-args.turns :] for name, floor in contestants.items()}
+    times = {f"clipdefend, {args.precision}": read_step_times(folder, args.batch_size, args.steps)}
+    times |= {name: floor.seconds[-args.turns :] for name, floor in floors.items()}
     _, bare, public = times
     return [
         {
@@ -188,7 +197,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--method", choices=("ft", "cleanclip"), default="cleanclip")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--steps", type=int, default=3, help="steps of a turn, of which the median counts")
+    parser.add_argument(
+        "--steps", type=int, default=3, help="number of steps in a turn, of which the median counts"
+    )
     parser.add_argument("--turns", type=int, default=3)
     carry_out(parser, measure)
 
