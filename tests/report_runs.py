@@ -16,7 +16,7 @@ from clipdefend.config import (
 )
 from clipdefend.metrics import wilson_interval
 from clipdefend.objectives import METHODS
-from clipdefend.runs import Run, RunDir
+from clipdefend.runs import CanvasRecord, DefendDetails, PoisonDetails, Run, RunDir, WatchedPairs
 
 N = 200
 TRIGGERED = 190
@@ -44,22 +44,28 @@ class Lab:
         attack: str = "badnet",
         target: str = "banana",
         *,
-        canvas: str | None = None,
+        canvas: str = "crop",
         trigger: Mapping[str, Any] | None = None,
         tensors: bytes | None = None,
+        preview: bytes | None = None,
         **attack_settings: Any,
     ) -> Run:
-        """A poison run; ``canvas``, ``trigger`` and ``tensors`` as its manifest records them."""
+        """A poison run; ``canvas`` and ``trigger`` are what its manifest records, the rest its files."""
         config = self._config("poison", attack={"name": attack, **attack_settings})
         with RunDir.begin(self.folder, config, attack) as run:
             picture = io.BytesIO()
             Image.new("RGB", (40, 30), "red").save(picture, format="PNG")
-            (run.path / "preview.png").write_bytes(picture.getvalue())
+            (run.path / "preview.png").write_bytes(picture.getvalue() if preview is None else preview)
             if tensors is not None:
                 (run.path / "trigger.safetensors").write_bytes(tensors)
-            details = {"target": target, "poisoned": 20, "rows": 100, "trigger": trigger or {"name": attack}}
-            if canvas is not None:
-                details["canvas"] = {"size": 32, "mode": canvas}
+            details = PoisonDetails(
+                fingerprint="0" * 16,
+                rows=100,
+                poisoned=20,
+                target=target,
+                trigger=dict(trigger or {"name": attack}),
+                canvas=CanvasRecord(size=32, mode=canvas),
+            )
             return run.finish(metrics={"psnr": 30.0, "ssim": 0.9}, details=details)
 
     def victim(
@@ -89,7 +95,7 @@ class Lab:
             for number, record in enumerate(epochs):
                 run.log({"event": "epoch", "epoch": number, **record})
                 run.log({"event": "step", "epoch": number + 1, "step": 1, "loss": 1.0})
-            details = {"terms": resolved, "visible": {"held_out": held_out}}
+            details = DefendDetails(terms=resolved, visible=WatchedPairs(held_out=held_out))
             return run.finish(parents=[victim], metrics=values, details=details)
 
     def evaluate(

@@ -12,8 +12,8 @@ from clipdefend.evaluation.setting import (
     ATTACK,
     IMAGES,
     EvaluationSetting,
+    find_trigger_run,
     in_words,
-    nearest_poison,
     trigger_digest,
 )
 from report_runs import Lab, shares
@@ -66,7 +66,7 @@ def test_a_training_run_and_its_evaluation_are_in_one_setting(tmp_path: Path) ->
     poison = lab.poison(target="Red_Fish")
     victim = lab.victim(poison, shares(ba1=0.9, asr1=0.95))
     evaluation = lab.evaluate(victim, shares(ba1=0.9, asr1=0.95), target="red fish")
-    settings = [EvaluationSetting.of(run, nearest_poison(run)) for run in (victim, evaluation)]
+    settings = [EvaluationSetting.of(run, find_trigger_run(run)) for run in (victim, evaluation)]
     assert settings[0] == settings[1]
     assert settings[0].target == "red fish"
     assert (settings[0].n_clean, settings[0].n_triggered) == (200, 190)
@@ -87,7 +87,7 @@ def test_the_canvas_is_the_evaluations_own_else_the_attacks_else_unknown(tmp_pat
     victim = lab.victim(poison, shares(ba1=0.9))
     asked = lab.evaluate(victim, shares(ba1=0.9), canvas="crop")
     old = lab.evaluate(None, shares(ba1=0.9), checkpoint="x.pt")
-    found = [EvaluationSetting.of(run, nearest_poison(run)).canvas for run in (victim, asked, old)]
+    found = [EvaluationSetting.of(run, find_trigger_run(run)).canvas for run in (victim, asked, old)]
     assert found == ["squash", "crop", None]
 
 
@@ -95,10 +95,10 @@ def test_a_poison_run_that_is_gone_leaves_no_trigger(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     poison = lab.poison()
     victim = lab.victim(poison, shares(ba1=0.9, asr1=0.9))
-    known = EvaluationSetting.of(victim, nearest_poison(victim))
+    known = EvaluationSetting.of(victim, find_trigger_run(victim))
     poison.file.unlink()
-    assert nearest_poison(victim) is None
-    lost = EvaluationSetting.of(victim, nearest_poison(victim))
+    assert find_trigger_run(victim) is None
+    lost = EvaluationSetting.of(victim, find_trigger_run(victim))
     assert known.trigger is not None
     assert lost.trigger is None
 

@@ -18,7 +18,6 @@ from clipdefend.report.formats import to_latex
 from clipdefend.report.measurements import Setting
 from clipdefend.report.rows import Row, Table
 from clipdefend.report.write import Report, study, write_report
-from clipdefend.runs import RunDir
 from report_runs import Lab, shares, watched
 
 HOSTILE = (
@@ -224,12 +223,9 @@ def test_runs_without_figures_make_a_report_too(tmp_path: Path) -> None:
 
 
 def test_a_preview_that_is_no_picture_is_left_out(tmp_path: Path) -> None:
-    lab = Lab(tmp_path / "runs")
-    with RunDir.begin(lab.folder, lab._config("poison", attack={"name": "badnet"}), "x") as run:
-        (run.path / "preview.png").write_text("<svg onload=alert(1)>")
-        run.finish(details={"target": "banana"})
+    Lab(tmp_path / "runs").poison(preview=b"<svg onload=alert(1)>")
     report = written(tmp_path / "runs", tmp_path / "report")
     assert "img" not in parsed(report).tags
     assert report.manifest["faults"] == [
-        {"name": "001-poison-x", "reason": "no trigger preview: it is no PNG"}
+        {"name": "001-poison-badnet", "reason": "no trigger preview: it is not a PNG file"}
     ]

@@ -312,6 +312,17 @@ def test_broken_and_unfinished_runs_are_named(tmp_path: Path) -> None:
     assert by_name(table_of(tmp_path))["no known attack", "ft"].seeds == 1
 
 
+def test_a_run_with_damaged_details_is_named_and_left_out(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    poison = lab.poison()
+    spoil(poison, details={**poison.details, "target": 5})
+    victim = lab.victim(poison, shares(ba1=0.9, asr1=0.95))
+    found = collect([tmp_path])
+    (fault,) = [fault for fault in found.faults if fault.name == poison.name]
+    assert "details.target is 5, not a text" in fault.reason
+    assert [run.name for run in found.runs] == [victim.name]
+
+
 def test_ancestors_come_by_themselves(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))

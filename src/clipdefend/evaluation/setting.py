@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from clipdefend.attacks.trigger import TENSOR_FILE
 from clipdefend.data.classes import plain_name
 from clipdefend.errors import RunError
-from clipdefend.runs import Run
+from clipdefend.runs import EvaluateDetails, PoisonDetails, Run, TrainingDetails, details_of
 
 Value = TypeVar("Value")
 
@@ -97,17 +97,26 @@ class EvaluationSetting:
 
         Args:
             run: an ``evaluate``, ``defend`` or ``finetune-attack`` run.
-            poison: the run whose trigger was used, see ``nearest_poison``.
+            poison: the run whose trigger was used, see ``find_trigger_run``.
+
+        Raises:
+            RunError: what one of them recorded is damaged.
         """
         record = run.config.get("eval")
         record = dict(record) if isinstance(record, Mapping) else {}
         if run.command != "evaluate":
             record["quick"] = None  # between epochs alone: the figures of a manifest are those of all images
-        attack = poison.details if poison is not None else {}
-        target = run.details.get("target") or run.config.get("target") or attack.get("target")
-        canvas = _mode(run.details) or run.config.get("canvas") or _mode(attack)
+        details = details_of(run)
+        attack = PoisonDetails.of(poison) if poison is not None else None
+        own_target = details.target if isinstance(details, EvaluateDetails) else None
+        target = own_target or run.config.get("target") or (attack.target if attack else None)
+        own_canvas = details.canvas if isinstance(details, EvaluateDetails | TrainingDetails) else None
+        canvas = own_canvas.mode if own_canvas else run.config.get("canvas")
         setting = cls.planned(
-            record, canvas=canvas, target=None if target is None else str(target), poison=poison
+            record,
+            canvas=canvas or (attack.canvas.mode if attack else None),
+            target=None if target is None else str(target),
+            poison=poison,
         )
         return setting.counted(run.metrics)
 
@@ -151,30 +160,23 @@ def in_words(differences: Iterable[str]) -> str:
     return ", ".join((IMAGES | ATTACK)[name] for name in causes)
 
 
-def nearest_poison(run: Run) -> Run | None:
-    """The poison run whose trigger a run was measured with; None where there is none, or it is gone."""
+def find_trigger_run(run: Run) -> Run | None:
+    """Return the run whose trigger a run was measured with; None without one, or where it is gone."""
     with contextlib.suppress(RunError):
-        return run.find_ancestor("poison")
+        return run.trigger_run()
     return None
 
 
 def trigger_digest(poison: Run) -> str:
-    """Digest of a poison run's trigger, equal for equal triggers whatever pairs they were put on.
+    """Return the digest of a poison run's trigger, equal for equal triggers whatever pairs they were put on.
 
-    It covers the attack's parameters, the size of the canvas, the seed and the tensors, by the digest of their file;
-    the file itself is not read.
+    It covers the attack's parameters, the size of the canvas, the seed and, by the recorded digest of their file, the
+    tensors. The file itself is not read.
     """
     files = {
         str(entry["path"]): entry["sha256"]
         for entry in poison.manifest["outputs"]
         if entry["path"] == TENSOR_FILE
     }
-    facts = json.dumps([poison.details.get("trigger"), files], sort_keys=True, default=str)
+    facts = json.dumps([PoisonDetails.of(poison).trigger, files], sort_keys=True, default=str)
     return hashlib.sha256(facts.encode()).hexdigest()
-
-
-def _mode(details: Mapping[str, Any]) -> str | None:
-    """How images become square, as a manifest's details record it."""
-    canvas = details.get("canvas")
-    mode = canvas.get("mode") if isinstance(canvas, Mapping) else None
-    return mode if isinstance(mode, str) else None

@@ -12,7 +12,7 @@ from typing import Any
 
 from clipdefend.console import one_line
 from clipdefend.errors import RunError
-from clipdefend.runs import EXCLUDED, MANIFEST, UNFINISHED, Run
+from clipdefend.runs import EXCLUDED, MANIFEST, UNFINISHED, Run, details_of
 
 DEPTH = 3
 """Depth to which a folder of runs is searched."""
@@ -192,6 +192,7 @@ def _read(folder: Path, found: dict[str, Run], faults: list[Fault]) -> None:
         return
     try:
         run = Run.open(folder)
+        details_of(run)  # so that nothing that reads them later meets a damaged one
     except RunError as error:
         faults.append(Fault(folder.name, one_line(str(error).replace(str(folder), folder.name))))
         return
@@ -203,7 +204,9 @@ def _parents(run: Run, found: dict[str, Run], faults: list[Fault]) -> Iterator[R
     for record in run.manifest["parents"]:
         if record["sha256"] not in found:
             try:
-                yield run.parent(record)
+                parent = run.parent(record)
+                details_of(parent)
+                yield parent
             except RunError:
                 name = one_line(str(record["path"]))
                 faults.append(Fault(run.name, f"its parent {name} is gone, damaged or changed."))

@@ -16,7 +16,7 @@ from clipdefend.report.recipe import attack_name, show
 from clipdefend.report.rows import Row, Table
 from clipdefend.report.style import Picture
 from clipdefend.report.sweeps import sweeps
-from clipdefend.runs import Run
+from clipdefend.runs import PoisonDetails, Run
 
 MAX_PREVIEW_BYTES = 4 << 20
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -173,7 +173,7 @@ def previews(collected: Collected, tables: Sequence[Table]) -> tuple[list[Previe
     chosen: dict[str, Run] = {}
     for table in tables:
         for row in table.rows:
-            poison = next((r for r in row.members[0].lineage if r.command == "poison"), None)
+            poison = row.members[0].trigger_run
             if poison is not None:
                 chosen.setdefault(row.attack, poison)
     used = {run.sha256 for run in chosen.values()}
@@ -196,15 +196,14 @@ def _preview(attack: str, run: Run) -> Preview:
         raise RunError(f"it is larger than {MAX_PREVIEW_BYTES >> 20} MB")
     png = path.read_bytes()
     if not png.startswith(PNG):
-        raise RunError("it is no PNG")
-    details, metrics = run.details, run.metrics
+        raise RunError("it is not a PNG file")
+    details, metrics = PoisonDetails.of(run), run.metrics
     numbers = [
         f"{name} {metrics[key]:.{digits}f}{unit}"
         for key, name, digits, unit in (("psnr", "PSNR", 1, " dB"), ("ssim", "SSIM", 3, ""))
         if isinstance(metrics.get(key), int | float)
     ]
-    target = tidy(str(details.get("target")))
-    facts = f"{details.get('poisoned')} of {details.get('rows')} pairs poisoned for “{target}”"
+    facts = f"{details.poisoned} of {details.rows} pairs poisoned for “{tidy(details.target)}”"
     words = "; ".join([facts, *numbers])
     return Preview(
         f"trigger-{slug(attack)}",
@@ -216,10 +215,8 @@ def _preview(attack: str, run: Run) -> Preview:
 
 def target_of(members: Sequence[Measured]) -> str | None:
     """The attacker's word."""
-    for run in members[0].lineage:
-        if run.command == "poison" and isinstance(run.details.get("target"), str):
-            return tidy(run.details["target"])
-    return None
+    poison = members[0].trigger_run
+    return tidy(PoisonDetails.of(poison).target) if poison is not None else None
 
 
 def first(rows: Sequence[Row], wanted: Callable[[Row], bool]) -> Row | None:

@@ -10,7 +10,7 @@ from clipdefend.report.collect import Epoch
 from clipdefend.report.escape import percent, tidy
 from clipdefend.report.illustrations import Histories
 from clipdefend.report.stopping import RULES, Choice, best, choices
-from clipdefend.runs import Run
+from clipdefend.runs import DefendDetails, Run
 
 
 def summary(found: Histories, budget: float) -> dict[str, Any] | None:
@@ -79,10 +79,10 @@ def _line(name: str, epochs: Sequence[Epoch], chosen: Sequence[Choice]) -> dict[
 
 def _note(runs: Sequence[Run]) -> str:
     """Whether the pairs that the rules see were trained on."""
-    seen = [run.details.get("visible") for run in runs]
-    if any(isinstance(each, dict) and each.get("held_out") is False for each in seen):
+    watched = [pairs for run in runs if (pairs := DefendDetails.of(run).visible)]
+    if not all(pairs.held_out for pairs in watched):
         return "Some runs were watched on pairs that they were trained on as well: their validation loss flatters."
-    if not any(isinstance(each, dict) for each in seen):
+    if not watched:
         return "These runs recorded clean accuracy only, so the rules on loss and drift are missing."
     return "The pairs that the rules see were not trained on."
 

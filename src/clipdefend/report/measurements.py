@@ -112,9 +112,9 @@ class Measured:
         return Setting.of(self.evaluation)
 
     @property
-    def trigger(self) -> str | None:
-        """SHA-256 of the poison run whose trigger it was measured with."""
-        return next((run.sha256 for run in self.lineage if run.command == "poison"), None)
+    def trigger_run(self) -> Run | None:
+        """The run whose trigger it was measured with; None without one."""
+        return next((run for run in self.lineage if run.kind.trigger), None)
 
     @property
     def identity(self) -> str:

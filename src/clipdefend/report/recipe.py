@@ -10,7 +10,7 @@ from clipdefend.config import COMMANDS, load_config, to_dict
 from clipdefend.console import one_line
 from clipdefend.errors import ClipDefendError
 from clipdefend.objectives import METHODS
-from clipdefend.runs import Run
+from clipdefend.runs import DefendDetails, Run, TrainingDetails
 
 Recipe = dict[str, Any]
 
@@ -43,15 +43,15 @@ def recipe(run: Run) -> Recipe:
     config = dict(run.config)
     with contextlib.suppress(ClipDefendError, KeyError):  # of another version: as it is recorded
         config = to_dict(load_config(COMMANDS[run.command], recorded=config))
-    terms = run.details.get("terms")
-    if isinstance(terms, Mapping):  # as they came out, in place of the changes to them
-        config["terms"] = dict(terms)
+    terms = TrainingDetails.of(run).terms if run.kind.model else None
+    if terms is not None:  # what was trained with, in place of the changes that the configuration asks for
+        config["terms"] = terms
     flat = {
         key: value
         for key, value in flatten(config).items()
         if key not in SILENT and not key.startswith(GROUPS)
     }
-    if isinstance(terms, Mapping) and "fc" not in terms:
+    if terms is not None and "fc" not in terms:
         flat = {key: value for key, value in flat.items() if not key.startswith(SUBCAPTIONS)}
     return flat
 
@@ -82,11 +82,10 @@ def defence_name(defend: Run | None) -> str:
     if defend is None:
         return "none"
     method = one_line(str(defend.config.get("method", "defence")))
-    terms = defend.details.get("terms")
     own = METHODS[method].terms if method in METHODS else {}
     added = [
         one_line(str(name))
-        for name, term in (terms.items() if isinstance(terms, Mapping) else ())
+        for name, term in (DefendDetails.of(defend).terms or {}).items()
         if name not in own and (not isinstance(term, Mapping) or term.get("weight", 1))
     ]
     return "+".join([method, *added]) if method in METHODS else method

@@ -12,6 +12,8 @@ from clipdefend.runs.details import (
     PairsSource,
     PoisonDetails,
     TrainingDetails,
+    WatchedPairs,
+    details_of,
 )
 from clipdefend.runs.files import atomic_write, sha256_file
 from clipdefend.runs.find import find_augment, find_run, inherited_data, newest_runs, read_path
@@ -39,7 +41,9 @@ __all__ = [
     "RunDir",
     "TrainingDetails",
     "Unfinished",
+    "WatchedPairs",
     "atomic_write",
+    "details_of",
     "find_augment",
     "find_run",
     "find_unfinished",

@@ -212,6 +212,21 @@ class FinetuneAttackDetails(TrainingDetails):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WatchedPairs(Details):
+    """The clean pairs that a defence was watched on, by figures that need no knowledge of the attack.
+
+    Attributes:
+        data: where they come from, as ``--data`` and ``--val-data`` name it.
+        pairs: their number.
+        held_out: False where the run was trained on them as well.
+    """
+
+    data: str | None = None
+    pairs: int = 0
+    held_out: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class DefendDetails(TrainingDetails):
     """Of a cleaned model.
 
@@ -219,13 +234,13 @@ class DefendDetails(TrainingDetails):
         method: as ``--method`` named it.
         attack: name of the attack, where the defended run has one.
         subcaption_seconds: time that making sub-captions took.
-        visible: the pairs that the run was watched on: data, number and whether they were held out.
+        visible: the pairs that the run was watched on; None where it was not.
     """
 
     method: str | None = None
     attack: str | None = None
     subcaption_seconds: float = 0.0
-    visible: dict[str, Any] | None = None
+    visible: WatchedPairs | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,3 +269,22 @@ class EvaluateDetails(Details):
     target: str | None = None
     asr_protocol: str | None = None
     gates: list[Any] = field(default_factory=list)
+
+
+DETAILS: dict[str, type[Details]] = {
+    "poison": PoisonDetails,
+    "augment": AugmentDetails,
+    "finetune-attack": FinetuneAttackDetails,
+    "defend": DefendDetails,
+    "evaluate": EvaluateDetails,
+}
+"""Command -> what it records."""
+
+
+def details_of(run: Run) -> Details:
+    """Read the details of a run by its command; those of a command that is not in ``DETAILS`` have no fields.
+
+    Raises:
+        RunError: a value is missing or of another type.
+    """
+    return DETAILS.get(run.command, Details).of(run)

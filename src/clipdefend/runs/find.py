@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from clipdefend.errors import RunError
+from clipdefend.runs.details import AugmentDetails
 from clipdefend.runs.manifest import MANIFEST, MAX_MANIFEST_BYTES, Run
 
 MAX_PATH_CHARACTERS = 4096
@@ -97,10 +99,11 @@ def locate(runs: Path, given: str) -> Path:
 
 
 def find_augment(runs: Path, fingerprint: str) -> Run | None:
-    """Return the newest augment run of the pairs with a fingerprint, or None."""
+    """Return the newest augment run of the pairs with a fingerprint; None without one. Damaged runs are skipped."""
     for run in newest_runs(runs, ("augment",)):
-        if run.details.get("fingerprint") == fingerprint:
-            return run
+        with contextlib.suppress(RunError):
+            if AugmentDetails.of(run).fingerprint == fingerprint:
+                return run
     return None
 
 

@@ -162,6 +162,14 @@ class Run:
         """Return what ``ancestor`` does, but None where there is none."""
         return self.nearest(lambda run: run.command == command)
 
+    def trigger_run(self) -> Run | None:
+        """Return the nearest run that records a trigger, which the run is attacked with; None without one.
+
+        Raises:
+            RunError: none was found, and a run on the way has vanished or changed.
+        """
+        return self.nearest(lambda run: run.kind.trigger)
+
     def nearest(self, wanted: Callable[[Run], bool]) -> Run | None:
         """Return the nearest run with a property: this one itself, else among its parents and theirs.
 

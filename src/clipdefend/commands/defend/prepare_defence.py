@@ -20,7 +20,7 @@ from clipdefend.draws import permutation
 from clipdefend.errors import ConfigError
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import load_model
-from clipdefend.runs import Run
+from clipdefend.runs import Run, WatchedPairs
 from clipdefend.training.job import Evaluation, Metrics
 from clipdefend.training.visible import Visible, measure_all
 
@@ -95,11 +95,11 @@ class DefencePreparation(Preparation[DefendConfig]):
         return pairs
 
     @cached_property
-    def _watched(self) -> tuple[Visible | None, dict[str, Any] | None]:
+    def _watched(self) -> tuple[Visible | None, WatchedPairs | None]:
         return choose_watched(self.config, self._clean_pairs, self.canvas, self.suspect, self.context)
 
     @property
-    def watched(self) -> dict[str, Any] | None:
+    def watched(self) -> WatchedPairs | None:
         """What the manifest says of the pairs that training is watched on."""
         return self._watched[1]
 

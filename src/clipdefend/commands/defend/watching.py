@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared import inputs
 from clipdefend.config import DefendConfig
@@ -11,13 +9,13 @@ from clipdefend.data.pairs import BuiltinPairs, Pairs
 from clipdefend.data.subset import Subset
 from clipdefend.errors import DataError
 from clipdefend.models.clip import ClipModel
-from clipdefend.runs import Context
+from clipdefend.runs import Context, WatchedPairs
 from clipdefend.training.visible import LEAST, Visible, draw_visible
 
 
 def choose_watched(
     config: DefendConfig, pairs: Pairs, canvas: Canvas, suspect: ClipModel, context: Context
-) -> tuple[Visible | None, dict[str, Any] | None]:
+) -> tuple[Visible | None, WatchedPairs | None]:
     """Draw the pairs for the figures that need no knowledge of the attack, and say what the manifest keeps of them.
 
     Raises:
@@ -43,4 +41,4 @@ def choose_watched(
             raise
         context.console.warn(str(error))
         return None, None
-    return visible, {"data": chosen.spec, "pairs": len(visible.images), "held_out": held_out}
+    return visible, WatchedPairs(data=chosen.spec, pairs=len(visible.images), held_out=held_out)

@@ -10,7 +10,7 @@ from typing import Any
 from clipdefend.config import EvaluateConfig, GatesConfig, offering
 from clipdefend.distributed import launch
 from clipdefend.errors import ConfigError, GateFailed
-from clipdefend.evaluation.setting import EvaluationSetting, nearest_poison
+from clipdefend.evaluation.setting import EvaluationSetting, find_trigger_run
 from clipdefend.gates.annotations import github_errors, is_github
 from clipdefend.gates.junit import junit_xml
 from clipdefend.gates.verdict import SHARES, Gate, judge
@@ -65,7 +65,7 @@ class Gates:
         """Raise ConfigError where BA was measured under other conditions in the run that it is compared with."""
         if self.against is None:
             return
-        theirs = EvaluationSetting.of(self.against, nearest_poison(self.against))
+        theirs = EvaluationSetting.of(self.against, find_trigger_run(self.against))
         for name, (own, other) in setting.differences(theirs, attack=False).items():
             flag = FLAGS[name]
             raise ConfigError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clipdefend.evaluation.flat_metrics import part_of, recovery
-from clipdefend.evaluation.setting import IMAGES, EvaluationSetting, in_words, nearest_poison
+from clipdefend.evaluation.setting import IMAGES, EvaluationSetting, find_trigger_run, in_words
 from clipdefend.runs import Context, EvaluateDetails, Run
 
 UNITS = "% with 95 % Wilson intervals"
@@ -65,7 +65,7 @@ def _columns(
     found = [("clean", part_of(metrics, "floor_"))]
     name = "victim" if source else "model"
     if source is not None and source.command == "defend":
-        theirs = EvaluationSetting.of(source, nearest_poison(source))
+        theirs = EvaluationSetting.of(source, find_trigger_run(source))
         victim = part_of(source.metrics, "victim_")
         found.append(("victim", setting.comparable(theirs, victim)))
         if "ba@1" in victim:

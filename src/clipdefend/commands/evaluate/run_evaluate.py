@@ -18,7 +18,7 @@ from clipdefend.config import EvaluateConfig, to_dict
 from clipdefend.errors import ConfigError
 from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.flat_metrics import part_of, recovery
-from clipdefend.evaluation.setting import EvaluationSetting, nearest_poison
+from clipdefend.evaluation.setting import EvaluationSetting, find_trigger_run
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
 from clipdefend.runs import CanvasRecord, Context, EvaluateDetails, Run
@@ -214,5 +214,5 @@ def _floor(
     victim = source.find_ancestor("finetune-attack") if source else None
     if victim is None:
         return {}
-    theirs = EvaluationSetting.of(victim, nearest_poison(victim))
+    theirs = EvaluationSetting.of(victim, find_trigger_run(victim))
     return floor(setting.comparable(theirs, part_of(victim.metrics, "floor_")))

@@ -42,12 +42,12 @@ def embed_some(study: Study, config: ReportConfig, context: Context) -> list[Emb
     Models that cannot be embedded, such as those whose weights are gone, are told and passed over.
     """
     found: list[Embedded] = []
-    drawn: set[tuple[str | None, str | None]] = set()
+    drawn: set[tuple[str | None, ...]] = set()
     for row in _candidates(study):
         if len(found) == config.maps:
             break
         one = row.members[0]
-        key = one.model.sha256 if one.model else None, one.trigger
+        key = tuple(run.sha256 if run else None for run in (one.model, one.trigger_run))
         if key in drawn:  # of several tables, since a map does not depend on the evaluation's setting
             continue
         drawn.add(key)
@@ -76,11 +76,10 @@ def _weights(row: Row) -> Run | None:
 
 def _embed_row(row: Row, config: ReportConfig, context: Context) -> Embedded:
     run = _weights(row)
-    poison = next((each for each in row.members[0].lineage if each.command == "poison"), None)
-    if run is None or poison is None:
+    attack = inputs.find_attack(row.members[0].trigger_run)
+    if run is None or attack is None:
         raise ConfigError("it has no weights or no trigger of its own.")
     images = _labelled(run)
-    attack = inputs.AttackRecord.of(poison)
     target = resolve_target(images.classes, attack.target)
     order = permutation(len(images), config.seed, "map")
     other = attacked(images.labels[order], target)
@@ -88,7 +87,7 @@ def _embed_row(row: Row, config: ReportConfig, context: Context) -> Embedded:
     facts = {
         "of": "map",
         "model": run.sha256,
-        "trigger": poison.sha256,
+        "trigger": attack.run.sha256,
         "images": [images.identity(part[: config.map_images]) for part in parts],
         "classes": list(images.classes),
         "templates": list(images.templates or ()),

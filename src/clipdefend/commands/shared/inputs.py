@@ -118,8 +118,8 @@ def find_attack(run: Run | None) -> AttackRecord | None:
     Raises:
         RunError: that run, or one on the way to it, is damaged, changed or gone.
     """
-    attacked = run.nearest(lambda each: each.kind.trigger) if run else None
-    return AttackRecord.of(attacked) if attacked else None
+    poison = run.trigger_run() if run else None
+    return AttackRecord.of(poison) if poison else None
 
 
 def named_attack(context: Context, given: str) -> AttackRecord:
