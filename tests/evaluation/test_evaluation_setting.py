@@ -103,6 +103,14 @@ def test_a_poison_run_that_is_gone_leaves_no_trigger(tmp_path: Path) -> None:
     assert lost.trigger is None
 
 
+def test_the_trigger_that_an_evaluation_was_given_counts_before_that_of_the_model(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    own, given = lab.poison(), lab.poison("blended")
+    victim = lab.victim(own, shares(ba1=0.9, asr1=0.95))
+    evaluation = lab.evaluate(victim, shares(ba1=0.9, asr1=0.1), given)
+    assert [run.trigger_run() for run in (victim, evaluation)] == [own, given]
+
+
 def test_equal_triggers_have_equal_digests_whatever_was_poisoned(tmp_path: Path) -> None:
     one, again, other = (Lab(tmp_path / name) for name in ("one", "again", "other"))
     trigger = {"name": "blended", "params": {"alpha": 0.2}, "seed": 0}

@@ -176,27 +176,25 @@ class Run:
         Raises:
             RunError: none was found, and a run on the way has vanished or changed.
         """
-        found = self._search(wanted)
-        if isinstance(found, RunError):
-            raise found
-        return found
-
-    def _search(self, wanted: Callable[[Run], bool]) -> Run | RunError | None:
-        if wanted(self):
-            return self
-        fault: RunError | None = None
-        # A vanished parent matters only when the run that is asked for is not found through another one.
-        for record in self.manifest["parents"]:
-            if record.get("use") == EXCLUDED:
-                continue
-            try:
-                found = self.parent(record)._search(wanted)
-            except RunError as error:
-                found = error
-            if isinstance(found, Run):
+        level, fault = [self], None
+        # By generation: the trigger that an evaluation was given stands beside the run that it measures, and is nearer
+        # than the trigger that this run was made with.
+        while level:
+            found = next((run for run in level if wanted(run)), None)
+            if found is not None:
                 return found
-            fault = fault or found
-        return fault
+            parents = []
+            for child, record in [(each, record) for each in level for record in each.manifest["parents"]]:
+                if record.get("use") != EXCLUDED:
+                    try:
+                        parents.append(child.parent(record))
+                    except RunError as error:
+                        # It matters only when the run that is asked for is not found through another parent.
+                        fault = fault or error
+            level = parents
+        if fault is not None:
+            raise fault
+        return None
 
     def parent(self, record: Mapping[str, Any]) -> Run:
         """The parent that an entry of the manifest's ``parents`` names; errors as ``parents``."""
