@@ -7,6 +7,7 @@ import io
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from clipdefend.__main__ import main
+from clipdefend.cli import execute
 from clipdefend.config import EvaluateConfig, RunConfig
 from clipdefend.distributed import launch
 from clipdefend.errors import ConfigError, DataError, GateFailed
@@ -222,6 +224,70 @@ def test_an_interruption_behind_the_manifest_says_that_the_run_is_finished(
     assert done.err.splitlines()[-1] == "interrupted: the run is finished, see runs/001-poison-made."
     assert Run.open(cli.folder / "runs" / "001-poison-made").command == "poison"
     assert not (cli.folder / "runs" / "001-poison-made" / UNFINISHED).exists()
+
+
+@pytest.mark.parametrize("moment", ["result", "table", "gate"])
+def test_an_interruption_of_a_result_that_is_printed_says_that_the_run_is_finished(
+    cli: Any, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """In place of the path, of a table behind the run, and of the path of a run that missed a gate."""
+
+    def interrupt(text: str) -> None:
+        raise KeyboardInterrupt
+
+    def table(config: RunConfig, context: Context) -> Run:
+        run: Run = cli.make_run(config, context)
+        if moment == "gate":
+            raise GateFailed(run.file, ["ASR@1 is too high"])
+        raise KeyboardInterrupt
+
+    if moment != "table":
+        monkeypatch.setattr(execute, "write_result", interrupt)
+    if moment != "result":
+        cli.replace("poison", table)
+    done = cli("poison")
+    assert (done.code, done.out) == (130, "")
+    assert done.err.splitlines()[-1] == "interrupted: the run is finished, see runs/001-poison-made."
+    assert Run.open(cli.folder / "runs" / "001-poison-made").command == "poison"
+
+
+def test_an_interruption_while_the_folder_is_made_leaves_no_folder(
+    cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits until the folder is known, and then removes it; outside of every context of the command."""
+    record = RunDir._record
+    reached = []
+
+    def interrupted(run: RunDir) -> None:
+        signal.raise_signal(signal.SIGINT)
+        record(run)
+        reached.append(run.path.name)
+
+    monkeypatch.setattr(RunDir, "_record", interrupted)
+    done = cli("poison")
+    assert reached == ["001-poison-made"]
+    assert (done.code, done.out) == (130, "")
+    assert done.err.splitlines()[-1] == "interrupted: nothing was kept; run the command again."
+    assert list((cli.folder / "runs").iterdir()) == []
+
+
+def test_an_interruption_inside_of_a_destructor_is_not_lost(cli: Any) -> None:
+    class Loader:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    def body(config: RunConfig, context: Context) -> Run:
+        with context.begin(config, "made"):
+            loader = Loader()
+            del loader
+            time.sleep(5)
+            raise AssertionError("the interruption was lost")
+
+    cli.replace("poison", body)
+    done = cli("poison")
+    assert done.code == 130
+    assert "ignored" not in done.err
+    assert done.err.splitlines()[-1] == "interrupted: nothing was kept; run the command again."
 
 
 def test_a_resumed_run_that_is_interrupted_early_is_as_it_was(cli: Any) -> None:

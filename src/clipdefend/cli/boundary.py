@@ -17,7 +17,7 @@ from clipdefend.cli.streams import drop_output, prepare_streams
 from clipdefend.console import is_terminal, one_line
 from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, EndedElsewhere, GateFailed, Interrupted, Stopped
-from clipdefend.interruption import begin_tidying, forget, interrupt, not_ignored, under_way
+from clipdefend.interruption import begin_tidying, forget, interrupt, none_lost, not_ignored, under_way
 
 DONE = 0
 BUG = 1
@@ -123,7 +123,8 @@ def _interruptible() -> Iterator[None]:
     forget()
     before = {number: signal.signal(number, interrupt) for number in not_ignored()}
     try:
-        yield
+        with none_lost():
+            yield
     except (KeyboardInterrupt, Interrupted):
         begin_tidying()
         raise

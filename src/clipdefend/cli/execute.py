@@ -18,7 +18,7 @@ from clipdefend.config import COMMANDS, RunConfig, kind_of, leaves, load_config,
 from clipdefend.config.coerce import coerce
 from clipdefend.console import Console
 from clipdefend.distributed import launch
-from clipdefend.errors import ClipDefendError, ConfigError, GateFailed
+from clipdefend.errors import ClipDefendError, ConfigError, GateFailed, Interrupted
 from clipdefend.runs import (
     Context,
     Run,
@@ -71,6 +71,12 @@ def execute(request: Request, args: list[str]) -> int:
     _announce_preset(prepared)
     if request.command == DOCTOR:
         return launch.current().from_main(lambda: _examine(prepared, invocation))
+    with prepared.context.settled():
+        return _carry_out(request, prepared, invocation)
+
+
+def _carry_out(request: Request, prepared: Prepared, invocation: Invocation) -> int:
+    """Run a command and print its result."""
     command = _module(request.command)
     try:
         # Standard output is the result's alone, whatever a library prints on the way.
@@ -83,7 +89,10 @@ def execute(request: Request, args: list[str]) -> int:
             drop_output(sys.stdout)
         raise
     if run is not None:
-        _print_result(run, invocation)
+        try:
+            _print_result(run, invocation)
+        except KeyboardInterrupt:
+            raise Interrupted(run.file.parent, finished=True) from None
     return 0
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from clipdefend.config import RunConfig
 from clipdefend.console import Console
 from clipdefend.distributed import launch
+from clipdefend.interruption import delayed
 from clipdefend.runs.find import find_run
 from clipdefend.runs.folder import RunDir
 from clipdefend.runs.manifest import Run
@@ -32,6 +35,7 @@ class Context:
     out: Path | None = None
     console: Console = field(default_factory=Console)
     cli_args: list[str] = field(default_factory=list)
+    _begun: list[RunDir] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def input(self, config: RunConfig) -> Run:
         """The input run of a kind that the command takes. Raises RunError."""
@@ -42,4 +46,22 @@ class Context:
 
     def begin(self, config: RunConfig, label: str, source: Run | None = None) -> RunDir:
         """The folder of the new run, or of the resumed one; the first process makes it. Raises RunError."""
-        return RunDir.begin(self.runs, config, label, out=self.out, source=source)
+        # An interruption finds no folder that nobody knows of. Other processes wait for the first one, and may stop.
+        with delayed() if launch.current().main else contextlib.nullcontext():
+            run = RunDir.begin(self.runs, config, label, out=self.out, source=source)
+            self._begun.append(run)
+        return run
+
+    @contextlib.contextmanager
+    def settled(self) -> Iterator[None]:
+        """Context in which an interruption before or behind the making of a run tells what became of the run.
+
+        Raises:
+            Interrupted: a run had been begun.
+        """
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            for run in self._begun:
+                run.__exit__(type(error), error, error.__traceback__)
+            raise
