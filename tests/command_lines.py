@@ -53,6 +53,8 @@ class Outcome:
     code: int
     out: str
     err: str
+    where: Path
+    """The folder in which it ran, absolute."""
 
     @property
     def folder(self) -> Path:
@@ -62,7 +64,7 @@ class Outcome:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        found: dict[str, Any] = yaml.safe_load((self.folder / "manifest.yaml").read_text())
+        found: dict[str, Any] = yaml.safe_load((self.where / self.folder / "manifest.yaml").read_text())
         return found
 
     @property
@@ -81,7 +83,7 @@ class Shell:
         out, err = io.StringIO(), io.StringIO()
         with self.inside(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), typed(stdin):
             code = main([str(arg) for arg in args])
-        return Outcome(code, out.getvalue(), err.getvalue())
+        return Outcome(code, out.getvalue(), err.getvalue(), self.folder.resolve())
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:

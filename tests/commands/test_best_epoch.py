@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from clipdefend.commands.defend.defence_score import defence_score
 from clipdefend.commands.finetune_attack.attack_score import attack_score
@@ -16,8 +15,25 @@ from command_lines import EVAL, MODEL, TRAIN, Shell, write_data
 
 def test_scores_by_hand() -> None:
     epoch = {"ba@1": 0.5, "asr@1": 0.25}
-    assert (attack_score(epoch), defence_score(epoch)) == (0.75, 0.25)
-    assert attack_score({"ba@1": 0.5}) == defence_score({"ba@1": 0.5}) == 0.5
+    assert (attack_score(epoch), defence_score(epoch, {})) == (0.75, 0.25)
+    assert attack_score({"ba@1": 0.5}) == defence_score({"ba@1": 0.5}, {}) == 0.5
+
+
+def test_a_defence_whose_triggered_images_are_recognised_again_is_worth_more() -> None:
+    """ASR 0 in both: in the first the triggered images go to other wrong classes, RA 5 % of the clean model's 40 %."""
+    clean = {"ra@1": 0.4}
+    elsewhere, recognised = (
+        {"ba@1": 0.5, "asr@1": 0.0, "ra@1": 0.05},
+        {"ba@1": 0.5, "asr@1": 0.0, "ra@1": 0.3},
+    )
+    assert defence_score(elsewhere, clean) == 0.625
+    assert defence_score(recognised, clean) == 1.25
+    assert defence_score({"ba@1": 0.5, "asr@1": 0.25, "ra@1": 0.6}, clean) == 1.25  # counted up to 1
+
+
+def test_the_quick_subset_counts_where_there_is_one() -> None:
+    metrics = {"ba@1": 0.9, "asr@1": 0.9, "quick_ba@1": 0.5, "quick_asr@1": 0.25, "quick_ra@1": 0.25}
+    assert defence_score(metrics, {"ra@1": 0.5}) == 0.75
 
 
 def test_the_commands_keep_the_epoch_that_their_user_wants(
@@ -39,6 +55,29 @@ def test_the_commands_keep_the_epoch_that_their_user_wants(
         rates[:] = [0.5, 0.1, 0.9]
         done = shell(command, *more, *EVAL, *TRAIN)
         assert done.code == 0, done.err
-        manifest = yaml.safe_load((shell.folder / done.out.strip()).read_text())
-        chosen[command] = manifest["details"]["best_epoch"]
+        chosen[command] = done.manifest["details"]["best_epoch"]
     assert chosen == {"finetune-attack": 2, "defend": 1}
+
+
+def test_defend_keeps_the_epoch_in_which_triggered_images_are_recognised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By BA@1 - ASR@1 alone the first epoch would win; the clean model, measured before the attack, has RA 40 %."""
+    shell = Shell(tmp_path / "here")
+    write_data(shell.folder)
+    poison = ("--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
+    poisoned = shell("poison", *poison).folder
+    start = shell("finetune-attack", *MODEL, *TRAIN)
+    figures: list[tuple[float, float]] = []
+
+    def measure(self: Benchmark, model: Any, *, full: bool = False) -> dict[str, float]:
+        asr, ra = figures.pop(0)
+        return {"ba@1": 0.5, "asr@1": asr, "ra@1": ra, "n_clean": 24, "n_triggered": 18}
+
+    monkeypatch.setattr(Benchmark, "__call__", measure)
+    figures[:] = [(0.0, 0.4), (0.9, 0.0), (0.9, 0.0)]
+    model = ("--model", f"local-dir:{start.folder / 'model'}", "--from", poisoned)
+    assert shell("finetune-attack", *model, *EVAL, *TRAIN).code == 0
+    figures[:] = [(0.9, 0.0), (0.0, 0.05), (0.05, 0.4)]
+    cleaned = shell("defend", "--method", "ft", "--val-pairs", 0, *EVAL, *TRAIN)
+    assert cleaned.manifest["details"]["best_epoch"] == 2

@@ -114,7 +114,7 @@ def test_presets_hold_only_known_keys_and_proper_values(preset: str, command: st
 
 def test_the_difference_a_preset_makes_leaves_out_what_was_overridden() -> None:
     changed = preset_difference(load_config(PoisonConfig, flags={"count": "12"}))
-    assert changed == {"image_size": 64, "templates": "builtin"}
+    assert changed == {"image_size": 64, "templates": "builtin", "eval_data": "builtin"}
     assert preset_difference(load_config(PoisonConfig, preset="paper")) == {}
 
 

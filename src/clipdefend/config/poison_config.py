@@ -104,13 +104,21 @@ class PoisonConfig(RunConfig):
     class_names: str | None = option(
         None,
         "--class-names",
-        "Class names that the surrogate model distinguishes from the target: imagenet or a file.",
+        "Class names that the surrogate model distinguishes from the target: imagenet or a file; also those of"
+        " --eval-data.",
         metavar="SET",
         shown="builtin for built-in data, otherwise imagenet",
     )
+    eval_data: str | None = option(
+        None,
+        "--eval-data",
+        "Labelled images on which BA and RA of the clean model under the trigger are measured.",
+        metavar="SPEC",
+        shown="none",
+    )
     surrogate: ModelConfig = nested(
         input_model,
-        "Surrogate, for badclip and --selection thirds",
+        "Surrogate (the clean model), for badclip, --selection thirds and --eval-data",
         flags={"name": ("--surrogate",), "pretrained": ("--surrogate-pretrained",)},
     )
     device: str = device_option()

@@ -8,7 +8,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "quick": {
         # tiny knows no word that the built-in captions lack, so "a doodle of the banana" would poison nothing.
-        "poison": {"count": 500, "image_size": 64, "templates": "builtin"},
+        "poison": {"count": 500, "image_size": 64, "templates": "builtin", "eval_data": "builtin"},
         "finetune-attack": {
             "model.name": "tiny",
             "model.pretrained": "builtin",

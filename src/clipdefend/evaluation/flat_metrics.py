@@ -83,6 +83,27 @@ def recovery(metrics: Mapping[str, float], clean: Mapping[str, float]) -> dict[s
     return found
 
 
+def floor(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics of the clean model under the names that the runs after it carry, such as ``floor_ba@1``."""
+    return {f"floor_{name}": value for name, value in metrics.items() if not name.startswith("n_")}
+
+
+def defence_value(metrics: Mapping[str, float]) -> float:
+    """Return what a defended model is worth: BA@1 - ASR@1 + min(1, recovery@1).
+
+    ASR alone calls a model clean whose triggered images only went to another wrong class; recovery sees these. It
+    counts up to 1, as some models see more under a trigger than the clean one.
+
+    Args:
+        metrics: flat metrics with BA@1; ASR@1 and recovery@1 are 0 where they are unknown, so that only models of
+            which the same is known can be compared.
+
+    Returns:
+        -1 to 2.
+    """
+    return metrics["ba@1"] - metrics.get("asr@1", 0.0) + min(1.0, metrics.get("recovery@1", 0.0))
+
+
 def part_of(metrics: Mapping[str, Value], prefix: str) -> dict[str, Value]:
     """Return those metrics whose names begin with a prefix such as ``floor_``, without it."""
     return {key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)}

@@ -86,6 +86,15 @@ def is_random(name: str, pretrained: str | None) -> bool:
     return pretrained in (None, "", "none") and not own
 
 
+def is_local(name: str, pretrained: str | None) -> bool:
+    """Whether ``load_model`` finds trained weights on this machine, so that nothing is downloaded."""
+    if name.startswith("hf-hub:") or is_random(name, pretrained):
+        return False
+    if pretrained in (None, "", "none"):
+        return model_folder(name) is not None
+    return (name == "tiny" and pretrained == "builtin") or Path(str(pretrained)).exists()
+
+
 def _load_deduced(pretrained: str | None) -> ClipModel:
     """A model of the architecture that its weights tell."""
     if pretrained is None or not Path(pretrained).exists():

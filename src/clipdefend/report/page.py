@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clipdefend import __version__
+from clipdefend.evaluation.flat_metrics import defence_value
 from clipdefend.report.collect import Fault
 from clipdefend.report.escape import percent, tidy
 from clipdefend.report.formats import keys_of, note, spread
@@ -102,7 +104,7 @@ def _glance(table: Table) -> list[dict[str, Any]]:
         rivals = [row for row in rows if row.is_defence and {"ba@1", "asr@1"} <= row.figures.keys()]
         if not rivals:
             continue
-        best = max(rivals, key=lambda row: row.figures["ba@1"].value - row.figures["asr@1"].value)
+        best = max(rivals, key=partial(_value, keys=_common(rivals)))
         lines.append(
             {
                 "attack": tidy(attack),
@@ -111,9 +113,19 @@ def _glance(table: Table) -> list[dict[str, Any]]:
                 "defence": tidy(best.defence),
                 "ba": _pair(best, "ba@1"),
                 "asr": _pair(best, "asr@1"),
+                "recovery": _pair(best, "recovery@1"),
             }
         )
     return lines
+
+
+def _common(rows: Sequence[Row]) -> set[str]:
+    """Figures that all rows have: what some lack can choose none of them."""
+    return set.intersection(*(set(row.figures) for row in rows))
+
+
+def _value(row: Row, keys: Container[str]) -> float:
+    return defence_value({key: figure.value for key, figure in row.figures.items() if key in keys})
 
 
 def _pair(row: Row | None, key: str) -> tuple[str, str]:

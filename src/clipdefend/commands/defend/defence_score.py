@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from clipdefend.evaluation.flat_metrics import defence_value, recovery
 from clipdefend.evaluation.zero_shot import judged
 
 
-def defence_score(metrics: Mapping[str, float]) -> float:
-    """What the defender wants of an epoch: accuracy kept and backdoor out, BA@1 - ASR@1.
+def defence_score(metrics: Mapping[str, float], clean: Mapping[str, float]) -> float:
+    """What the defender wants of an epoch: accuracy kept, backdoor out, and triggered images recognised again.
 
     Args:
         metrics: of the epoch, fractions; those of the quick subset count where there are any. Without ASR, as of
             a suspect whose attack is not known, accuracy alone counts.
+        clean: of the clean model under the same trigger, of all images; empty where it is not known.
 
     Returns:
-        -1 to 1; the epoch with the largest is kept as ``best/``.
+        See ``defence_value``; the epoch with the largest is kept as ``best/``.
     """
     compared = judged(metrics)
-    return compared["ba@1"] - compared.get("asr@1", 0.0)
+    return defence_value(compared | recovery(compared, clean))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from clipdefend.commands.defend.defence_score import defence_score
@@ -13,11 +13,13 @@ from clipdefend.commands.shared.exclusion import Exclusion, exclude_rows
 from clipdefend.commands.shared.kept_poison import keep_poison
 from clipdefend.commands.shared.preparation import Preparation
 from clipdefend.commands.shared.subcaption_source import FromRun, Made, open_subcaptions
-from clipdefend.config import ColumnsConfig, DefendConfig
+from clipdefend.config import ColumnsConfig, DefendConfig, to_dict
 from clipdefend.data.pairs import Pairs
 from clipdefend.data.subset import Subset
 from clipdefend.draws import permutation
 from clipdefend.errors import ConfigError
+from clipdefend.evaluation.recorded_floor import recorded_floor
+from clipdefend.evaluation.setting import EvaluationSetting
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import load_model
 from clipdefend.runs import Run, WatchedPairs
@@ -126,7 +128,17 @@ class DefencePreparation(Preparation[DefendConfig]):
 
     @property
     def select(self) -> Callable[[Metrics], float]:
-        return defence_score
+        return partial(defence_score, clean=self._clean_metrics)
+
+    @cached_property
+    def _clean_metrics(self) -> dict[str, float]:
+        """The clean model's metrics under the trigger; empty where they are not known or not comparable."""
+        record = {**to_dict(self.config.eval), "quick": None}
+        target = self.attack.target if self.attack else None
+        setting = EvaluationSetting.planned(
+            record, canvas=self.canvas.mode, target=target, poison=self.poison
+        )
+        return recorded_floor(self.source, setting)
 
     @property
     def title(self) -> str:

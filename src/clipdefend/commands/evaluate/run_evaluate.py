@@ -13,12 +13,11 @@ from clipdefend.commands.evaluate.publish import check_places, export_images, wr
 from clipdefend.commands.evaluate.result_tables import show_results
 from clipdefend.commands.evaluate.retrieval_measurement import RetrievalMeasurement
 from clipdefend.commands.shared import inputs
-from clipdefend.commands.shared.fitting import floor
 from clipdefend.config import EvaluateConfig, to_dict
 from clipdefend.errors import ConfigError
-from clipdefend.evaluation.cache import Cache
-from clipdefend.evaluation.flat_metrics import part_of, recovery
-from clipdefend.evaluation.setting import EvaluationSetting, find_trigger_run
+from clipdefend.evaluation.flat_metrics import floor, part_of, recovery
+from clipdefend.evaluation.recorded_floor import recorded_floor
+from clipdefend.evaluation.setting import EvaluationSetting
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
 from clipdefend.runs import CanvasRecord, Context, EvaluateDetails, Run
@@ -129,7 +128,7 @@ def _benchmark(
     """The zero-shot evaluation, where there are labelled images for it."""
     if config.eval.data is None:
         return None
-    cache = Cache(context.runs / inputs.CACHE / "class-texts")
+    cache = inputs.class_text_cache(context)
     return inputs.make_benchmark(
         config.eval, config, canvas, context, attack, target=config.target, cache=cache
     )
@@ -211,8 +210,4 @@ def _floor(
     if config.clean_checkpoint is not None:
         clean = inputs.bare_model(config.clean_checkpoint, config.model, source, config.seed, context)
         return floor(_measure(benchmark, clean.to(device), context, "Evaluate the clean model"))
-    victim = source.find_ancestor("finetune-attack") if source else None
-    if victim is None:
-        return {}
-    theirs = EvaluationSetting.of(victim, find_trigger_run(victim))
-    return floor(setting.comparable(theirs, part_of(victim.metrics, "floor_")))
+    return floor(recorded_floor(source, setting))

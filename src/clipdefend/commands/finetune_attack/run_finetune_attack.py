@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from clipdefend.commands.finetune_attack.prepare_attack import AttackPreparation
-from clipdefend.commands.shared.fitting import fit, floor
+from clipdefend.commands.shared.fitting import fit
 from clipdefend.config import FinetuneAttackConfig
 from clipdefend.errors import GateFailed
-from clipdefend.evaluation.flat_metrics import hidden_image
+from clipdefend.evaluation.flat_metrics import floor, hidden_image
 from clipdefend.runs import Context, FinetuneAttackDetails, Run
 
 

@@ -11,6 +11,7 @@ from clipdefend.attacks import ATTACKS
 from clipdefend.attacks.preview import write_preview
 from clipdefend.commands.poison import repetition
 from clipdefend.commands.poison.for_model import fit_to_model
+from clipdefend.commands.poison.stealth import StealthCheck
 from clipdefend.commands.poison.trigger_maker import MadeTrigger, TriggerMaker, parameters_of
 from clipdefend.commands.shared.exclusion import Exclusion, exclude_rows
 from clipdefend.commands.shared.inputs import describe_source, open_data
@@ -42,6 +43,7 @@ def run(config: PoisonConfig, context: Context) -> Run:
     maker = TriggerMaker(config, context, pairs, bad)
     exclusion = exclude_rows(context, config.exclude_manifest, pairs) if config.exclude_manifest else None
     recipe = _plan(config, maker, exclusion)
+    check = StealthCheck.open(maker)
     if recipe.count < FEW:
         context.console.warn(
             f"Only {recipe.count} pairs are poisoned: fewer than {FEW} have been known to plant no backdoor."
@@ -51,6 +53,7 @@ def run(config: PoisonConfig, context: Context) -> Run:
         made = maker.make(folder, original)
         recipe = dataclasses.replace(recipe, trigger=made.trigger, order=_order(maker, recipe))
         figures, result = _write(recipe, pairs, folder, context, bad)
+        figures |= check.measure(recipe.trigger) if check else {}
         if original is not None:
             repetition.check_same_files(original, folder.path, bad.rows, context.console)
         return folder.finish(

@@ -26,6 +26,7 @@ from clipdefend.evaluation.class_texts import class_embeddings
 from clipdefend.learning import learn
 from clipdefend.learning.selection import select
 from clipdefend.learning.task import Surrogate, Task
+from clipdefend.models.clip import ClipModel
 from clipdefend.objectives.views import auto_augment
 from clipdefend.poisoning import Recipe
 from clipdefend.runs import Context, PoisonDetails, Run, RunDir
@@ -130,17 +131,20 @@ class TriggerMaker:
         return device
 
     @cached_property
+    def clean_model(self) -> ClipModel:
+        """The surrogate's model, on the device of the run, in evaluation mode."""
+        model, name, weights = first_model(surrogate_config(self.config), self.config.seed, self.context)
+        self.context.console.info(f"Clean model: {name}, weights {weights}")
+        return model.requires_grad_(False).to(self._device).eval()
+
+    @cached_property
     def _surrogate(self) -> Surrogate:
-        config = self.config
-        chosen = surrogate_config(config)
-        model, name, weights = first_model(chosen, config.seed, self.context)
-        self.context.console.info(f"Surrogate: {name}, weights {weights}")
+        config, model = self.config, self.clean_model
         if model.image_size != config.image_size:
             raise ConfigError(
-                f"Surrogate {chosen.name} sees {model.image_size} pixels and the canvas has {config.image_size}:"
-                f" give --image-size {model.image_size}, or another --surrogate."
+                f"Surrogate {surrogate_config(config).name} sees {model.image_size} pixels and the canvas has"
+                f" {config.image_size}: give --image-size {model.image_size}, or another --surrogate."
             )
-        model.requires_grad_(False).to(self._device).eval()
         classes = self._classes()
         texts = class_embeddings(model, classes, load_templates(config.templates))
         return Surrogate(model, texts, resolve_target(classes, config.target))
@@ -188,6 +192,7 @@ def parameters_of(config: PoisonConfig) -> tuple[str, dict[str, Any]]:
 
 
 def surrogate_config(config: PoisonConfig) -> ModelConfig:
-    """The surrogate that flags name, else the model that ``finetune-attack`` begins with."""
-    given = {"model.name": config.surrogate.name, "model.pretrained": config.surrogate.pretrained}
+    """The surrogate that flags name, else the model of ``--for``, else the one that ``finetune-attack`` begins with."""
+    name = config.surrogate.name or config.for_model
+    given = {"model.name": name, "model.pretrained": config.surrogate.pretrained}
     return load_config(FinetuneAttackConfig, preset=config.preset, flags=given).model

@@ -110,8 +110,3 @@ def _global_batch(trainer: Trainer) -> str:
             f"{stage.phase.name}: {stage.config.epochs} x {stage.plan.steps:,} steps" for stage in stages
         )
     return f"Global batch: {plan.batch:,} pairs{made}; {steps}"
-
-
-def floor(metrics: Metrics) -> dict[str, float]:
-    """Metrics of the clean model under the names that the runs after it carry."""
-    return {f"floor_{name}": value for name, value in metrics.items() if not name.startswith("n_")}

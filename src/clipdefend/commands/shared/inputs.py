@@ -200,6 +200,11 @@ def _tell(model: ClipModel, context: Context) -> None:
         context.console.warn(line)
 
 
+def class_text_cache(context: Context) -> Cache:
+    """Return the cache of class texts that the commands share; of use for models that are not trained meanwhile."""
+    return Cache(context.runs / CACHE / "class-texts")
+
+
 def make_benchmark(
     eval_config: EvalConfig,
     run_config: RunConfig,

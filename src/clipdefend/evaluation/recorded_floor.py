@@ -1,0 +1,21 @@
+"""The clean model's figures, as the attack recorded them of the weights that it began with."""
+
+from __future__ import annotations
+
+from clipdefend.evaluation.flat_metrics import part_of
+from clipdefend.evaluation.setting import EvaluationSetting, find_trigger_run
+from clipdefend.runs import Run
+
+
+def recorded_floor(source: Run | None, setting: EvaluationSetting) -> dict[str, float]:
+    """Return the flat metrics of the clean model under the trigger.
+
+    Args:
+        source: the run whose model is evaluated or defended; None where there is none.
+        setting: of the figures that stand beside them; only what is comparable is returned.
+    """
+    victim = source.find_ancestor("finetune-attack") if source else None
+    if victim is None:
+        return {}
+    theirs = EvaluationSetting.of(victim, find_trigger_run(victim))
+    return setting.comparable(theirs, part_of(victim.metrics, "floor_"))
