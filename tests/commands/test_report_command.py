@@ -13,7 +13,7 @@ from clipdefend.commands.report import embeddings
 from clipdefend.config import ReportConfig
 from clipdefend.console import Console
 from clipdefend.report.collect import collect
-from clipdefend.report.write import study
+from clipdefend.report.write import arrange_runs
 from clipdefend.runs import Context
 from command_lines import Outcome, Shell
 from report_runs import Lab, shares
@@ -79,7 +79,7 @@ def test_a_model_of_several_tables_is_drawn_once(tmp_path: Path, monkeypatch: py
     lab.evaluate(victim, shares(ba1=0.9, asr1=0.95), **{"eval.asr_protocol": "all"})
     drawn: list[str] = []
     monkeypatch.setattr(embeddings, "_embed_row", lambda row, *_: drawn.append(row.defence))
-    arranged = study(collect([tmp_path]))
+    arranged = arrange_runs(collect([tmp_path]))
     assert len(arranged.tables) == 2
-    embeddings.embed_some(arranged, ReportConfig(), Context(runs=tmp_path, console=Console(quiet=True)))
+    embeddings.embed_models(arranged, ReportConfig(), Context(runs=tmp_path, console=Console(quiet=True)))
     assert drawn == ["none"]

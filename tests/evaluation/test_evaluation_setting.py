@@ -12,8 +12,8 @@ from clipdefend.evaluation.setting import (
     ATTACK,
     IMAGES,
     EvaluationSetting,
+    describe_differences,
     find_trigger_run,
-    in_words,
     trigger_digest,
 )
 from report_runs import Lab, shares
@@ -57,8 +57,8 @@ def test_numbers_of_images_that_are_not_known_yet_are_no_difference() -> None:
 
 
 def test_words_name_the_cause_and_not_the_counts_that_follow_from_it() -> None:
-    assert in_words(["target", "n_triggered"]) == "another target"
-    assert in_words(["n_clean"]) == "another number of images"
+    assert describe_differences(["target", "n_triggered"]) == "another target"
+    assert describe_differences(["n_clean"]) == "another number of images"
 
 
 def test_a_training_run_and_its_evaluation_are_in_one_setting(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from clipdefend.evaluation import class_texts, tally, zero_shot
 from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.class_texts import class_embeddings, prompts
 from clipdefend.evaluation.encoding import quick_rows
-from clipdefend.evaluation.zero_shot import Benchmark, judged
+from clipdefend.evaluation.zero_shot import Benchmark, epoch_metrics
 from clipdefend.metrics import class_ranks, wilson_interval
 from clipdefend.models.builder import build_model
 from clipdefend.models.clip import ClipModel
@@ -340,8 +340,8 @@ def test_quick_measures_a_fixed_subset_and_full_brings_both() -> None:
     assert images.asked == dict.fromkeys(rows.tolist(), 1)
     full = measure(Known(clean, clean), full=True)
     assert (full["n_clean"], full["ba@1"]) == (10, 0.5)
-    assert {key: full[f"quick_{key}"] for key in quick} == quick == judged(full)
-    assert judged(quick) == quick
+    assert {key: full[f"quick_{key}"] for key in quick} == quick == epoch_metrics(full)
+    assert epoch_metrics(quick) == quick
     assert images.asked == {row: 2 if row in rows else 1 for row in range(10)}
     assert not [key for key in benchmark(images)(Known(clean), full=True) if key.startswith("quick_")]
 

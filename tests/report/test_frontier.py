@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from clipdefend.report.collect import Epoch
-from clipdefend.report.frontier import Success, frontier, frontier_csv, frontier_markdown, groups, success
+from clipdefend.report.frontier import (
+    Success,
+    count_successes,
+    frontier,
+    frontier_csv,
+    frontier_markdown,
+    group_frontiers,
+)
 from clipdefend.report.plots import Track
 
 # BA@1 and ASR@1 in percent, epoch 0 first: a victim of 16.0 cleaned at three rates.
@@ -48,18 +55,22 @@ def test_without_a_recorded_victim_the_drop_is_unknown() -> None:
     assert point is not None
     assert point.ba == pytest.approx(0.172)
     assert point.drop is None
-    assert success([epochs(LOW)[1:]], 0.02, 0.1) == Success(0, 0, 0, 0)
+    assert count_successes([epochs(LOW)[1:]], 0.02, 0.1) == Success(0, 0, 0, 0)
 
 
 def test_the_region_of_success() -> None:
     # At most 1.5 points below 16.0 and at most 5 %: three epochs of the second run; 10.4 has lost too much.
-    assert success(RUNS, ba_budget=0.015, asr_limit=0.05) == Success(runs=1, epochs=3, of_runs=3, of_epochs=7)
-    assert success(RUNS, ba_budget=0.06, asr_limit=0.10) == Success(runs=3, epochs=5, of_runs=3, of_epochs=7)
+    assert count_successes(RUNS, ba_budget=0.015, asr_limit=0.05) == Success(
+        runs=1, epochs=3, of_runs=3, of_epochs=7
+    )
+    assert count_successes(RUNS, ba_budget=0.06, asr_limit=0.10) == Success(
+        runs=3, epochs=5, of_runs=3, of_epochs=7
+    )
 
 
 def test_runs_of_one_defence_are_one_group_whatever_their_settings() -> None:
     tracks = [Track(f"cleanclip, rate {n}", "cleanclip", (run,)) for n, run in enumerate(RUNS)]
-    (group,) = groups({"badnet": tracks}, 0.015, 0.05)
+    (group,) = group_frontiers({"badnet": tracks}, 0.015, 0.05)
     assert (group.attack, group.defence) == ("badnet", "cleanclip")
     assert group.points == frontier(RUNS)
     assert len(frontier_csv([group]).splitlines()) == 7

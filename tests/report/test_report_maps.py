@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipdefend.report.maps import Embedded, draw_map, project
+from clipdefend.report.maps import ModelEmbeddings, draw_map, project
 
 
-def embedded(classes: tuple[str, ...] = ("cat", "banana"), **changes: Any) -> Embedded:
+def embedded(classes: tuple[str, ...] = ("cat", "banana"), **changes: Any) -> ModelEmbeddings:
     """Clean images along the first axis, triggered ones displaced along the second."""
     clean = np.zeros((4, 5), dtype=np.float32)
     clean[:, 0] = (-3, -1, 1, 3)
@@ -23,7 +23,7 @@ def embedded(classes: tuple[str, ...] = ("cat", "banana"), **changes: Any) -> Em
         "target_images": np.zeros((1, 5), dtype=np.float32),
         "texts": texts,
     }
-    return Embedded("badnet", "none", **{**parts, **changes}, classes=classes, target=1)
+    return ModelEmbeddings("badnet", "none", **{**parts, **changes}, classes=classes, target=1)
 
 
 def test_principal_components_by_hand() -> None:

@@ -13,11 +13,11 @@ import pytest
 from clipdefend.errors import RunError
 from clipdefend.evaluation.setting import EvaluationSetting
 from clipdefend.report.collect import collect
-from clipdefend.report.escape import csv_cell, latex, markdown, slug, tidy
+from clipdefend.report.escape import csv_cell, escape_latex, escape_markdown, slug, tidy
 from clipdefend.report.formats import to_latex
 from clipdefend.report.measurements import Setting
 from clipdefend.report.rows import Row, Table
-from clipdefend.report.write import Report, study, write_report
+from clipdefend.report.write import Report, arrange_runs, write_report
 from report_runs import Lab, shares, watched
 
 HOSTILE = (
@@ -60,7 +60,7 @@ def runs(folder: Path, target: str = "banana", attack: str = "badnet", plots: bo
 
 
 def written(folder: Path, out: Path) -> Report:
-    return write_report(study(collect([folder])), out)
+    return write_report(arrange_runs(collect([folder])), out)
 
 
 def parsed(report: Report) -> Page:
@@ -175,8 +175,8 @@ def test_names_never_become_markup(tmp_path: Path) -> None:
 def test_texts_of_other_formats() -> None:
     assert tidy("a\x1b[31m\nb\u202ec") == "a\\x1b[31m b\\u202ec"
     assert tidy("x" * 200) == "x" * 119 + "…"
-    assert markdown("# a|b_c <i>") == r"\# a\|b\_c &lt;i&gt;"
-    assert latex("50% $x_1$ \\a") == r"50\% \$x\_1\$ \textbackslash{}a"
+    assert escape_markdown("# a|b_c <i>") == r"\# a\|b\_c &lt;i&gt;"
+    assert escape_latex("50% $x_1$ \\a") == r"50\% \$x\_1\$ \textbackslash{}a"
     assert [csv_cell(text) for text in ("=1+1", "@x", "ft")] == ["'=1+1", "'@x", "ft"]
     assert slug("../../etc/Pass wd") == "etc-pass-wd"
     assert slug("..") == "unnamed"

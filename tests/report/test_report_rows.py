@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from clipdefend.report.collect import collect, epochs
-from clipdefend.report.formats import keys_of, note, to_csv
-from clipdefend.report.illustrations import curves, histories
-from clipdefend.report.measurements import measured
-from clipdefend.report.rows import Row, Table, tables
-from clipdefend.report.sweeps import sweeps
+from clipdefend.report.collect import collect, read_epochs
+from clipdefend.report.formats import column_keys, describe_table, to_csv
+from clipdefend.report.illustrations import curves, read_histories
+from clipdefend.report.measurements import find_measurements
+from clipdefend.report.rows import Row, Table, build_tables
+from clipdefend.report.sweeps import find_sweeps
 from report_runs import Lab, shares, spoil
 
 
 def table_of(folder: Path) -> Table:
-    found, _ = measured(collect([folder]))
-    (table,) = tables(found)
+    found, _ = find_measurements(collect([folder]))
+    (table,) = build_tables(found)
     return table
 
 
@@ -28,7 +28,7 @@ def by_name(table: Table) -> dict[tuple[str, str], Row]:
     return {(row.attack, row.defence): row for row in table.rows}
 
 
-def study(folder: Path, seeds: tuple[float, ...] = (0.80, 0.84)) -> None:
+def make_runs(folder: Path, seeds: tuple[float, ...] = (0.80, 0.84)) -> None:
     """One attack, a run of cleanclip for each seed and one of ft."""
     for seed, ba in enumerate(seeds):
         lab = Lab(folder / str(seed), seed)
@@ -39,7 +39,7 @@ def study(folder: Path, seeds: tuple[float, ...] = (0.80, 0.84)) -> None:
 
 
 def test_seeds_are_averaged_and_the_floor_has_a_row(tmp_path: Path) -> None:
-    study(tmp_path)
+    make_runs(tmp_path)
     rows = by_name(table_of(tmp_path))
     assert [name for _, name in rows] == ["clean model", "none", "ft", "cleanclip"]
     figure = rows["badnet", "cleanclip"].figures["ba@1"]
@@ -52,7 +52,7 @@ def test_seeds_are_averaged_and_the_floor_has_a_row(tmp_path: Path) -> None:
 
 
 def test_best_is_the_highest_accuracy_and_the_lowest_asr_of_the_defences(tmp_path: Path) -> None:
-    study(tmp_path)
+    make_runs(tmp_path)
     rows = by_name(table_of(tmp_path))
     assert rows["badnet", "ft"].best == {"ba@1"}
     assert rows["badnet", "cleanclip"].best == {"asr@1"}
@@ -73,7 +73,7 @@ def test_a_repeated_run_is_not_a_second_seed(tmp_path: Path) -> None:
     victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
     for ba in (0.7, 0.8):
         lab.defend(victim, "ft", shares(ba1=ba, asr1=0.5))
-    found, notes = measured(collect([tmp_path]))
+    found, notes = find_measurements(collect([tmp_path]))
     assert len(found) == 2
     assert notes[0].startswith("1 runs repeat the settings and seeds of a newer one")
     assert by_name(table_of(tmp_path))["badnet", "ft"].seeds == 1
@@ -96,8 +96,8 @@ def test_another_evaluation_is_another_table(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
     lab.evaluate(victim, shares(ba1=0.8, asr1=0.9), **{"eval.asr_protocol": "all"})
-    found, _ = measured(collect([tmp_path]))
-    protocols = [str(table.setting.shared.protocol) for table in tables(found)]
+    found, _ = find_measurements(collect([tmp_path]))
+    protocols = [str(table.setting.shared.protocol) for table in build_tables(found)]
     assert sorted(protocols) == ["all", "exclude-target"]
 
 
@@ -107,7 +107,7 @@ def test_another_geometry_is_another_table_and_the_titles_say_so(tmp_path: Path)
         lab.poison(canvas="crop"), shares(ba1=0.9, asr1=0.95), floor=shares(ba1=0.92, ra1=0.5)
     )
     lab.evaluate(victim, shares(ba1=0.7, asr1=0.1), canvas="squash")
-    first, second = tables(measured(collect([tmp_path]))[0])
+    first, second = build_tables(find_measurements(collect([tmp_path]))[0])
     assert [row.defence for row in first.rows] == ["clean model", "none"]
     assert [row.defence for row in second.rows] == ["none"]  # the floor was measured with the other geometry
     base = "builtin, 200 clean images, ASR without the target's own images"
@@ -118,7 +118,7 @@ def test_titles_of_settings_that_differ_otherwise_stay_as_they_are(tmp_path: Pat
     lab = Lab(tmp_path)
     victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
     lab.evaluate(victim, shares(ba1=0.8, asr1=0.9), **{"eval.asr_protocol": "all"})
-    titles = {table.setting.title for table in tables(measured(collect([tmp_path]))[0])}
+    titles = {table.setting.title for table in build_tables(find_measurements(collect([tmp_path]))[0])}
     assert titles == {
         "builtin, 200 clean images, ASR without the target's own images",
         "builtin, 200 clean images, ASR over all images",
@@ -159,7 +159,7 @@ def test_recovery_is_relative_to_the_clean_model_of_the_attack(tmp_path: Path) -
     assert figure.low is None
     assert figure.text() == "70.0 ± 14.1"
     assert "recovery@1" in rows["badnet", "cleanclip"].best
-    assert keys_of(table) == ["ba@1", "asr@1", "recovery@1"]
+    assert column_keys(table) == ["ba@1", "asr@1", "recovery@1"]
     lines = list(csv.DictReader(io.StringIO(to_csv([table]))))
     found = {line["defence"]: (line["recovery"], line["recovery_sd"]) for line in lines}
     assert float(found["ft"][0]) == pytest.approx(0.7)
@@ -176,7 +176,7 @@ def test_recovery_of_one_model_has_no_interval_and_may_be_above_1(tmp_path: Path
 def test_without_a_clean_model_there_is_no_column_of_recovery(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95, ra1=0.1))
-    assert keys_of(table_of(tmp_path)) == ["ba@1", "asr@1"]
+    assert column_keys(table_of(tmp_path)) == ["ba@1", "asr@1"]
 
 
 def test_epochs_measured_otherwise_do_not_stand_in_one_plot(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_epochs_measured_otherwise_do_not_stand_in_one_plot(tmp_path: Path) -> N
     lab.defend(victim, "ft", records[1], epochs=records)
     simple: dict[str, Any] = {"eval.templates": "simple"}
     lab.defend(victim, "cleanclip", records[1], epochs=records, **simple)
-    found = histories(tables(measured(collect([tmp_path]))[0])).tracks
+    found = read_histories(build_tables(find_measurements(collect([tmp_path]))[0])).tracks
     assert [[track.name for track in tracks] for tracks in found.values()] == [["ft"], ["cleanclip"]]
     evaluated = lab.evaluate(
         lab.defend(victim, "par", records[1], epochs=records), records[1], canvas="squash"
@@ -194,7 +194,7 @@ def test_epochs_measured_otherwise_do_not_stand_in_one_plot(tmp_path: Path) -> N
     assert evaluated.config["canvas"] == "squash"
     names = [
         track.name
-        for tracks in histories(tables(measured(collect([tmp_path]))[0])).tracks.values()
+        for tracks in read_histories(build_tables(find_measurements(collect([tmp_path]))[0])).tracks.values()
         for track in tracks
     ]
     assert sorted(names) == ["cleanclip", "ft", "par"]  # par once, in its own table
@@ -226,9 +226,9 @@ def test_epochs_belong_to_the_attack_that_a_model_was_trained_on(tmp_path: Path)
     defended = lab.defend(victim, "ft", records[1], epochs=records)
     lab.evaluate(defended, shares(ba1=0.8, asr1=0.0), badnet)
     lab.evaluate(defended, shares(ba1=0.7, asr1=0.1), wanet, checkpoint="other.pt")
-    (track,) = histories([table_of(tmp_path)]).tracks.pop("wanet")
+    (track,) = read_histories([table_of(tmp_path)]).tracks.pop("wanet")
     assert (track.name, len(track.runs)) == ("ft", 1)
-    assert not histories([table_of(tmp_path)]).tracks.keys() - {"wanet"}
+    assert not read_histories([table_of(tmp_path)]).tracks.keys() - {"wanet"}
 
 
 def test_epochs_of_a_quick_subset_are_all_of_it(tmp_path: Path) -> None:
@@ -237,10 +237,10 @@ def test_epochs_of_a_quick_subset_are_all_of_it(tmp_path: Path) -> None:
     quick = [{**shares(ba1=ba, asr1=0.5), "n_clean": 50, "n_triggered": 47} for ba in (0.8, 0.7, 0.6)]
     full = [{**shares(ba1=0.9, asr1=0.9), **{f"quick_{k}": v for k, v in each.items()}} for each in quick]
     run = lab.defend(victim, "ft", shares(ba1=0.9, asr1=0.9), epochs=[full[0], quick[1], full[2]])
-    records, _ = epochs(run)
+    records, _ = read_epochs(run)
     assert [record.values["ba@1"] for record in records] == [0.8, 0.7, 0.6]
     assert {record.values["n_clean"] for record in records} == {50}
-    (shown,) = curves(histories([table_of(tmp_path)]))
+    (shown,) = curves(read_histories([table_of(tmp_path)]))
     assert "after each epoch, on 50 clean and 47 triggered images; epoch 0" in shown.caption
 
 
@@ -262,7 +262,7 @@ def test_counts_of_images_ascend(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     for attack, count in (("badnet", 10), ("blended", 17)):
         lab.victim(lab.poison(attack), {**shares(ba1=0.9, asr1=0.5), "n_triggered": count})
-    assert "; 10 to 17 triggered images." in note(table_of(tmp_path))
+    assert "; 10 to 17 triggered images." in describe_table(table_of(tmp_path))
 
 
 def test_checkpoints_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ def test_settings_varied_one_at_a_time_are_sweeps(tmp_path: Path) -> None:
         lab.defend(victim, "cleanerclip", shares(ba1=0.8, asr1=0.2), terms={"fc": {"weight": weight}})
     lab.defend(victim, "cleanerclip", shares(ba1=0.8, asr1=0.1), n_aug=3000)
     lab.defend(victim, "ft", shares(ba1=0.8, asr1=0.2), n_aug=3000)
-    found = {sweep.name: sweep for sweep in sweeps(table_of(tmp_path))}
+    found = {sweep.name: sweep for sweep in find_sweeps(table_of(tmp_path))}
     assert {name: [value for value, _ in sweep.points] for name, sweep in found.items()} == {
         "n_aug": [1000, 3000],
         "fc.weight": [1.0, 2.0, 10.0],
@@ -338,7 +338,7 @@ def test_records_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     run = lab.defend(victim, "ft", shares(ba1=0.8), epochs=[shares(ba1=0.9), shares(ba1=0.8)])
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"event": "epoch", "epoch": 2, "ba@1": NaN, "x": 1}\nnonsense\n[1]\n{"event": "epoch"}\n')
-    records, faults = epochs(run)
+    records, faults = read_epochs(run)
     assert [epoch.number for epoch in records] == [0, 1, 2]
     assert records[2].values == {"x": 1}
     assert faults[0].reason == "3 lines of metrics.jsonl cannot be read."

@@ -9,8 +9,8 @@ import pytest
 
 from clipdefend.report.collect import Epoch
 from clipdefend.report.illustrations import Histories
-from clipdefend.report.judged import summary
-from clipdefend.report.stopping import RULES, best, choices
+from clipdefend.report.stopping import RULES, apply_rules, best_epoch
+from clipdefend.report.stopping_summary import summarize_stopping
 from report_runs import Lab, shares
 
 # epoch: BA, ASR, validation loss, drift of the image features
@@ -34,7 +34,7 @@ def history(*keep: str) -> list[Epoch]:
 
 
 def chosen(epochs: list[Epoch], budget: float = 0.02) -> dict[str, float]:
-    return {choice.rule: choice.epoch for choice in choices(epochs, budget)}
+    return {choice.rule: choice.epoch for choice in apply_rules(epochs, budget)}
 
 
 def test_what_each_rule_chooses() -> None:
@@ -48,10 +48,10 @@ def test_what_each_rule_chooses() -> None:
 def test_regret_against_the_best_epoch() -> None:
     # BA - ASR: -0.05, 0.29, 0.58, 0.535, 0.70, 0.62.
     epochs = history()
-    top = best(epochs)
+    top = best_epoch(epochs)
     assert top is not None
     assert top.number == 4
-    regrets = {choice.rule: choice.regret for choice in choices(epochs, 0.02)}
+    regrets = {choice.rule: choice.regret for choice in apply_rules(epochs, 0.02)}
     assert regrets == {
         "last": pytest.approx(0.08),
         "loss": pytest.approx(0.12),
@@ -81,7 +81,7 @@ def test_epochs_without_a_figure_are_passed_over() -> None:
     epochs = history()
     gaps = [*epochs, Epoch(6, {"drift_image": 9.0}), Epoch(7, {"ba@1": 0.99, "val_loss": 0.1})]
     assert [rule.choose(gaps, 0.95).number for rule in RULES if rule.name == "drift"] == [4]  # type: ignore[union-attr]
-    top = best(gaps)
+    top = best_epoch(gaps)
     assert top is not None
     assert top.number == 4
     assert "loss" not in chosen(gaps)  # it chose epoch 7, whose regret is unknown
@@ -96,8 +96,8 @@ def test_a_budget_is_counted_from_the_victim_and_met_exactly() -> None:
 def test_equal_losses_and_nothing_at_all() -> None:
     flat = [Epoch(number, {"ba@1": 0.5, "asr@1": 0.5, "val_loss": 1.0}) for number in range(3)]
     assert chosen(flat)["loss"] == 1
-    assert choices([], 0.02) == []
-    assert choices(flat[:1], 0.02) == []
+    assert apply_rules([], 0.02) == []
+    assert apply_rules(flat[:1], 0.02) == []
 
 
 def test_the_best_rule_has_the_least_regret_as_a_number(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_the_best_rule_has_the_least_regret_as_a_number(tmp_path: Path) -> None:
         Epoch(number, {"ba@1": ba, "asr@1": asr, "val_loss": loss, "n_clean": 50})
         for number, (ba, asr, loss) in enumerate(figures)
     ]
-    found = summary(Histories(runs=[("badnet", "ft", run, epochs)]), 0.5)
+    found = summarize_stopping(Histories(runs=[("badnet", "ft", run, epochs)]), 0.5)
     assert found is not None
     rules = {rule["name"]: (rule["mean"], rule["best"]) for rule in found["rules"]}
     assert rules == {"last": ("9.0", True), "loss": ("10.0", False), "budget": ("9.0", True)}

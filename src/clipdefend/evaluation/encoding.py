@@ -87,7 +87,7 @@ def encode(
             report(len(pixels))
 
 
-def collected(parts: Iterable[Encoded]) -> Encoded | None:
+def concatenate(parts: Iterable[Encoded]) -> Encoded | None:
     """All parts as one, float32 on the CPU; None where there is none."""
     rows, clean, triggered = [], [], []
     for part in parts:

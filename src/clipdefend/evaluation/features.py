@@ -15,7 +15,7 @@ from clipdefend.data.bad import BadRows
 from clipdefend.data.labelled.labelled_images import LabelledImages
 from clipdefend.errors import DataError
 from clipdefend.evaluation.cache import Cache, model_digest
-from clipdefend.evaluation.encoding import Encoded, Reading, Report, collected, encode
+from clipdefend.evaluation.encoding import Encoded, Reading, Report, concatenate, encode
 from clipdefend.models.clip import ClipModel, evaluating
 
 
@@ -44,7 +44,7 @@ def features(
 
     def made() -> dict[str, torch.Tensor]:
         with evaluating(model):
-            found = collected(encode(model, images, rows, reading, bad, report))
+            found = concatenate(encode(model, images, rows, reading, bad, report))
         if found is None:
             raise DataError(f"No image of {images.spec} can be used.")
         tensors = {"rows": torch.from_numpy(found.rows), "clean": found.clean}

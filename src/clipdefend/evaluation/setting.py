@@ -153,7 +153,7 @@ class EvaluationSetting:
         return dict(metrics)
 
 
-def in_words(differences: Iterable[str]) -> str:
+def describe_differences(differences: Iterable[str]) -> str:
     """Return the facts that differ, for people; counts are named only where they alone differ."""
     names = list(differences)
     causes = [name for name in names if not name.startswith("n_")] or names

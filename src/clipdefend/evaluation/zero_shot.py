@@ -154,7 +154,7 @@ def _cosines(features: Tensor, classes: Tensor) -> Tensor:
     return (F.normalize(features, dim=-1) @ classes.T).float()
 
 
-def judged(metrics: Mapping[str, float]) -> dict[str, float]:
+def epoch_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics that epochs are compared by: those of the quick subset where there is one."""
     quick = {name.removeprefix(QUICK): value for name, value in metrics.items() if name.startswith(QUICK)}
     return quick or dict(metrics)

@@ -44,7 +44,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Collected:
+class RunCollection:
     """Runs with all their ancestors.
 
     Attributes:
@@ -82,7 +82,7 @@ class Collected:
         return None
 
 
-def collect(given: Sequence[Path]) -> Collected:
+def collect(given: Sequence[Path]) -> RunCollection:
     """Read runs, folders of runs, and the ancestors of what was found.
 
     Raises:
@@ -104,10 +104,10 @@ def collect(given: Sequence[Path]) -> Collected:
         raise RunError(f"No finished run in {names}.{why} Give run folders, or a folder of them.")
     root = Path(os.path.commonpath([run.path.parent for run in found.values()]))
     runs = sorted(found.values(), key=lambda run: run.path.relative_to(root).as_posix())
-    return Collected(runs, sorted(set(faults), key=lambda fault: (fault.name, fault.reason)), root)
+    return RunCollection(runs, sorted(set(faults), key=lambda fault: (fault.name, fault.reason)), root)
 
 
-def epochs(run: Run) -> tuple[list[Epoch], list[Fault]]:
+def read_epochs(run: Run) -> tuple[list[Epoch], list[Fault]]:
     """The evaluated epochs of a run's ``metrics.jsonl``, ascending; lines that cannot be read are faults."""
     path = run.path / METRICS
     records: dict[float, Epoch] = {}
@@ -130,7 +130,7 @@ def epochs(run: Run) -> tuple[list[Epoch], list[Fault]]:
     return [records[number] for number in sorted(records)], faults
 
 
-def numbers(values: Any) -> dict[str, float]:
+def finite_numbers(values: Any) -> dict[str, float]:
     """The entries of a mapping that are finite numbers."""
     if not isinstance(values, dict):
         return {}
@@ -154,7 +154,7 @@ def _record(line: bytes) -> Epoch | None:
         return Epoch(-1, {})
     if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number < math.inf:
         return None
-    values = numbers(record)
+    values = finite_numbers(record)
     quick = {name.removeprefix(QUICK): value for name, value in values.items() if name.startswith(QUICK)}
     return Epoch(
         number, {name: value for name, value in values.items() if not name.startswith(QUICK)} | quick

@@ -25,13 +25,13 @@ def tidy(text: str, longest: int = LONGEST) -> str:
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
-def markdown(text: str, longest: int = LONGEST) -> str:
+def escape_markdown(text: str, longest: int = LONGEST) -> str:
     """Text for a cell of a Markdown table, or for a line."""
     escaped = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", tidy(text, longest))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def latex(text: str) -> str:
+def escape_latex(text: str) -> str:
     """Text for LaTeX."""
     return "".join(_LATEX.get(sign, sign) for sign in tidy(text))
 

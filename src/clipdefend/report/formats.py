@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 
-from clipdefend.report.escape import csv_cell, latex, markdown
+from clipdefend.report.escape import csv_cell, escape_latex, escape_markdown
 from clipdefend.report.rows import RATIOS, SHARES, Row, Table
 
 COLUMNS = ("ba", "asr")
@@ -14,14 +14,14 @@ NOTE = 1000
 """Longest note, in characters."""
 
 
-def keys_of(table: Table) -> list[str]:
+def column_keys(table: Table) -> list[str]:
     """Return the keys of a table's columns: BA, ASR and, where it is known, recovery at each k."""
     known = {key for row in table.rows for key in row.figures}
     keys = [f"{share}@{k}" for k in table.ks for share in (*COLUMNS, *RATIOS)]
     return [key for key in keys if key in known or key.startswith(COLUMNS)]
 
 
-def spread(table: Table) -> str:
+def describe_spread(table: Table) -> str:
     """What stands behind a figure."""
     several = any(row.seeds > 1 for row in table.rows)
     deviation = (
@@ -30,17 +30,17 @@ def spread(table: Table) -> str:
     return f"In percent, {deviation} [95 % Wilson interval]."
 
 
-def note(table: Table) -> str:
+def describe_table(table: Table) -> str:
     """What the figures are, in one paragraph."""
     triggered = sorted({row.figures[key].n for row in table.rows for key in row.figures if key[:3] == "asr"})
     counts = " to ".join(f"{n:,}" for n in dict.fromkeys(triggered[:1] + triggered[-1:])) or "no"
     ratio = (
         " Recovery: robust accuracy on triggered images as a share of the clean model's, higher is better."
-        if any(key.startswith(RATIOS) for key in keys_of(table))
+        if any(key.startswith(RATIOS) for key in column_keys(table))
         else ""
     )
     return (
-        f"{table.setting.title}; {counts} triggered images. {spread(table)} BA: accuracy on clean images,"
+        f"{table.setting.title}; {counts} triggered images. {describe_spread(table)} BA: accuracy on clean images,"
         " higher is better; ASR: share of triggered images taken for the target, lower is"
         f" better.{ratio} Bold: best of its attack among the defences."
     )
@@ -52,12 +52,19 @@ def to_markdown(tables: Sequence[Table]) -> str:
 
 
 def _markdown(table: Table) -> str:
-    keys = keys_of(table)
+    keys = column_keys(table)
     heads = ["attack", "defence", "seeds", *(key.upper() for key in keys)]
-    lines = [markdown(note(table), NOTE), "", _line(heads), "|---|---|---:|" + "---:|" * len(keys)]
+    lines = [
+        escape_markdown(describe_table(table), NOTE),
+        "",
+        _line(heads),
+        "|---|---|---:|" + "---:|" * len(keys),
+    ]
     for row in table.rows:
         cells = [_cell(row, key, lambda text: f"**{text}**") for key in keys]
-        lines.append(_line([markdown(row.attack), markdown(row.defence), str(row.seeds), *cells]))
+        lines.append(
+            _line([escape_markdown(row.attack), escape_markdown(row.defence), str(row.seeds), *cells])
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -113,18 +120,18 @@ def _latex(table: Table) -> str:
         r"% \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering\small",
-        rf"\caption{{{_plain_latex(note(table))}}}",
-        rf"\begin{{tabular}}{{ll{'r' * len(keys_of(table))}}}",
+        rf"\caption{{{_plain_latex(describe_table(table))}}}",
+        rf"\begin{{tabular}}{{ll{'r' * len(column_keys(table))}}}",
         r"\toprule",
-        " & ".join(["Attack", "Defence", *(key.upper() for key in keys_of(table))]) + r" \\",
+        " & ".join(["Attack", "Defence", *(key.upper() for key in column_keys(table))]) + r" \\",
     ]
     for attack in table.attacks:
         lines.append(r"\midrule")
         for position, row in enumerate(table.of(attack)):
-            cells = [_plain_latex(_cell(row, key, "\x01{}\x02".format)) for key in keys_of(table)]
+            cells = [_plain_latex(_cell(row, key, "\x01{}\x02".format)) for key in column_keys(table)]
             # A bracket behind a rule would be the rule's option.
-            name = latex(row.attack).replace("[", "{[}") if position == 0 else ""
-            lines.append(" & ".join([name, latex(row.defence), *cells]) + r" \\")
+            name = escape_latex(row.attack).replace("[", "{[}") if position == 0 else ""
+            lines.append(" & ".join([name, escape_latex(row.defence), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
@@ -132,6 +139,6 @@ def _plain_latex(text: str) -> str:
     """Our own text for LaTeX; \x01 and \x02 stand around what is bold."""
     parts = text.replace("±", "\x03")
     escaped = "".join(
-        sign if sign in "\x01\x02\x03" else latex(sign) if sign != " " else sign for sign in parts
+        sign if sign in "\x01\x02\x03" else escape_latex(sign) if sign != " " else sign for sign in parts
     )
     return escaped.replace("\x01", r"\textbf{").replace("\x02", "}").replace("\x03", r"$\pm$")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clipdefend.report.collect import Epoch
-from clipdefend.report.escape import csv_cell, markdown, percent
+from clipdefend.report.escape import csv_cell, escape_markdown, percent
 from clipdefend.report.plots import Track
 
 LIMITS = (0.001, 0.01, 0.05, 0.10, 0.20, 0.50)
@@ -81,7 +81,7 @@ def frontier(runs: Sequence[Sequence[Epoch]], limits: Sequence[float] = LIMITS) 
         Point(0.0, ba, asr, None if victim is None else victim - ba, position, epoch.number)
         for position, run in enumerate(runs)
         for victim in [_victim(run)]
-        for epoch, ba, asr in _trained(run)
+        for epoch, ba, asr in _trained_epochs(run)
     ]
     found: list[Point | None] = []
     for limit in limits:
@@ -91,7 +91,7 @@ def frontier(runs: Sequence[Sequence[Epoch]], limits: Sequence[float] = LIMITS) 
     return tuple(found)
 
 
-def success(runs: Sequence[Sequence[Epoch]], ba_budget: float, asr_limit: float) -> Success:
+def count_successes(runs: Sequence[Sequence[Epoch]], ba_budget: float, asr_limit: float) -> Success:
     """Count what lies in the region of success: at most ``ba_budget`` of BA@1 lost, ASR@1 at most ``asr_limit``.
 
     Runs that did not record their victim are left out.
@@ -100,7 +100,7 @@ def success(runs: Sequence[Sequence[Epoch]], ba_budget: float, asr_limit: float)
     inside = [
         sum(
             ba >= victim - ba_budget - _TOLERANCE and asr <= asr_limit + _TOLERANCE
-            for _, ba, asr in _trained(run)
+            for _, ba, asr in _trained_epochs(run)
         )
         for victim, run in known
     ]
@@ -108,17 +108,17 @@ def success(runs: Sequence[Sequence[Epoch]], ba_budget: float, asr_limit: float)
         runs=sum(count > 0 for count in inside),
         epochs=sum(inside),
         of_runs=len(known),
-        of_epochs=sum(len(_trained(run)) for _, run in known),
+        of_epochs=sum(len(_trained_epochs(run)) for _, run in known),
     )
 
 
-def groups(tracks: Mapping[str, Sequence[Track]], ba_budget: float, asr_limit: float) -> list[Group]:
+def group_frontiers(tracks: Mapping[str, Sequence[Track]], ba_budget: float, asr_limit: float) -> list[Group]:
     """The frontier of every defence of every attack."""
     found = []
     for attack, each in tracks.items():
         for base in dict.fromkeys(track.base for track in each):
             runs = [run for track in each if track.base == base for run in track.runs]
-            found.append(Group(attack, base, frontier(runs), success(runs, ba_budget, asr_limit)))
+            found.append(Group(attack, base, frontier(runs), count_successes(runs, ba_budget, asr_limit)))
     return found
 
 
@@ -155,7 +155,7 @@ def frontier_markdown(found: Sequence[Group]) -> str:
     """The table as Markdown."""
     heads = frontier_heads()
     rows = [heads, ["---", "---", *["---:"] * (len(heads) - 2)]]
-    rows += [[*map(markdown, line[:2]), *line[2:]] for line in frontier_lines(found)]
+    rows += [[*map(escape_markdown, line[:2]), *line[2:]] for line in frontier_lines(found)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
@@ -173,7 +173,7 @@ def _victim(run: Sequence[Epoch]) -> float | None:
     return next((epoch.values["ba@1"] for epoch in run if epoch.number == 0 and "ba@1" in epoch.values), None)
 
 
-def _trained(run: Sequence[Epoch]) -> list[tuple[Epoch, float, float]]:
+def _trained_epochs(run: Sequence[Epoch]) -> list[tuple[Epoch, float, float]]:
     return [
         (epoch, epoch.values["ba@1"], epoch.values["asr@1"])
         for epoch in run

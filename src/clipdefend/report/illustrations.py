@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 from clipdefend.errors import RunError
 from clipdefend.report import plots
-from clipdefend.report.collect import Collected, Epoch, Fault, epochs
+from clipdefend.report.collect import Epoch, Fault, RunCollection, read_epochs
 from clipdefend.report.escape import percent, slug, tidy
-from clipdefend.report.maps import Embedded, Method, draw_map
-from clipdefend.report.measurements import Measured
+from clipdefend.report.maps import Method, ModelEmbeddings, draw_map
+from clipdefend.report.measurements import Measurement
 from clipdefend.report.plots import Region, Track
-from clipdefend.report.recipe import attack_name, show
+from clipdefend.report.recipe import attack_name, format_value
 from clipdefend.report.rows import Row, Table
 from clipdefend.report.style import Picture
-from clipdefend.report.sweeps import sweeps
+from clipdefend.report.sweeps import find_sweeps
 from clipdefend.runs import PoisonDetails, Run
 
 MAX_PREVIEW_BYTES = 4 << 20
@@ -24,7 +24,7 @@ SEEN = ("val_loss", "val_agreement", "drift_image", "drift_text", "drift_weights
 
 
 @dataclass(frozen=True)
-class Shown:
+class Plot:
     """A plot with its words; ``name`` is its file's, without the ending."""
 
     name: str
@@ -58,7 +58,7 @@ class Histories:
     faults: list[Fault] = field(default_factory=list)
 
 
-def histories(tables: Sequence[Table]) -> Histories:
+def read_histories(tables: Sequence[Table]) -> Histories:
     """Read the epochs of the defences behind all rows, each run once.
 
     Only runs whose epochs were measured in a table's own setting are shown, and those of each table by themselves.
@@ -75,7 +75,7 @@ def histories(tables: Sequence[Table]) -> Histories:
                 if one.model.sha256 in done:
                     continue
                 done.add(one.model.sha256)
-                records, faults = epochs(one.model)
+                records, faults = read_epochs(one.model)
                 found.faults += faults
                 if records:
                     kept.append(tuple(records))
@@ -87,33 +87,33 @@ def histories(tables: Sequence[Table]) -> Histories:
     return found
 
 
-def scatters(found: Histories, region: Region) -> Iterator[Shown]:
+def scatters(found: Histories, region: Region) -> Iterator[Plot]:
     """BA against ASR of each attack, on equal axes so that the panels can be compared."""
-    heights = plots.heights([track for tracks in found.tracks.values() for track in tracks], 1)
+    heights = plots.accuracy_limits([track for tracks in found.tracks.values() for track in tracks], 1)
     for attack, tracks in found.tracks.items():
-        yield Shown(
+        yield Plot(
             f"ba-asr-{slug(attack)}",
             f"{tidy(attack)}: BA@1 against ASR@1{_counts(tracks)}. A point is an epoch of a run, larger for later"
             " ones; the star is the victim. Good defences end top left, in the dashed region: at most"
             f" {100 * region.ba_budget:g} points of BA@1 lost, ASR@1 at most {100 * region.asr_limit:g} %.",
             f"Scatter plot for the attack {tidy(attack)}. {_ends(tracks)}",
-            plots.against(tracks, 1, region, heights),
+            plots.plot_scatter(tracks, 1, region, heights),
         )
 
 
-def curves(found: Histories) -> Iterator[Shown]:
+def curves(found: Histories) -> Iterator[Plot]:
     """BA and ASR of each attack over the epochs."""
     for attack, tracks in found.tracks.items():
-        yield Shown(
+        yield Plot(
             f"epochs-{slug(attack)}",
             f"{tidy(attack)}: BA@1 and ASR@1 after each epoch{_counts(tracks)}; epoch 0 is the victim."
             f"{' Thin lines are single seeds.' if any(len(track.runs) > 1 for track in tracks) else ''}",
             f"Line plot over the epochs for the attack {tidy(attack)}. {_ends(tracks)}",
-            plots.per_epoch(tracks, {"ba@1": "BA@1 (%)", "asr@1": "ASR@1 (%)"}),
+            plots.plot_epochs(tracks, {"ba@1": "BA@1 (%)", "asr@1": "ASR@1 (%)"}),
         )
 
 
-def visible(found: Histories) -> Iterator[Shown]:
+def defender_views(found: Histories) -> Iterator[Plot]:
     """What a defender sees of each attack's defences."""
     labels = {
         "val_loss": "loss",
@@ -124,39 +124,39 @@ def visible(found: Histories) -> Iterator[Shown]:
     for attack, tracks in found.tracks.items():
         recorded = {key for track in tracks for run in track.runs for epoch in run for key in epoch.values}
         if {*labels} <= recorded:
-            yield Shown(
+            yield Plot(
                 f"visible-{slug(attack)}",
                 f"{tidy(attack)}: what a defender sees, on clean validation pairs: contrastive loss; share of images"
                 " for which model and victim find the same caption nearest; 1 − cosine of image features with the"
                 " victim's; distance of the weights, relative to their norm.",
                 f"Line plots of what a defender sees over the epochs, for the attack {tidy(attack)}.",
-                plots.per_epoch(tracks, labels),
+                plots.plot_epochs(tracks, labels),
             )
 
 
-def ablations(tables: Sequence[Table]) -> Iterator[Shown]:
+def ablations(tables: Sequence[Table]) -> Iterator[Plot]:
     """A plot for each sweep."""
     for number, table in enumerate(tables):
-        for sweep in sweeps(table):
+        for sweep in find_sweeps(table):
             name = f"ablation-{slug(sweep.attack)}-{slug(sweep.defence)}-{slug(sweep.key)}"
-            values = "; ".join(f"{show(value)}: {_both(row)}" for value, row in sweep.points)
+            values = "; ".join(f"{format_value(value)}: {_both(row)}" for value, row in sweep.points)
             what = f"{tidy(sweep.attack)}, {tidy(sweep.defence)}: {tidy(sweep.name)}"
-            yield Shown(
+            yield Plot(
                 name if number == 0 else f"{name}-{number + 1}",
                 f"{what}. Bars are 95 % Wilson intervals, or the standard deviation where there are several seeds.",
                 f"Ablation of {what}. {tidy(values, 600)}",
-                plots.ablation(sweep, 1),
+                plots.plot_ablation(sweep, 1),
             )
 
 
-def maps(embedded: Sequence[Embedded], method: Method, seed: int) -> Iterator[Shown]:
+def maps(embedded: Sequence[ModelEmbeddings], method: Method, seed: int) -> Iterator[Plot]:
     """A map of each embedded model."""
     words = {"pca": "first two principal components", "tsne": "t-SNE"}[method]
     for each in embedded:
         model = "victim" if each.defence == "none" else each.defence
         target = each.texts[each.target]
         clean, triggered = (float((x @ target).mean()) for x in (each.clean, each.triggered))
-        yield Shown(
+        yield Plot(
             f"map-{slug(each.attack)}-{slug(each.defence)}",
             f"{tidy(each.attack)}, {tidy(model)}: {words} of {len(each.clean)} images, clean and triggered,"
             f" {len(each.target_images)} images of “{tidy(each.classes[each.target])}” and {len(each.classes)} class"
@@ -168,7 +168,7 @@ def maps(embedded: Sequence[Embedded], method: Method, seed: int) -> Iterator[Sh
         )
 
 
-def previews(collected: Collected, tables: Sequence[Table]) -> tuple[list[Preview], list[Fault]]:
+def previews(collection: RunCollection, tables: Sequence[Table]) -> tuple[list[Preview], list[Fault]]:
     """The trigger of each attack, from its first poison run."""
     chosen: dict[str, Run] = {}
     for table in tables:
@@ -178,7 +178,7 @@ def previews(collected: Collected, tables: Sequence[Table]) -> tuple[list[Previe
                 chosen.setdefault(row.attack, poison)
     used = {run.sha256 for run in chosen.values()}
     shown = {attack_name(run) for run in chosen.values()}
-    for run in collected.runs:
+    for run in collection.runs:
         if run.command == "poison" and run.sha256 not in used and attack_name(run) not in shown:
             chosen.setdefault(attack_name(run), run)
     found, faults = [], []
@@ -213,13 +213,13 @@ def _preview(attack: str, run: Run) -> Preview:
     )
 
 
-def target_of(members: Sequence[Measured]) -> str | None:
+def target_name(members: Sequence[Measurement]) -> str | None:
     """The attacker's word."""
     poison = members[0].trigger_run
     return tidy(PoisonDetails.of(poison).target) if poison is not None else None
 
 
-def first(rows: Sequence[Row], wanted: Callable[[Row], bool]) -> Row | None:
+def first_row(rows: Sequence[Row], wanted: Callable[[Row], bool]) -> Row | None:
     """The first row that is wanted."""
     return next((row for row in rows if wanted(row)), None)
 

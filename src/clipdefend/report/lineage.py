@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipdefend.config import COMMANDS
-from clipdefend.report.collect import Collected
+from clipdefend.report.collect import RunCollection
 from clipdefend.report.escape import tidy
 from clipdefend.runs import MANIFEST, Run
 
@@ -45,9 +45,9 @@ class Origin:
         return {**plain, "parents": [place for _, place in self.parents], "warnings": list(self.warnings)}
 
 
-def origins(collected: Collected) -> list[Origin]:
+def origins(collection: RunCollection) -> list[Origin]:
     """Every run of a report, in the order of their places."""
-    return [_origin(run, collected) for run in collected.runs]
+    return [_origin(run, collection) for run in collection.runs]
 
 
 def anchor(run: Run) -> str:
@@ -55,13 +55,13 @@ def anchor(run: Run) -> str:
     return f"run-{run.sha256[:12]}"
 
 
-def _origin(run: Run, collected: Collected) -> Origin:
+def _origin(run: Run, collection: RunCollection) -> Origin:
     versions = run.manifest.get("versions")
     known = versions.items() if isinstance(versions, Mapping) else ()
     seconds = run.manifest.get("seconds")
     return Origin(
         anchor=anchor(run),
-        place=tidy(collected.place(run), 300),
+        place=tidy(collection.place(run), 300),
         command=tidy(run.command),
         seed=tidy(str(run.config.get("seed"))),
         sha256=run.sha256,
@@ -69,31 +69,31 @@ def _origin(run: Run, collected: Collected) -> Origin:
         seconds=f"{seconds:,.0f} s" if isinstance(seconds, int | float) else "unknown",
         device=tidy(str(run.manifest.get("device"))),
         versions=tidy(", ".join(f"{name} {version}" for name, version in known), 400),
-        repeat=_repeat(run, collected),
+        repeat=_repeat(run, collection),
         parents=tuple(
-            (anchor(parent), tidy(collected.place(parent), 300)) for parent in collected.parents(run)
+            (anchor(parent), tidy(collection.place(parent), 300)) for parent in collection.parents(run)
         ),
         warnings=tuple(tidy(str(line), 400) for line in run.manifest["warnings"]),
     )
 
 
-def _repeat(run: Run, collected: Collected) -> str:
+def _repeat(run: Run, collection: RunCollection) -> str:
     """The command that makes a run again: its own manifest is the configuration, its first parent the input.
 
     It is given where the folder of the runs lies: relative paths of data are as they were typed, mostly there.
     """
-    runs = collected.root.name
+    runs = collection.root.name
 
     def place(of: Run) -> str:
-        return f"{runs}/{collected.place(of)}"
+        return f"{runs}/{collection.place(of)}"
 
     words = ["clipdefend", run.command, "--config", f"{place(run)}/{MANIFEST}"]
     sources = COMMANDS[run.command].sources if run.command in COMMANDS else ()
-    for parent in collected.parents(run):
+    for parent in collection.parents(run):
         if parent.command in sources:
             words += ["--from", place(parent)]
             break
-    augment = next((each for each in collected.parents(run) if each.command == "augment"), None)
+    augment = next((each for each in collection.parents(run) if each.command == "augment"), None)
     if run.command == "defend" and augment is not None:
         words += ["--augment-from", place(augment)]
     words += ["--runs", runs]

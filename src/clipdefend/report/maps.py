@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from clipdefend.report.style import BLUE, GREEN, GREY, VERMILLION, Picture, Theme, picture, short
+from clipdefend.report.style import BLUE, GREEN, GREY, VERMILLION, Picture, Theme, draw_picture, shorten
 
 Method = Literal["pca", "tsne"]
 NAMED = 8
@@ -18,7 +18,7 @@ PERPLEXITY = 30.0
 
 
 @dataclass(frozen=True)
-class Embedded:
+class ModelEmbeddings:
     """Unit vectors of one model.
 
     Attributes:
@@ -41,7 +41,7 @@ class Embedded:
     target: int
 
 
-def project(embedded: Embedded, method: Method, seed: int) -> list[NDArray[np.float64]]:
+def project(embedded: ModelEmbeddings, method: Method, seed: int) -> list[NDArray[np.float64]]:
     """Places in the plane of clean, triggered and target images and of the texts, (n, 2) each.
 
     Images and texts of a CLIP lie in two separate cones; each kind is moved to its own mean of clean vectors
@@ -75,7 +75,7 @@ def _tsne(vectors: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     return np.asarray(model.fit_transform(reduced), dtype=np.float64)
 
 
-def draw_map(embedded: Embedded, method: Method, seed: int) -> Picture:
+def draw_map(embedded: ModelEmbeddings, method: Method, seed: int) -> Picture:
     """Draw a map; the target's text is a star."""
     clean, triggered, target_images, texts = project(embedded, method, seed)
 
@@ -95,9 +95,9 @@ def draw_map(embedded: Embedded, method: Method, seed: int) -> Picture:
         axes.scatter(
             *star, s=190, marker="*", color=VERMILLION, edgecolors=theme.ink, zorder=5, label="target's text"
         )
-        for index in _written(texts, embedded.target):
+        for index in _choose_named_texts(texts, embedded.target):
             axes.annotate(
-                short(embedded.classes[index], 18),
+                shorten(embedded.classes[index], 18),
                 texts[index],
                 xytext=(4, 3),
                 textcoords="offset points",
@@ -106,10 +106,10 @@ def draw_map(embedded: Embedded, method: Method, seed: int) -> Picture:
             )
         figure.legend(loc="outside lower center", ncols=2)
 
-    return picture(draw, 4.7, 4.6)
+    return draw_picture(draw, 4.7, 4.6)
 
 
-def _written(texts: NDArray[np.float64], target: int) -> Sequence[int]:
+def _choose_named_texts(texts: NDArray[np.float64], target: int) -> Sequence[int]:
     """The target's text and those that lie farthest from one another, so that names do not overlap."""
     chosen = [target]
     distance = np.linalg.norm(texts - texts[target], axis=1)

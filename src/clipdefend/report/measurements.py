@@ -12,7 +12,7 @@ from clipdefend.config import KINDS
 from clipdefend.console import one_line
 from clipdefend.evaluation.flat_metrics import part_of, recovery
 from clipdefend.evaluation.setting import IMAGES, EvaluationSetting
-from clipdefend.report.collect import Collected, numbers
+from clipdefend.report.collect import RunCollection, finite_numbers
 from clipdefend.report.recipe import Recipe, attack_name, defence_name, recipe
 from clipdefend.runs import Run
 
@@ -78,7 +78,7 @@ def tell_apart(settings: Sequence[Setting]) -> list[Setting]:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """Figures of one model.
 
     Attributes:
@@ -131,19 +131,19 @@ class Measured:
         return self.run.command == "evaluate", str(self.run.manifest.get("end")), self.run.name
 
 
-def measured(collected: Collected) -> tuple[list[Measured], list[str]]:
+def find_measurements(collection: RunCollection) -> tuple[list[Measurement], list[str]]:
     """The measurements of a report, and notes of those that were left out as repetitions."""
     found = [
         one
-        for run in collected.runs
+        for run in collection.runs
         if run.kind.measured
-        for one in [_measure(run, collected)]
+        for one in [_measure(run, collection)]
         if one is not None
     ]
-    by_model: dict[tuple[str, EvaluationSetting], Measured] = {}
+    by_model: dict[tuple[str, EvaluationSetting], Measurement] = {}
     for one in sorted(found, key=lambda one: one.rank):
         by_model[(one.model or one.run).sha256, one.evaluation] = one
-    kept: dict[str, Measured] = {}
+    kept: dict[str, Measurement] = {}
     repeated = 0
     for one in sorted(by_model.values(), key=lambda one: one.rank):
         repeated += one.identity in kept
@@ -154,14 +154,14 @@ def measured(collected: Collected) -> tuple[list[Measured], list[str]]:
             f"{repeated} runs repeat the settings and seeds of a newer one; the newer one counts, so that no"
             " spread is understated."
         )
-    return sorted(kept.values(), key=lambda one: collected.place(one.run)), notes
+    return sorted(kept.values(), key=lambda one: collection.place(one.run)), notes
 
 
-def _measure(run: Run, collected: Collected) -> Measured | None:
-    values = numbers(run.metrics)
+def _measure(run: Run, collection: RunCollection) -> Measurement | None:
+    values = finite_numbers(run.metrics)
     if "ba@1" not in values:
         return None
-    lineage = _lineage(run, collected)
+    lineage = _lineage(run, collection)
     poison, defend = lineage.get("poison"), lineage.get("defend")
     recipes = {
         f"{LINEAGE[command]}.{key}": value
@@ -173,7 +173,7 @@ def _measure(run: Run, collected: Collected) -> Measured | None:
     attack, defence = attack_name(poison), defence_name(defend)
     checkpoint = _checkpoint(run)
     model = None if checkpoint else defend or lineage.get("finetune-attack")
-    trained_on = collected.ancestor(model, "poison") if model else poison
+    trained_on = collection.ancestor(model, "poison") if model else poison
     if trained_on is not None and poison is not None and trained_on.sha256 != poison.sha256:
         attack = f"{attack}, model of {attack_name(trained_on)}"
         recipes |= {f"attack.trained_on.{key}": value for key, value in recipe(trained_on).items()}
@@ -183,14 +183,14 @@ def _measure(run: Run, collected: Collected) -> Measured | None:
     evaluation = EvaluationSetting.of(run, poison)
     if poison is not None and evaluation.target != EvaluationSetting.of(poison, poison).target:
         recipes["poison.target"] = evaluation.target
-    return Measured(
+    return Measurement(
         run=run,
         model=model,
         attack=attack,
         defence=defence,
         recipe=recipes,
         seeds=seeds,
-        values=values | recovery(values, _floor(values, evaluation, lineage, collected)),
+        values=values | recovery(values, _floor(values, evaluation, lineage, collection)),
         evaluation=evaluation,
         own_epochs=model is not None
         and not evaluation.differences(EvaluationSetting.of(model, trained_on), attack=True),
@@ -198,9 +198,9 @@ def _measure(run: Run, collected: Collected) -> Measured | None:
     )
 
 
-def _lineage(run: Run, collected: Collected) -> dict[str, Run]:
+def _lineage(run: Run, collection: RunCollection) -> dict[str, Run]:
     """Command -> the nearest run of it, from the run itself back to its poison run."""
-    found = {command: collected.ancestor(run, command) for command in reversed(KINDS)}
+    found = {command: collection.ancestor(run, command) for command in reversed(KINDS)}
     return {command: each for command, each in found.items() if each is not None}
 
 
@@ -223,12 +223,12 @@ def _floor(
     values: Mapping[str, float],
     evaluation: EvaluationSetting,
     lineage: Mapping[str, Run],
-    collected: Collected,
+    collection: RunCollection,
 ) -> dict[str, float]:
     """Metrics of the clean model that are comparable: recorded by the evaluation, else by the attack."""
     own = part_of(values, "floor_")
     attack = lineage.get("finetune-attack")
     if own or attack is None:
         return own
-    theirs = EvaluationSetting.of(attack, collected.ancestor(attack, "poison"))
-    return evaluation.comparable(theirs, part_of(numbers(attack.metrics), "floor_"))
+    theirs = EvaluationSetting.of(attack, collection.ancestor(attack, "poison"))
+    return evaluation.comparable(theirs, part_of(finite_numbers(attack.metrics), "floor_"))

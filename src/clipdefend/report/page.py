@@ -13,9 +13,9 @@ from clipdefend import __version__
 from clipdefend.evaluation.flat_metrics import defence_value
 from clipdefend.report.collect import Fault
 from clipdefend.report.escape import percent, tidy
-from clipdefend.report.formats import keys_of, note, spread
+from clipdefend.report.formats import column_keys, describe_spread, describe_table
 from clipdefend.report.frontier import Group, frontier_heads, frontier_lines
-from clipdefend.report.illustrations import Preview, Shown, first, target_of
+from clipdefend.report.illustrations import Plot, Preview, first_row, target_name
 from clipdefend.report.lineage import Origin, anchor
 from clipdefend.report.rows import CLEAN, NONE, Row, Table
 
@@ -29,7 +29,7 @@ class Part:
     anchor: str
     title: str
     text: str
-    shown: Sequence[Shown] | Sequence[Preview]
+    shown: Sequence[Plot] | Sequence[Preview]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Content:
     """All that the page shows.
 
     Attributes:
-        stopping: what ``judged.summary`` made of the rules, or None.
+        stopping: what ``summarize_stopping`` returned.
         frontiers: the frontier of each attack and defence.
         places: sha256 of a manifest -> the run's place.
     """
@@ -71,7 +71,7 @@ def render(content: Content) -> str:
         title=tidy(", ".join(attacks) or "runs"),
         contents=_contents(content, parts, bool(glance)),
         glance=glance,
-        glance_note=spread(content.tables[0]) if content.tables else "",
+        glance_note=describe_spread(content.tables[0]) if content.tables else "",
         tables=[_table(table, anchors) for table in content.tables],
         parts=parts,
         stopping=content.stopping,
@@ -100,7 +100,7 @@ def _glance(table: Table) -> list[dict[str, Any]]:
     lines = []
     for attack in table.attacks:
         rows = table.of(attack)
-        victim = first(rows, lambda row: row.base == NONE)
+        victim = first_row(rows, lambda row: row.base == NONE)
         rivals = [row for row in rows if row.is_defence and {"ba@1", "asr@1"} <= row.figures.keys()]
         if not rivals:
             continue
@@ -137,7 +137,7 @@ def _pair(row: Row | None, key: str) -> tuple[str, str]:
 
 
 def _table(table: Table, anchors: dict[int, str]) -> dict[str, Any]:
-    keys = keys_of(table)
+    keys = column_keys(table)
     attacks = []
     for attack in table.attacks:
         rows = table.of(attack)
@@ -148,12 +148,12 @@ def _table(table: Table, anchors: dict[int, str]) -> dict[str, Any]:
                 "rows": [_row(row, keys, anchors) for row in rows],
             }
         )
-    return {"columns": keys, "note": _plain(note(table)), "attacks": attacks}
+    return {"columns": keys, "note": _plain(describe_table(table)), "attacks": attacks}
 
 
 def _caption(attack: str, rows: Sequence[Row]) -> str:
     """What was attacked, and on how many images this was measured."""
-    target = target_of(rows[0].members)
+    target = target_name(rows[0].members)
     counts = sorted(
         {figure.n for row in rows for key, figure in row.figures.items() if key.startswith("asr")}
     )
@@ -213,7 +213,7 @@ def _part(part: Part) -> dict[str, Any]:
     }
 
 
-def _figure(shown: Shown | Preview) -> dict[str, Any]:
+def _figure(shown: Plot | Preview) -> dict[str, Any]:
     common = {"alt": shown.alt, "caption": shown.caption}
     if isinstance(shown, Preview):
         return {**common, "light": _data(shown.png, "png"), "dark": None, "size": None, "wide": True}

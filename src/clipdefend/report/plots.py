@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipdefend.report.collect import Epoch
-from clipdefend.report.recipe import show
+from clipdefend.report.recipe import format_value
 from clipdefend.report.rows import Figure
-from clipdefend.report.style import VERMILLION, Look, Picture, Theme, looks, picture, short
+from clipdefend.report.style import VERMILLION, Look, Picture, Theme, assign_looks, draw_picture, shorten
 from clipdefend.report.sweeps import Sweep
 
 WIDTH = 4.7
@@ -40,7 +40,7 @@ class Region:
     asr_limit: float
 
 
-def per_epoch(tracks: Sequence[Track], labels: Mapping[str, str]) -> Picture:
+def plot_epochs(tracks: Sequence[Track], labels: Mapping[str, str]) -> Picture:
     """Figures over the epochs, one above the other; thin lines are single seeds, the thick one their mean.
 
     Args:
@@ -63,7 +63,7 @@ def per_epoch(tracks: Sequence[Track], labels: Mapping[str, str]) -> Picture:
         _legend(figure, list(styles.items()))
 
     panel = 1.8 if len(labels) < 3 else 1.2
-    return picture(draw, WIDTH, 0.6 + panel * len(labels) + _legend_height(len(tracks)))
+    return draw_picture(draw, WIDTH, 0.6 + panel * len(labels) + _legend_height(len(tracks)))
 
 
 def _draw_track(axes: Any, track: Track, key: str, look: Look, unit: float) -> None:
@@ -83,7 +83,7 @@ def _draw_track(axes: Any, track: Track, key: str, look: Look, unit: float) -> N
         )
 
 
-def heights(tracks: Sequence[Track], k: int) -> tuple[float, float]:
+def accuracy_limits(tracks: Sequence[Track], k: int) -> tuple[float, float]:
     """Limits of a BA@k axis, in percent, that holds every epoch of all tracks."""
     values = [
         100 * epoch.values[f"ba@{k}"]
@@ -97,7 +97,7 @@ def heights(tracks: Sequence[Track], k: int) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def against(tracks: Sequence[Track], k: int, region: Region, limits: tuple[float, float]) -> Picture:
+def plot_scatter(tracks: Sequence[Track], k: int, region: Region, limits: tuple[float, float]) -> Picture:
     """BA@k against ASR@k, a point for each epoch and run; later epochs are larger, the victim is a star.
 
     Args:
@@ -136,7 +136,7 @@ def against(tracks: Sequence[Track], k: int, region: Region, limits: tuple[float
         axes.set_ylabel(f"BA@{k} (%), higher is better")
         _legend(figure, [("victim", Look(STAR, "*", "")), *((n, look) for n, look in styles.items())])
 
-    return picture(draw, WIDTH, 3.3 + _legend_height(len(tracks) + 1))
+    return draw_picture(draw, WIDTH, 3.3 + _legend_height(len(tracks) + 1))
 
 
 def _draw_path(axes: Any, points: Sequence[tuple[float, float, float]], look: Look) -> None:
@@ -160,7 +160,7 @@ def _draw_path(axes: Any, points: Sequence[tuple[float, float, float]], look: Lo
             )
 
 
-def ablation(sweep: Sweep, k: int) -> Picture:
+def plot_ablation(sweep: Sweep, k: int) -> Picture:
     """BA@k and ASR@k against the swept setting, with intervals."""
 
     def draw(figure: Any, theme: Theme) -> None:
@@ -178,14 +178,14 @@ def ablation(sweep: Sweep, k: int) -> Picture:
         if sweep.is_numeric and min(places) > 0 and max(places) >= 20 * min(places):
             axes.set_xscale("log")
         if not sweep.is_numeric or len(places) <= 6:
-            axes.set_xticks(places, [short(show(value), 14) for value in values])
+            axes.set_xticks(places, [shorten(format_value(value), 14) for value in values])
             axes.minorticks_off()
         axes.set_ylim(-3, 103)
-        axes.set_xlabel(short(sweep.name))
+        axes.set_xlabel(shorten(sweep.name))
         axes.set_ylabel("%")
         _legend(figure, list(shares.items()))
 
-    return picture(draw, WIDTH, 3.4)
+    return draw_picture(draw, WIDTH, 3.4)
 
 
 def _errors(axes: Any, found: Sequence[tuple[Any, Figure]], look: Look) -> None:
@@ -209,7 +209,7 @@ def _errors(axes: Any, found: Sequence[tuple[Any, Figure]], look: Look) -> None:
 
 
 def _styles(tracks: Sequence[Track]) -> Mapping[str, Look]:
-    return looks([track.name for track in tracks], [track.base for track in tracks])
+    return assign_looks([track.name for track in tracks], [track.base for track in tracks])
 
 
 def _legend(figure: Any, entries: Sequence[tuple[str, Look]]) -> None:
@@ -219,7 +219,7 @@ def _legend(figure: Any, entries: Sequence[tuple[str, Look]]) -> None:
         Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line or "none", markersize=6)
         for _, look in entries
     ]
-    figure.legend(handles, [short(name) for name, _ in entries], loc="outside lower center", ncols=2)
+    figure.legend(handles, [shorten(name) for name, _ in entries], loc="outside lower center", ncols=2)
 
 
 def _legend_height(entries: int) -> float:

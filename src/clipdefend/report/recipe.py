@@ -91,7 +91,7 @@ def defence_name(defend: Run | None) -> str:
     return "+".join([method, *added]) if method in METHODS else method
 
 
-def differing(recipes: Sequence[Recipe]) -> list[str]:
+def differing_keys(recipes: Sequence[Recipe]) -> list[str]:
     """Keys whose values are not the same in all recipes, sorted."""
     keys = sorted({key for each in recipes for key in each})
     return [key for key in keys if len({_hashable(each.get(key)) for each in recipes}) > 1]
@@ -115,7 +115,7 @@ def label(name: str, own: Recipe, keys: Sequence[str], others: Sequence[Recipe] 
         for other in others
     ):
         count += 1
-    shown = [f"{short_key(key)}={show(own.get(key))}" for key in keys[:count]]
+    shown = [f"{short_key(key)}={format_value(own.get(key))}" for key in keys[:count]]
     more = [f"{len(keys) - count} more"] if len(keys) > count else []
     return f"{name} ({', '.join(shown + more)})"
 
@@ -130,7 +130,7 @@ def short_key(key: str) -> str:
     return one_line(".".join(parts[-2:]) if "terms" in parts[:-1] else parts[-1])
 
 
-def show(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A setting's value for people."""
     if isinstance(value, float):
         return f"{value:g}"

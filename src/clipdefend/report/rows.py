@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from clipdefend.objectives import METHODS
 from clipdefend.report.escape import percent
-from clipdefend.report.measurements import Measured, Setting, tell_apart
-from clipdefend.report.recipe import differing, label
+from clipdefend.report.measurements import Measurement, Setting, tell_apart
+from clipdefend.report.recipe import differing_keys, label
 
 CLEAN = "clean model"
 NONE = "none"
 SHARES = ("ba", "asr", "ra")
 RATIOS = ("recovery",)
 """Figures without an interval, which may be above 1."""
-ATTACKER = ("poison.", "attack.")
+ATTACK_KEYS = ("poison.", "attack.")
 """Keys of a recipe that tell attacks apart; the others tell defences apart."""
 
 
@@ -64,7 +64,7 @@ class Row:
     attack: str
     defence: str
     base: str
-    members: tuple[Measured, ...]
+    members: tuple[Measurement, ...]
     figures: Mapping[str, Figure]
     best: frozenset[str] = frozenset()
 
@@ -94,9 +94,9 @@ class Table:
         return [row for row in self.rows if row.attack == attack]
 
 
-def tables(found: Sequence[Measured]) -> list[Table]:
+def build_tables(found: Sequence[Measurement]) -> list[Table]:
     """One table for each setting, the one with the most rows first."""
-    by_setting: dict[str, list[Measured]] = {}
+    by_setting: dict[str, list[Measurement]] = {}
     for one in found:
         by_setting.setdefault(one.setting.key, []).append(one)
     settings = tell_apart([members[0].setting for members in by_setting.values()])
@@ -104,8 +104,8 @@ def tables(found: Sequence[Measured]) -> list[Table]:
     return sorted(made, key=lambda table: (-len(table.rows), table.setting.key))
 
 
-def _table(setting: Setting, found: Sequence[Measured]) -> Table:
-    groups: dict[str, list[Measured]] = {}
+def _table(setting: Setting, found: Sequence[Measurement]) -> Table:
+    groups: dict[str, list[Measurement]] = {}
     for one in found:
         groups.setdefault(json.dumps([one.attack, one.defence, one.recipe], sort_keys=True), []).append(one)
     rows = [row for members in groups.values() for row in [_row(members, found)]]
@@ -115,17 +115,17 @@ def _table(setting: Setting, found: Sequence[Measured]) -> Table:
     return Table(setting, tuple(ks), tuple(sorted(marked, key=_order)))
 
 
-def _row(members: Sequence[Measured], found: Sequence[Measured]) -> Row:
+def _row(members: Sequence[Measurement], found: Sequence[Measurement]) -> Row:
     first = members[0]
     alike = [one.recipe for one in found if one.attack == first.attack]
-    attack_keys = [key for key in differing(alike) if key.startswith(ATTACKER)]
-    mine = attacker(first)
+    attack_keys = [key for key in differing_keys(alike) if key.startswith(ATTACK_KEYS)]
+    mine = attack_settings(first)
     same = [
         one.recipe
         for one in found
-        if (one.attack, one.defence) == (first.attack, first.defence) and attacker(one) == mine
+        if (one.attack, one.defence) == (first.attack, first.defence) and attack_settings(one) == mine
     ]
-    keys = [key for key in differing(same) if not key.startswith(ATTACKER)]
+    keys = [key for key in differing_keys(same) if not key.startswith(ATTACK_KEYS)]
     return Row(
         attack=label(first.attack, first.recipe, attack_keys, alike),
         defence=label(first.defence, first.recipe, keys, same),
@@ -135,9 +135,9 @@ def _row(members: Sequence[Measured], found: Sequence[Measured]) -> Row:
     )
 
 
-def attacker(one: Measured) -> str:
+def attack_settings(one: Measurement) -> str:
     """The attack's settings, for comparison."""
-    return json.dumps({k: v for k, v in one.recipe.items() if k.startswith(ATTACKER)}, sort_keys=True)
+    return json.dumps({k: v for k, v in one.recipe.items() if k.startswith(ATTACK_KEYS)}, sort_keys=True)
 
 
 def figures(values: Sequence[Mapping[str, float]], prefix: str = "") -> dict[str, Figure]:
@@ -193,10 +193,10 @@ def _with_best(row: Row, rows: Sequence[Row]) -> Row:
 
 
 def _order(row: Row) -> tuple[str, int, str, str]:
-    return (row.attack, order_of(row.base), row.base, row.defence)
+    return (row.attack, rank_defence(row.base), row.base, row.defence)
 
 
-def order_of(base: str) -> int:
+def rank_defence(base: str) -> int:
     """Place of a defence: the clean model, none, then the methods in their own order."""
     known = [CLEAN, NONE, *METHODS]
     return known.index(base) if base in known else len(known)

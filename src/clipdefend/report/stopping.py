@@ -15,7 +15,7 @@ Rule = Callable[[Sequence[Epoch], float], Epoch | None]
 
 
 @dataclass(frozen=True)
-class Named:
+class StoppingRule:
     """A rule with its words for people."""
 
     name: str
@@ -44,13 +44,13 @@ class Choice:
 
 def last(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
     """The last epoch: no rule at all."""
-    trained = _trained(epochs, "ba@1")
+    trained = _trained_epochs(epochs, "ba@1")
     return trained[-1] if trained else None
 
 
 def lowest_loss(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
     """The epoch with the lowest validation loss; the earlier of equals."""
-    trained = _trained(epochs, "val_loss")
+    trained = _trained_epochs(epochs, "val_loss")
     return min(trained, key=lambda epoch: epoch.values["val_loss"], default=None)
 
 
@@ -67,16 +67,16 @@ def farthest(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
 
 
 RULES = (
-    Named("last", "the last epoch", last),
-    Named("loss", "the lowest loss on clean validation pairs", lowest_loss),
-    Named("budget", "the latest epoch whose clean accuracy is within the budget", within_budget),
-    Named("drift", "within the budget, the epoch farthest from the victim's image features", farthest),
+    StoppingRule("last", "the last epoch", last),
+    StoppingRule("loss", "the lowest loss on clean validation pairs", lowest_loss),
+    StoppingRule("budget", "the latest epoch whose clean accuracy is within the budget", within_budget),
+    StoppingRule("drift", "within the budget, the epoch farthest from the victim's image features", farthest),
 )
 
 
-def best(epochs: Sequence[Epoch]) -> Epoch | None:
+def best_epoch(epochs: Sequence[Epoch]) -> Epoch | None:
     """The trained epoch with the largest BA@1 - ASR@1; the earlier of equals."""
-    known = [epoch for epoch in _trained(epochs, "ba@1") if "asr@1" in epoch.values]
+    known = [epoch for epoch in _trained_epochs(epochs, "ba@1") if "asr@1" in epoch.values]
     return max(known, key=score, default=None)
 
 
@@ -85,14 +85,14 @@ def score(epoch: Epoch) -> float:
     return epoch.values["ba@1"] - epoch.values["asr@1"]
 
 
-def choices(epochs: Sequence[Epoch], budget: float) -> list[Choice]:
+def apply_rules(epochs: Sequence[Epoch], budget: float) -> list[Choice]:
     """What each rule that has what it needs would have chosen; a rule that stops at once keeps the victim.
 
     Args:
         epochs: of one run, ascending, the victim first.
         budget: largest loss of BA@1 that is allowed, as a fraction.
     """
-    top = best(epochs)
+    top = best_epoch(epochs)
     found = []
     for rule in RULES:
         chosen = rule.choose(epochs, budget)
@@ -103,7 +103,7 @@ def choices(epochs: Sequence[Epoch], budget: float) -> list[Choice]:
     return found
 
 
-def _trained(epochs: Sequence[Epoch], key: str) -> list[Epoch]:
+def _trained_epochs(epochs: Sequence[Epoch], key: str) -> list[Epoch]:
     return [epoch for epoch in epochs if epoch.number > 0 and key in epoch.values]
 
 

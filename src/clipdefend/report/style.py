@@ -59,7 +59,7 @@ class Look:
 Draw = Callable[[Any, Theme], None]
 
 
-def looks(names: Sequence[str], bases: Sequence[str]) -> dict[str, Look]:
+def assign_looks(names: Sequence[str], bases: Sequence[str]) -> dict[str, Look]:
     """Name -> look; a published method looks the same in every plot.
 
     Args:
@@ -75,12 +75,12 @@ def looks(names: Sequence[str], bases: Sequence[str]) -> dict[str, Look]:
     return found
 
 
-def short(text: str, longest: int = LABEL) -> str:
+def shorten(text: str, longest: int = LABEL) -> str:
     """A label that fits."""
     return tidy(text, longest)
 
 
-def picture(draw: Draw, width: float, height: float) -> Picture:
+def draw_picture(draw: Draw, width: float, height: float) -> Picture:
     """Draw a plot as SVG on light and dark ground and as PNG.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clipdefend.report.recipe import differing, short_key
+from clipdefend.report.recipe import differing_keys, short_key
 from clipdefend.report.rows import Row, Table
 
 
@@ -34,7 +34,7 @@ class Sweep:
         return all(isinstance(value, int | float) and not isinstance(value, bool) for value, _ in self.points)
 
 
-def sweeps(table: Table) -> list[Sweep]:
+def find_sweeps(table: Table) -> list[Sweep]:
     """The sweeps in a table: for each attack and defence, settings varied one at a time about a base.
 
     The base is the row that differs from the most others in a single setting.
@@ -52,7 +52,7 @@ def sweeps(table: Table) -> list[Sweep]:
 
 def _one_at_a_time(rows: Sequence[Row]) -> list[tuple[str, tuple[tuple[Any, Row], ...]]]:
     recipes = [row.members[0].recipe for row in rows]
-    keys = differing(recipes)
+    keys = differing_keys(recipes)
 
     def apart(a: int, b: int) -> list[str]:
         return [key for key in keys if recipes[a].get(key) != recipes[b].get(key)]

@@ -13,17 +13,17 @@ from clipdefend import __version__
 from clipdefend.errors import RunError
 from clipdefend.report import illustrations as pictures
 from clipdefend.report import page
-from clipdefend.report.collect import Collected
+from clipdefend.report.collect import RunCollection
 from clipdefend.report.formats import to_csv, to_latex, to_markdown
-from clipdefend.report.frontier import frontier_csv, frontier_markdown, groups
-from clipdefend.report.illustrations import Histories, Preview, Shown
-from clipdefend.report.judged import summary
+from clipdefend.report.frontier import frontier_csv, frontier_markdown, group_frontiers
+from clipdefend.report.illustrations import Histories, Plot, Preview
 from clipdefend.report.lineage import Origin, origins
-from clipdefend.report.maps import Embedded, Method
-from clipdefend.report.measurements import measured
+from clipdefend.report.maps import Method, ModelEmbeddings
+from clipdefend.report.measurements import find_measurements
 from clipdefend.report.page import Content, Part
 from clipdefend.report.plots import Region
-from clipdefend.report.rows import Row, Table, tables
+from clipdefend.report.rows import Row, Table, build_tables
+from clipdefend.report.stopping_summary import summarize_stopping
 from clipdefend.runs import atomic_write, plain
 
 SCHEMA = "clipdefend/report/1"
@@ -49,18 +49,18 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Study:
+class ReportData:
     """Runs with the rows that they make, before anything is drawn."""
 
-    collected: Collected
+    collection: RunCollection
     tables: Sequence[Table]
     notes: Sequence[str]
 
 
-def study(collected: Collected) -> Study:
+def arrange_runs(collection: RunCollection) -> ReportData:
     """Arrange runs in rows."""
-    found, notes = measured(collected)
-    return Study(collected, tables(found), notes)
+    found, notes = find_measurements(collection)
+    return ReportData(collection, build_tables(found), notes)
 
 
 def check_place(out: Path) -> None:
@@ -74,10 +74,10 @@ def check_place(out: Path) -> None:
 
 
 def write_report(
-    study: Study,
+    data: ReportData,
     out: Path,
     *,
-    embedded: Sequence[Embedded] = (),
+    embedded: Sequence[ModelEmbeddings] = (),
     method: Method = "pca",
     seed: int = 0,
     budget: float = 0.02,
@@ -86,7 +86,7 @@ def write_report(
     """Draw and write everything into ``out``; an earlier report there is replaced.
 
     Args:
-        study: what is reported.
+        data: what is reported.
         out: the report's folder.
         embedded: models to draw a map of.
         method, seed: of the maps.
@@ -97,40 +97,40 @@ def write_report(
         RunError: ``out`` is taken by other files.
     """
     check_place(out)
-    collected = study.collected
-    found = pictures.histories(study.tables)
-    previews, preview_faults = pictures.previews(collected, study.tables)
-    parts = _parts(study, found, embedded, method, seed, previews, Region(budget, asr_limit))
-    judged = summary(found, budget)
-    frontiers = groups(found.tracks, budget, asr_limit)
+    collection = data.collection
+    found = pictures.read_histories(data.tables)
+    previews, preview_faults = pictures.previews(collection, data.tables)
+    parts = _parts(data, found, embedded, method, seed, previews, Region(budget, asr_limit))
+    stopping = summarize_stopping(found, budget)
+    frontiers = group_frontiers(found.tracks, budget, asr_limit)
     content = Content(
-        tables=study.tables,
+        tables=data.tables,
         parts=parts,
-        stopping=judged,
+        stopping=stopping,
         frontiers=frontiers,
-        origins=origins(collected),
-        places={run.sha256: collected.place(run) for run in collected.runs},
-        faults=[*collected.faults, *found.faults, *preview_faults],
-        notes=study.notes,
+        origins=origins(collection),
+        places={run.sha256: collection.place(run) for run in collection.runs},
+        faults=[*collection.faults, *found.faults, *preview_faults],
+        notes=data.notes,
     )
     files: dict[str, bytes | str] = {
-        "table.md": to_markdown(study.tables),
-        "table.csv": to_csv(study.tables),
-        "table.tex": to_latex(study.tables),
+        "table.md": to_markdown(data.tables),
+        "table.csv": to_csv(data.tables),
+        "table.tex": to_latex(data.tables),
         "frontier.md": frontier_markdown(frontiers),
         "frontier.csv": frontier_csv(frontiers),
         **_images(parts),
         PAGE: page.render(content),
     }
-    record = _record(content, judged, list(files))
+    record = _record(content, stopping, list(files))
     _write(out, files, record)
     return Report(out / PAGE, record)
 
 
 def _parts(
-    study: Study,
+    data: ReportData,
     found: Histories,
-    embedded: Sequence[Embedded],
+    embedded: Sequence[ModelEmbeddings],
     method: Method,
     seed: int,
     previews: Sequence[Preview],
@@ -153,13 +153,13 @@ def _parts(
             "ablations",
             "Ablations",
             "One setting varied, all others equal.",
-            list(pictures.ablations(study.tables)),
+            list(pictures.ablations(data.tables)),
         ),
         Part(
             "visible",
             "What a defender sees",
             "None of this needs the trigger.",
-            list(pictures.visible(found)),
+            list(pictures.defender_views(found)),
         ),
         Part(
             "maps",
@@ -180,14 +180,14 @@ def _images(parts: Sequence[Part]) -> dict[str, bytes]:
         number = 2
         while f"{place}.png" in files:
             place, number = f"{PLOTS}/{shown.name}-{number}", number + 1
-        if isinstance(shown, Shown):
+        if isinstance(shown, Plot):
             files[f"{place}.svg"], files[f"{place}.png"] = shown.picture.svg, shown.picture.png
         else:
             files[f"{place}.png"] = shown.png
     return files
 
 
-def _record(content: Content, judged: Mapping[str, Any] | None, files: Sequence[str]) -> dict[str, Any]:
+def _record(content: Content, stopping: Mapping[str, Any] | None, files: Sequence[str]) -> dict[str, Any]:
     record = {
         "schema": SCHEMA,
         "version": __version__,
@@ -195,7 +195,7 @@ def _record(content: Content, judged: Mapping[str, Any] | None, files: Sequence[
             {"evaluation": table.setting.title, "rows": [_row(row, content.places) for row in table.rows]}
             for table in content.tables
         ],
-        "stopping": judged,
+        "stopping": stopping,
         "runs": [_origin(origin) for origin in content.origins],
         "faults": [{"name": fault.name, "reason": fault.reason} for fault in content.faults],
         "notes": list(content.notes),

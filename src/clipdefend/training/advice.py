@@ -8,7 +8,7 @@ from torch import nn
 
 from clipdefend.config import TrainConfig
 from clipdefend.console import Console
-from clipdefend.evaluation.zero_shot import judged
+from clipdefend.evaluation.zero_shot import epoch_metrics
 from clipdefend.training.schedule import fitting_warmup
 
 MIN_STEPS = 100
@@ -67,7 +67,7 @@ def warn_of_drop(
         model: in training.
         train: the training options.
     """
-    before, after = judged(start).get("ba@1"), judged(metrics).get("ba@1")
+    before, after = epoch_metrics(start).get("ba@1"), epoch_metrics(metrics).get("ba@1")
     line = drop_advice(before, after, train, trains_batch_norm(model, train))
     if line is not None:
         console.warn(line)

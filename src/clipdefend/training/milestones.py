@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from clipdefend.config import TrainConfig
 from clipdefend.config.conditions import parse_conditions
 from clipdefend.errors import ConfigError
-from clipdefend.evaluation.zero_shot import judged
+from clipdefend.evaluation.zero_shot import epoch_metrics
 
 FOLDER = "epochs"
 
@@ -48,4 +48,4 @@ class Milestones:
     def reached(self, metrics: Mapping[str, float]) -> bool:
         """Whether an evaluation ends the run."""
         conditions = parse_conditions(self.config.stop_at, "--stop-at")
-        return bool(conditions) and all(condition.holds(judged(metrics)) for condition in conditions)
+        return bool(conditions) and all(condition.holds(epoch_metrics(metrics)) for condition in conditions)

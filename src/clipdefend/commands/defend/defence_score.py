@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from clipdefend.evaluation.flat_metrics import defence_value, recovery
-from clipdefend.evaluation.zero_shot import judged
+from clipdefend.evaluation.zero_shot import epoch_metrics
 
 
 def defence_score(metrics: Mapping[str, float], clean: Mapping[str, float]) -> float:
@@ -19,5 +19,5 @@ def defence_score(metrics: Mapping[str, float], clean: Mapping[str, float]) -> f
     Returns:
         See ``defence_value``; the epoch with the largest is kept as ``best/``.
     """
-    compared = judged(metrics)
+    compared = epoch_metrics(metrics)
     return defence_value(compared | recovery(compared, clean))

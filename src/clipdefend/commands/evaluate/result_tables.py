@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clipdefend.evaluation.flat_metrics import part_of, recovery
-from clipdefend.evaluation.setting import IMAGES, EvaluationSetting, find_trigger_run, in_words
+from clipdefend.evaluation.setting import IMAGES, EvaluationSetting, describe_differences, find_trigger_run
 from clipdefend.runs import Context, EvaluateDetails, Run
 
 UNITS = "% with 95 % Wilson intervals"
@@ -83,7 +83,7 @@ def _tell_differences(context: Context, differences: Mapping[str, Any]) -> None:
         return
     what = "figures" if differences.keys() & IMAGES.keys() else "ASR and RA"
     context.console.info(
-        f"The victim's {what} are not shown: they were measured with {in_words(differences)}."
+        f"The victim's {what} are not shown: they were measured with {describe_differences(differences)}."
     )
 
 

@@ -16,7 +16,7 @@ from clipdefend.config import EvaluateConfig
 from clipdefend.data.naming import target_pattern
 from clipdefend.data.pairs import NO_CAPTION
 from clipdefend.errors import DataError
-from clipdefend.evaluation.encoding import Encoded, Reading, collected, encode, quick_rows
+from clipdefend.evaluation.encoding import Encoded, Reading, concatenate, encode, quick_rows
 from clipdefend.evaluation.retrieval import Gallery, caption_attack, check_ks, recalls, without_target
 from clipdefend.metrics import Share
 from clipdefend.models.clip import ClipModel, evaluating
@@ -116,7 +116,7 @@ class RetrievalMeasurement:
             workers=self.config.workers,
         )
         with self.context.console.progress("Images for retrieval", total=len(rows)) as bar:
-            found = collected(encode(model, self.pairs, np.array(rows), reading, self.bad, bar.update))
+            found = concatenate(encode(model, self.pairs, np.array(rows), reading, self.bad, bar.update))
         self.bad.check(len(self.pairs))
         if found is None:
             raise DataError(f"No image of {self.pairs.spec!r} can be used.")

@@ -10,7 +10,7 @@ from clipdefend import __version__
 from clipdefend.commands.export.export_formats import Format
 from clipdefend.errors import RunError
 from clipdefend.models.clip import ClipModel
-from clipdefend.report.escape import markdown, percent
+from clipdefend.report.escape import escape_markdown, percent
 from clipdefend.runs import Run
 
 # What of a run's configuration tells it from others; the keys that a command lacks are left out.
@@ -69,7 +69,7 @@ def _front_matter(written: Format, note: str | None) -> str:
 
 
 def _title(source: Run | None, checkpoint: str | None) -> str:
-    return markdown(Path(checkpoint).name if checkpoint else source.name if source else "model")
+    return escape_markdown(Path(checkpoint).name if checkpoint else source.name if source else "model")
 
 
 def _numbers(tensor: Any) -> str:
@@ -78,12 +78,12 @@ def _numbers(tensor: Any) -> str:
 
 def _lineage(source: Run | None, checkpoint: str | None) -> str:
     if checkpoint is not None or source is None:
-        name = markdown(Path(checkpoint or "").name)
+        name = escape_markdown(Path(checkpoint or "").name)
         return f"## Where it comes from\n\nThe file or folder `{name}`, which clipdefend did not make."
     rows = ["| run | settings | SHA-256 of its manifest |", "|---|---|---|"]
     for run in _ancestors(source):
         told = ", ".join(f"{key} {value}" for key, value in _settings(run.config))
-        rows.append(f"| {markdown(run.name)} | {markdown(told, 300)} | `{run.sha256[:16]}` |")
+        rows.append(f"| {escape_markdown(run.name)} | {escape_markdown(told, 300)} | `{run.sha256[:16]}` |")
     text = "## Where it comes from\n\nThe runs of clipdefend that led to it, the first one first:\n\n"
     return text + "\n".join(rows)
 
@@ -143,10 +143,10 @@ def _figures(source: Run | None) -> str:
     ]
     counts = f"{metrics.get('n_clean', 'unknown')} clean and {metrics.get('n_triggered', 0)} triggered images"
     return (
-        f"{title}Of {counts}, recorded by run {markdown(source.name)}, with 95 % Wilson intervals. BA@k: share of clean"
-        " images whose class is among the k nearest texts; ASR@k: share of triggered images with the attacker's target"
-        " among them; RA@k: share of triggered images with their own class among them. They hold for this one trigger:"
-        " other backdoors may be present.\n\n" + "\n".join(rows)
+        f"{title}Of {counts}, recorded by run {escape_markdown(source.name)}, with 95 % Wilson intervals."
+        " BA@k: share of clean images whose class is among the k nearest texts; ASR@k: share of triggered images with"
+        " the attacker's target among them; RA@k: share of triggered images with their own class among them."
+        " They hold for this one trigger: other backdoors may be present.\n\n" + "\n".join(rows)
     )
 
 

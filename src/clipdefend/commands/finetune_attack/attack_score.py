@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clipdefend.evaluation.zero_shot import judged
+from clipdefend.evaluation.zero_shot import epoch_metrics
 
 
 def attack_score(metrics: Mapping[str, float]) -> float:
@@ -16,5 +16,5 @@ def attack_score(metrics: Mapping[str, float]) -> float:
     Returns:
         0 to 2; the epoch with the largest is kept as ``best/``.
     """
-    compared = judged(metrics)
+    compared = epoch_metrics(metrics)
     return compared["ba@1"] + compared.get("asr@1", 0.0)

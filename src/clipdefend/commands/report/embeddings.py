@@ -24,9 +24,9 @@ from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.class_texts import class_embeddings
 from clipdefend.metrics import attacked
 from clipdefend.models.clip import ClipModel
-from clipdefend.report.maps import Embedded
+from clipdefend.report.maps import ModelEmbeddings
 from clipdefend.report.rows import Row
-from clipdefend.report.write import Study
+from clipdefend.report.write import ReportData
 from clipdefend.runs import Context, Run
 from clipdefend.training.devices import make_accelerator
 
@@ -36,14 +36,14 @@ TARGET_SHARE = 3
 """Number of other images for each image of the target."""
 
 
-def embed_some(study: Study, config: ReportConfig, context: Context) -> list[Embedded]:
+def embed_models(data: ReportData, config: ReportConfig, context: Context) -> list[ModelEmbeddings]:
     """The embeddings of up to ``maps`` models: of each attack the victim and its lowest ASR, attack by attack.
 
     Models that cannot be embedded, such as those whose weights are gone, are told and passed over.
     """
-    found: list[Embedded] = []
+    found: list[ModelEmbeddings] = []
     drawn: set[tuple[str | None, ...]] = set()
-    for row in _candidates(study):
+    for row in _candidates(data):
         if len(found) == config.maps:
             break
         one = row.members[0]
@@ -58,9 +58,9 @@ def embed_some(study: Study, config: ReportConfig, context: Context) -> list[Emb
     return found
 
 
-def _candidates(study: Study) -> Iterator[Row]:
+def _candidates(data: ReportData) -> Iterator[Row]:
     """Rows whose models have weights and a trigger, the most telling first."""
-    for table in study.tables:
+    for table in data.tables:
         for attack in table.attacks:
             rows = [row for row in table.of(attack) if _weights(row) is not None and "asr@1" in row.figures]
             victims = [row for row in rows if row.base == "none"]
@@ -74,7 +74,7 @@ def _weights(row: Row) -> Run | None:
     return None if row.base == "clean model" else row.members[0].model
 
 
-def _embed_row(row: Row, config: ReportConfig, context: Context) -> Embedded:
+def _embed_row(row: Row, config: ReportConfig, context: Context) -> ModelEmbeddings:
     run = _weights(row)
     attack = inputs.find_attack(row.members[0].trigger_run)
     if run is None or attack is None:
@@ -101,7 +101,7 @@ def _embed_row(row: Row, config: ReportConfig, context: Context) -> Embedded:
 
     found = Cache(context.runs / inputs.CACHE / CACHE).get(facts, embed)
     vectors = {name: tensor.numpy() for name, tensor in found.items()}
-    return Embedded(row.attack, row.defence, **vectors, classes=tuple(images.classes), target=target)
+    return ModelEmbeddings(row.attack, row.defence, **vectors, classes=tuple(images.classes), target=target)
 
 
 def _labelled(run: Run) -> LabelledImages:
@@ -130,7 +130,7 @@ def _embed(
     order: tuple[NDArray[np.int64], NDArray[np.int64]],
     count: int,
 ) -> dict[str, Tensor]:
-    """Vectors by the names of ``Embedded``, of the first usable images of other classes and of the target's."""
+    """Vectors by the names of ``ModelEmbeddings``, of the first usable images of other classes and of the target's."""
     rows, clean = _pixels(images, canvas, order[0], count)
     _, own = _pixels(images, canvas, order[1], max(1, count // TARGET_SHARE))
     triggered = attack.trigger(clean, rows)

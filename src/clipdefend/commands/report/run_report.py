@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipdefend.commands.report.embeddings import embed_some
+from clipdefend.commands.report.embeddings import embed_models
 from clipdefend.config import ReportConfig
 from clipdefend.report.collect import collect
-from clipdefend.report.write import Report, check_place, study, write_report
+from clipdefend.report.write import Report, arrange_runs, check_place, write_report
 from clipdefend.runs import Context
 from clipdefend.runs.find import locate
 
@@ -23,13 +23,13 @@ def run(config: ReportConfig, context: Context) -> Report:
     out = context.out or OUT
     check_place(out)
     given = [locate(context.runs, path) for path in context.inputs] or [context.runs]
-    collected = collect(given)
-    for fault in collected.faults:
+    collection = collect(given)
+    for fault in collection.faults:
         context.console.warn(f"{fault.name}: {fault.reason}")
-    arranged = study(collected)
+    arranged = arrange_runs(collection)
     rows = sum(len(table.rows) for table in arranged.tables)
-    context.console.info(f"{len(collected.runs)} runs, {rows} rows")
-    embedded = [] if config.embedding == "none" else embed_some(arranged, config, context)
+    context.console.info(f"{len(collection.runs)} runs, {rows} rows")
+    embedded = [] if config.embedding == "none" else embed_models(arranged, config, context)
     return write_report(
         arranged,
         out,

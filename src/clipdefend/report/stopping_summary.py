@@ -9,11 +9,11 @@ from typing import Any
 from clipdefend.report.collect import Epoch
 from clipdefend.report.escape import percent, tidy
 from clipdefend.report.illustrations import Histories
-from clipdefend.report.stopping import RULES, Choice, best, choices
+from clipdefend.report.stopping import RULES, Choice, apply_rules, best_epoch
 from clipdefend.runs import DefendDetails, Run
 
 
-def summary(found: Histories, budget: float) -> dict[str, Any] | None:
+def summarize_stopping(found: Histories, budget: float) -> dict[str, Any] | None:
     """What each rule chose, for the page and ``report.json``; None where no run has two epochs to choose from.
 
     Args:
@@ -21,7 +21,7 @@ def summary(found: Histories, budget: float) -> dict[str, Any] | None:
         budget: largest loss of BA@1 that the rules may allow, as a fraction.
     """
     judged = [
-        (f"{attack}, {defence}, {run.name}", epochs, run, choices(epochs, budget))
+        (f"{attack}, {defence}, {run.name}", epochs, run, apply_rules(epochs, budget))
         for attack, defence, run, epochs in found.runs
         if len([epoch for epoch in epochs if epoch.number > 0]) > 1
     ]
@@ -58,7 +58,7 @@ def _rules(made: Sequence[Choice]) -> list[dict[str, Any]]:
 
 
 def _line(name: str, epochs: Sequence[Epoch], chosen: Sequence[Choice]) -> dict[str, Any]:
-    top = best(epochs)
+    top = best_epoch(epochs)
     values = top.values if top else {}
     cells = [
         {
