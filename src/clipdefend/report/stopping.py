@@ -42,35 +42,39 @@ class Choice:
     regret: float
 
 
-def last(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
+def last_epoch(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
     """The last epoch: no rule at all."""
     trained = _trained_epochs(epochs, "ba@1")
     return trained[-1] if trained else None
 
 
-def lowest_loss(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
+def lowest_loss_epoch(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
     """The epoch with the lowest validation loss; the earlier of equals."""
     trained = _trained_epochs(epochs, "val_loss")
     return min(trained, key=lambda epoch: epoch.values["val_loss"], default=None)
 
 
-def within_budget(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
+def latest_affordable_epoch(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
     """The latest epoch whose clean accuracy is at most ``budget`` below the victim's."""
     affordable = _affordable(epochs, budget, "ba@1")
     return affordable[-1] if affordable else None
 
 
-def farthest(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
+def farthest_epoch(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
     """Of the epochs within the budget, the one whose image features are farthest from the victim's."""
     affordable = _affordable(epochs, budget, "drift_image")
     return max(affordable, key=lambda epoch: epoch.values["drift_image"], default=None)
 
 
 RULES = (
-    StoppingRule("last", "the last epoch", last),
-    StoppingRule("loss", "the lowest loss on clean validation pairs", lowest_loss),
-    StoppingRule("budget", "the latest epoch whose clean accuracy is within the budget", within_budget),
-    StoppingRule("drift", "within the budget, the epoch farthest from the victim's image features", farthest),
+    StoppingRule("last", "the last epoch", last_epoch),
+    StoppingRule("loss", "the lowest loss on clean validation pairs", lowest_loss_epoch),
+    StoppingRule(
+        "budget", "the latest epoch whose clean accuracy is within the budget", latest_affordable_epoch
+    ),
+    StoppingRule(
+        "drift", "within the budget, the epoch farthest from the victim's image features", farthest_epoch
+    ),
 )
 
 
