@@ -56,13 +56,22 @@ def test_numbers_go_up_and_gaps_are_not_filled(tmp_path: Path) -> None:
         ("../../etc", "001-poison-etc"),
         ("", "001-poison-run"),
         ("A b/c", "001-poison-a-b-c"),
-        ("x" * 99, None),
+        ("猫", "001-poison-run-a810bf84"),
+        ("x" * 40, f"001-poison-{'x' * 40}"),
     ],
 )
-def test_labels_become_plain_names(label: str, name: str | None, tmp_path: Path) -> None:
+def test_labels_become_plain_names(label: str, name: str, tmp_path: Path) -> None:
     path = RunDir.begin(tmp_path / "r", PoisonConfig(), label).path
     assert path.parent == tmp_path / "r"
-    assert path.name == (name or f"001-poison-{'x' * 40}")
+    assert path.name == name
+
+
+def test_long_labels_stay_apart_where_they_are_cut(tmp_path: Path) -> None:
+    long = "defend-cleanerclip-on-the-photos-of-the-first-study"
+    cut = [RunDir.begin(tmp_path, PoisonConfig(), f"{long}-lr-{rate}").path.name[4:] for rate in (1e-4, 1e-5)]
+    assert len(set(cut)) == 2
+    assert all(name.startswith("poison-defend-cleanerclip-on-the-") for name in cut)
+    assert {len(name.removeprefix("poison-")) for name in cut} == {40}
 
 
 def _begin_many(runs: Path, label: str, count: int) -> None:

@@ -12,6 +12,7 @@ import pytest
 from clipdefend.commands.report import embeddings
 from clipdefend.config import ReportConfig
 from clipdefend.console import Console
+from clipdefend.errors import ConfigError
 from clipdefend.report.collect import collect
 from clipdefend.report.write import arrange_runs
 from clipdefend.runs import Context
@@ -83,3 +84,15 @@ def test_a_model_of_several_tables_is_drawn_once(tmp_path: Path, monkeypatch: py
     assert len(arranged.tables) == 2
     embeddings.embed_models(arranged, ReportConfig(), Context(runs=tmp_path, console=Console(quiet=True)))
     assert drawn == ["none"]
+
+
+def test_a_model_that_was_evaluated_only_afterwards_has_a_map_too(tmp_path: Path) -> None:
+    """Its images are those of the evaluation."""
+    lab = Lab(tmp_path)
+    trained = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+    trained.config["eval"]["data"] = None
+    evaluated = lab.evaluate(trained, shares(ba1=0.9, asr1=0.95))
+    assert len(embeddings._labelled(trained, evaluated)) == 2000
+    evaluated.config["eval"]["data"] = None
+    with pytest.raises(ConfigError, match="evaluated on no images"):
+        embeddings._labelled(trained, evaluated)

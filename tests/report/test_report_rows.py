@@ -13,6 +13,7 @@ from clipdefend.report.collect import collect, read_epochs
 from clipdefend.report.formats import column_keys, describe_table, to_csv
 from clipdefend.report.illustrations import curves, read_histories
 from clipdefend.report.measurements import find_measurements
+from clipdefend.report.recipe import label
 from clipdefend.report.rows import Row, Table, build_tables
 from clipdefend.report.sweeps import find_sweeps
 from report_runs import Lab, shares, spoil
@@ -159,7 +160,7 @@ def test_recovery_is_relative_to_the_clean_model_of_the_attack(tmp_path: Path) -
     assert figure.low is None
     assert figure.text() == "70.0 ± 14.1"
     assert "recovery@1" in rows["badnet", "cleanclip"].best
-    assert column_keys(table) == ["ba@1", "asr@1", "recovery@1"]
+    assert column_keys(table) == ["ba@1", "asr@1", "ra@1", "recovery@1"]
     lines = list(csv.DictReader(io.StringIO(to_csv([table]))))
     found = {line["defence"]: (line["recovery"], line["recovery_sd"]) for line in lines}
     assert float(found["ft"][0]) == pytest.approx(0.7)
@@ -176,7 +177,7 @@ def test_recovery_of_one_model_has_no_interval_and_may_be_above_1(tmp_path: Path
 def test_without_a_clean_model_there_is_no_column_of_recovery(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95, ra1=0.1))
-    assert column_keys(table_of(tmp_path)) == ["ba@1", "asr@1"]
+    assert column_keys(table_of(tmp_path)) == ["ba@1", "asr@1", "ra@1"]
 
 
 def test_epochs_measured_otherwise_do_not_stand_in_one_plot(tmp_path: Path) -> None:
@@ -245,17 +246,46 @@ def test_epochs_of_a_quick_subset_are_all_of_it(tmp_path: Path) -> None:
 
 
 def test_names_say_as_much_as_tells_them_apart(tmp_path: Path) -> None:
+    """Of settings that vary together the one that people look for first; the page lists the others."""
     lab = Lab(tmp_path)
     other: dict[str, Any] = {"train.batch_size": 32, "train.beta1": 0.8, "train.lr": 1e-3, "train.wd": 0.0}
     for settings in ({}, other, {**other, "train.wd": 0.2}):
         victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
         lab.defend(victim, "ft", shares(ba1=0.8, asr1=0.2), **settings)
-    assert {name for _, name in by_name(table_of(tmp_path))} == {
-        "none",
-        "ft (batch_size=64, beta1=0.9, lr=4.5e-06, 1 more)",
-        "ft (batch_size=32, beta1=0.8, lr=0.001, wd=0)",
-        "ft (batch_size=32, beta1=0.8, lr=0.001, wd=0.2)",
+    rows = by_name(table_of(tmp_path))
+    assert {name: row.further for (_, name), row in rows.items()} == {
+        "none": (),
+        "ft (lr=4.5e-06, wd=0.1)": ("batch_size=64", "beta1=0.9"),
+        "ft (lr=0.001, wd=0)": ("batch_size=32", "beta1=0.8"),
+        "ft (lr=0.001, wd=0.2)": ("batch_size=32", "beta1=0.8"),
     }
+
+
+def test_names_never_collide_however_much_differs(tmp_path: Path) -> None:
+    """Five settings that vary on their own need five names; one that follows from them needs none."""
+    lab = Lab(tmp_path)
+    victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+    changes: list[dict[str, Any]] = [
+        {"train.lr": 1e-3},
+        {"train.wd": 0.3},
+        {"train.beta1": 0.8},
+        {"train.beta2": 0.9},
+        {"train.epochs": 9, "train.warmup": 7},
+    ]
+    for settings in ({}, *changes):
+        lab.defend(victim, "ft", shares(ba1=0.8, asr1=0.2), **settings)
+    rows = table_of(tmp_path).rows
+    names = [row.defence for row in rows]
+    assert len(set(names)) == len(names) == 7
+    assert sum("lr=0.001, epochs=" in name and "warmup" not in name for name in names) == 1
+    (row,) = [row for row in rows if "epochs=9" in row.defence]
+    assert row.further == ("warmup=7",)
+
+
+def test_settings_of_one_short_name_say_what_they_are_of() -> None:
+    keys = ["poison.attack.alpha", "attack.trained_on.attack.alpha", "attack.train.lr"]
+    own = dict(zip(keys, (0.1, 0.2, 1e-3), strict=True))
+    assert label("blended", own, keys) == "blended (poison.alpha=0.1, attack.alpha=0.2, lr=0.001)"
 
 
 def test_counts_of_images_ascend(tmp_path: Path) -> None:

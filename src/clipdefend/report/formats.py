@@ -10,14 +10,15 @@ from clipdefend.report.escape import csv_cell, escape_latex, escape_markdown
 from clipdefend.report.rows import RATIOS, SHARES, Row, Table
 
 COLUMNS = ("ba", "asr")
+"""Shares that every table has; robust accuracy stands beside them where it was measured."""
 NOTE = 1000
 """Longest note, in characters."""
 
 
 def column_keys(table: Table) -> list[str]:
-    """Return the keys of a table's columns: BA, ASR and, where it is known, recovery at each k."""
+    """Return the keys of a table's columns: BA, ASR and, where they are known, RA and recovery at each k."""
     known = {key for row in table.rows for key in row.figures}
-    keys = [f"{share}@{k}" for k in table.ks for share in (*COLUMNS, *RATIOS)]
+    keys = [f"{share}@{k}" for k in table.ks for share in (*SHARES, *RATIOS)]
     return [key for key in keys if key in known or key.startswith(COLUMNS)]
 
 
@@ -34,15 +35,21 @@ def describe_table(table: Table) -> str:
     """What the figures are, in one paragraph."""
     triggered = sorted({row.figures[key].n for row in table.rows for key in row.figures if key[:3] == "asr"})
     counts = " to ".join(f"{n:,}" for n in dict.fromkeys(triggered[:1] + triggered[-1:])) or "no"
+    keys = column_keys(table)
+    robust = (
+        " RA: accuracy on triggered images, higher is better."
+        if any(key.startswith("ra") for key in keys)
+        else ""
+    )
     ratio = (
-        " Recovery: robust accuracy on triggered images as a share of the clean model's, higher is better."
-        if any(key.startswith(RATIOS) for key in column_keys(table))
+        " Recovery: RA as a share of the clean model's, higher is better."
+        if any(key.startswith(RATIOS) for key in keys)
         else ""
     )
     return (
         f"{table.setting.title}; {counts} triggered images. {describe_spread(table)} BA: accuracy on clean images,"
         " higher is better; ASR: share of triggered images taken for the target, lower is"
-        f" better.{ratio} Bold: best of its attack among the defences."
+        f" better.{robust}{ratio} Bold: best of its attack among the defences."
     )
 
 

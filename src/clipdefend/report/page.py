@@ -196,6 +196,7 @@ def _lineage(row: Row, anchors: dict[int, str], places: dict[str, str]) -> dict[
         "name": _defence(row),
         "seeds": row.seeds,
         "members": members,
+        "further": tidy(", ".join(row.further), 2000),
     }
 
 

@@ -36,6 +36,20 @@ GROUPS = ("eval.", "columns.")
 SUBCAPTIONS = ("n_aug", "fc_schedule", "subcaptions.")
 NAMED = 3
 """Number of differences that a label names; more where these do not tell it from the others."""
+LOOKED_FOR = (
+    "target",
+    "lr",
+    "epochs",
+    "batch_size",
+    "n_aug",
+    "method",
+    "name",
+    "pretrained",
+    "data",
+    "wd",
+    "warmup",
+)
+"""What people vary, in the order in which labels name it."""
 
 
 def recipe(run: Run) -> Recipe:
@@ -97,27 +111,61 @@ def differing_keys(recipes: Sequence[Recipe]) -> list[str]:
     return [key for key in keys if len({_hashable(each.get(key)) for each in recipes}) > 1]
 
 
-def label(name: str, own: Recipe, keys: Sequence[str], others: Sequence[Recipe] = ()) -> str:
-    """A name with its values of some keys: "cleanerclip (n_aug=3000, fc.weight=2)".
+def telling(recipes: Sequence[Recipe], keys: Sequence[str]) -> list[str]:
+    """The keys that a label names: one of those that vary together, and at most three unless more are needed.
 
     Args:
-        name: of the attack or the defence.
-        own: settings of what is named.
-        keys: those in which the recipes of this name differ.
-        others: all recipes of this name.
+        recipes: of all that bear the same name.
+        keys: those in which the recipes differ.
+
+    Returns:
+        The keys, as few as tell the recipes apart, then what else varies on its own; by what people look for first.
     """
-    if not keys:
-        return name
-    count = NAMED
-    while count < len(keys) and any(
-        _values(other, keys[:count]) == _values(own, keys[:count])
-        and _values(other, keys) != _values(own, keys)
-        for other in others
-    ):
-        count += 1
-    shown = [f"{short_key(key)}={format_value(own.get(key))}" for key in keys[:count]]
-    more = [f"{len(keys) - count} more"] if len(keys) > count else []
-    return f"{name} ({', '.join(shown + more)})"
+    variations: dict[tuple[int, ...], str] = {}
+    for key in sorted(keys, key=_rank):
+        variations.setdefault(_partition([_values(own, [key]) for own in recipes]), key)
+    ahead = list(variations.values())
+    parts = _parts(recipes, keys)
+    chosen: list[str] = []
+    while ahead:
+        if len(chosen) >= NAMED and _parts(recipes, chosen) == parts:
+            break
+        # The one that tells the most apart; of equals the first.
+        best = max(ahead, key=lambda key: (_parts(recipes, [*chosen, key]), -ahead.index(key)))
+        ahead.remove(best)
+        chosen.append(best)
+    return sorted(chosen, key=_rank)
+
+
+def label(name: str, own: Recipe, keys: Sequence[str]) -> str:
+    """A name with its values of some keys: "cleanerclip (n_aug=3000, fc.weight=2)"."""
+    return f"{name} ({', '.join(settings(own, keys))})" if keys else name
+
+
+def settings(own: Recipe, keys: Sequence[str]) -> list[str]:
+    """Keys with their values, for people; keys of one short name with what they are of."""
+    names = [short_key(key) for key in keys]
+    return [
+        f"{one_line(key.partition('.')[0]) + '.' if names.count(name) > 1 else ''}{name}={format_value(own.get(key))}"
+        for key, name in zip(keys, names, strict=True)
+    ]
+
+
+def _rank(key: str) -> tuple[int, str]:
+    """The order in which people look for what differs: what they sweep, then the rest by its name."""
+    last = short_key(key)
+    place = LOOKED_FOR.index(last) if last in LOOKED_FOR else len(LOOKED_FOR)
+    return place, key
+
+
+def _parts(recipes: Sequence[Recipe], keys: Sequence[str]) -> int:
+    """How many recipes some keys tell apart."""
+    return len(set(_partition([_values(own, keys) for own in recipes])))
+
+
+def _partition(values: Sequence[Any]) -> tuple[int, ...]:
+    """For each value the place of the first that equals it."""
+    return tuple(values.index(value) for value in values)
 
 
 def _values(own: Recipe, keys: Sequence[str]) -> list[Any]:

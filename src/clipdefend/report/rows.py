@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clipdefend.objectives import METHODS
 from clipdefend.report.escape import percent
 from clipdefend.report.measurements import Measurement, Setting, tell_apart
-from clipdefend.report.recipe import differing_keys, label
+from clipdefend.report.recipe import differing_keys, label, settings, telling
 
 CLEAN = "clean model"
 NONE = "none"
@@ -59,6 +59,7 @@ class Row:
         members: a measurement for each seed.
         figures: "ba@1" and so on.
         best: keys of the figures that are the best of their attack among defences.
+        further: settings that differ from like rows too and that the names leave out, such as "beta1=0.9".
     """
 
     attack: str
@@ -67,6 +68,7 @@ class Row:
     members: tuple[Measurement, ...]
     figures: Mapping[str, Figure]
     best: frozenset[str] = frozenset()
+    further: tuple[str, ...] = ()
 
     @property
     def is_defence(self) -> bool:
@@ -126,12 +128,15 @@ def _row(members: Sequence[Measurement], found: Sequence[Measurement]) -> Row:
         if (one.attack, one.defence) == (first.attack, first.defence) and attack_settings(one) == mine
     ]
     keys = [key for key in differing_keys(same) if not key.startswith(ATTACK_KEYS)]
+    attack_names, names = telling(alike, attack_keys), telling(same, keys)
+    left_out = sorted({*attack_keys, *keys} - {*attack_names, *names})
     return Row(
-        attack=label(first.attack, first.recipe, attack_keys, alike),
-        defence=label(first.defence, first.recipe, keys, same),
+        attack=label(first.attack, first.recipe, attack_names),
+        defence=label(first.defence, first.recipe, names),
         base=first.defence,
         members=tuple(members),
         figures=figures([one.values for one in members]),
+        further=tuple(settings(first.recipe, left_out)),
     )
 
 
@@ -189,7 +194,7 @@ def _with_best(row: Row, rows: Sequence[Row]) -> Row:
         wanted = min(values) if key.startswith("asr") else max(values)
         if len(rivals) > 1 and float(percent(figure.value)) == wanted:
             best.add(key)
-    return Row(row.attack, row.defence, row.base, row.members, row.figures, frozenset(best))
+    return replace(row, best=frozenset(best))
 
 
 def _order(row: Row) -> tuple[str, int, str, str]:

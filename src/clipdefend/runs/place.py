@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
 from clipdefend.errors import RunError
 from clipdefend.runs.manifest import MANIFEST, UNFINISHED
+
+LABEL_LENGTH = 40
+DIGEST_LENGTH = 8
 
 
 def claim(out: Path) -> Path:
@@ -48,4 +52,12 @@ def _number(name: str) -> int:
 
 
 def _slug(label: str) -> str:
-    return re.sub(r"[^a-z0-9._]+", "-", label.lower()).strip("-.")[:40] or "run"
+    """A label as the end of a folder's name, at most 40 characters.
+
+    Labels that come out alike, being cut or written in other letters, are told apart by eight digits of a digest.
+    """
+    slug = re.sub(r"[^a-z0-9._]+", "-", label.lower()).strip("-.") or "run"
+    if len(slug) <= LABEL_LENGTH and label.isascii():
+        return slug
+    digest = hashlib.sha256(label.encode("utf-8", "surrogateescape")).hexdigest()[:DIGEST_LENGTH]
+    return f"{slug[: LABEL_LENGTH - DIGEST_LENGTH - 1].rstrip('-.')}-{digest}"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared import inputs
-from clipdefend.config import DefendConfig, FinetuneAttackConfig, ReportConfig, load_config
+from clipdefend.config import COMMANDS, ReportConfig, load_config
 from clipdefend.data.classes import load_templates, resolve_target
 from clipdefend.data.image_reader import read_canvases
 from clipdefend.data.labelled.labelled_images import LabelledImages
@@ -79,7 +79,7 @@ def _embed_row(row: Row, config: ReportConfig, context: Context) -> ModelEmbeddi
     attack = inputs.find_attack(row.members[0].trigger_run)
     if run is None or attack is None:
         raise ConfigError("it has no weights or no trigger of its own.")
-    images = _labelled(run)
+    images = _labelled(run, row.members[0].run)
     target = resolve_target(images.classes, attack.target)
     order = permutation(len(images), config.seed, "map")
     other = attacked(images.labels[order], target)
@@ -104,13 +104,11 @@ def _embed_row(row: Row, config: ReportConfig, context: Context) -> ModelEmbeddi
     return ModelEmbeddings(row.attack, row.defence, **vectors, classes=tuple(images.classes), target=target)
 
 
-def _labelled(run: Run) -> LabelledImages:
-    """The labelled images that a training run was evaluated on."""
-    if run.command == "defend":
-        chosen = load_config(DefendConfig, recorded=run.config).eval
-    else:
-        chosen = load_config(FinetuneAttackConfig, recorded=run.config).eval
-    if chosen.data is None:
+def _labelled(run: Run, evaluation: Run) -> LabelledImages:
+    """The labelled images that a model was evaluated on while it was trained, or else afterwards."""
+    evaluated = [load_config(COMMANDS[each.command], recorded=each.config) for each in (run, evaluation)]
+    chosen = next((each.eval for each in evaluated if each.eval.data is not None), None)  # type: ignore[attr-defined]
+    if chosen is None:
         raise ConfigError("it was evaluated on no images.")
     return open_labelled(
         chosen.data,
