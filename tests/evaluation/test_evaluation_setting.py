@@ -53,7 +53,7 @@ def test_equal_settings_share_every_figure() -> None:
 
 def test_numbers_of_images_that_are_not_known_yet_are_no_difference() -> None:
     assert not SETTING.differences(dataclasses.replace(SETTING, n_clean=None), attack=False)
-    assert SETTING.differences(SETTING.counted({"n_clean": 23}), attack=False) == {"n_clean": (24, 23)}
+    assert SETTING.differences(SETTING.with_counts({"n_clean": 23}), attack=False) == {"n_clean": (24, 23)}
 
 
 def test_words_name_the_cause_and_not_the_counts_that_follow_from_it() -> None:

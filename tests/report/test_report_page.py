@@ -208,7 +208,7 @@ def test_a_report_is_replaced_and_other_files_are_not(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("x")
-    with pytest.raises(RunError, match=r"holds other files and no report"):
+    with pytest.raises(RunError, match=r"is not empty and holds no report"):
         written(tmp_path / "runs", other)
 
 
@@ -227,5 +227,5 @@ def test_a_preview_that_is_no_picture_is_left_out(tmp_path: Path) -> None:
     report = written(tmp_path / "runs", tmp_path / "report")
     assert "img" not in parsed(report).tags
     assert report.manifest["faults"] == [
-        {"name": "001-poison-badnet", "reason": "no trigger preview: it is not a PNG file"}
+        {"name": "001-poison-badnet", "reason": "no trigger preview: the file is not a PNG image"}
     ]

@@ -335,9 +335,9 @@ def test_broken_and_unfinished_runs_are_named(tmp_path: Path) -> None:
     spoil(poison, seed=9)
     found = collect([tmp_path])
     reasons = {fault.name: fault.reason for fault in found.faults}
-    assert reasons["004-defend-x"] == "is unfinished: go on with --resume, or delete it."
+    assert reasons["004-defend-x"] == "is unfinished: continue it with --resume, or delete it."
     assert "not valid YAML" in reasons["005-defend-y"]
-    assert "is gone, damaged or changed" in reasons[victim.name]
+    assert "is missing, damaged or changed" in reasons[victim.name]
     assert len(found.runs) == 3
     assert by_name(table_of(tmp_path))["no known attack", "ft"].seeds == 1
 

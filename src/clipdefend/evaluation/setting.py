@@ -69,7 +69,7 @@ class EvaluationSetting:
     n_triggered: int | None = None
 
     @classmethod
-    def planned(
+    def from_config(
         cls, record: Mapping[str, Any], *, canvas: str | None, target: str | None, poison: Run | None
     ) -> EvaluationSetting:
         """Return the setting of an evaluation that has not been carried out.
@@ -112,15 +112,15 @@ class EvaluationSetting:
         target = own_target or run.config.get("target") or (attack.target if attack else None)
         own_canvas = details.canvas if isinstance(details, EvaluateDetails | TrainingDetails) else None
         canvas = own_canvas.mode if own_canvas else run.config.get("canvas")
-        setting = cls.planned(
+        setting = cls.from_config(
             record,
             canvas=canvas or (attack.canvas.mode if attack else None),
             target=None if target is None else str(target),
             poison=poison,
         )
-        return setting.counted(run.metrics)
+        return setting.with_counts(run.metrics)
 
-    def counted(self, metrics: Mapping[str, Any]) -> EvaluationSetting:
+    def with_counts(self, metrics: Mapping[str, Any]) -> EvaluationSetting:
         """Return the same setting with the numbers of images that flat metrics tell."""
         counts = {key: metrics.get(key) for key in ("n_clean", "n_triggered")}
         return dataclasses.replace(self, **counts)

@@ -1,1 +1,1 @@
-"""The report of any number of runs: tables, plots and one page, with where every number comes from."""
+"""Reports on any number of runs: tables, plots and one page, with the origin of every number."""

@@ -1,4 +1,7 @@
-"""Finding the runs of a report, their ancestors and their records; what is broken is named, not fatal."""
+"""Find and read the runs of a report, their ancestors and their records.
+
+A report of many runs must not fail because of one: what cannot be read is named as a ``Fault`` and left out.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from clipdefend.errors import RunError
 from clipdefend.runs import EXCLUDED, MANIFEST, UNFINISHED, Run, details_of
 
 DEPTH = 3
-"""Depth to which a folder of runs is searched."""
+"""Number of levels of folders that are searched for runs."""
 MAX_RUNS = 10_000
 MAX_METRICS_BYTES = 256 << 20
 MAX_LINE_BYTES = 1 << 20
@@ -25,7 +28,12 @@ QUICK = "quick_"
 
 @dataclass(frozen=True)
 class Fault:
-    """A run, or a part of one, that the report has to do without."""
+    """A run, or a part of one, that was left out.
+
+    Attributes:
+        name: of the run's folder.
+        reason: continues a sentence that begins with the name.
+    """
 
     name: str
     reason: str
@@ -33,10 +41,12 @@ class Fault:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a run recorded at the end of an epoch; number 0 is the model as it began, 1.5 half-way
-    through the second epoch.
+    """What a run recorded when it was evaluated during training.
 
-    With ``--eval-quick`` the figures are those of the quick subset throughout, as the epochs between have no others.
+    Attributes:
+        number: epochs trained so far: 0 for the model as it began, 1.5 for half-way through the second epoch.
+        values: flat metrics as fractions, and the other numbers of the record. With ``--eval-quick`` they are those of
+            the quick subset in every epoch, since only the last one is measured on all images.
     """
 
     number: float
@@ -48,9 +58,9 @@ class RunCollection:
     """Runs with all their ancestors.
 
     Attributes:
-        runs: finished runs, by their place under ``root``; each once.
+        runs: finished runs without repetitions, sorted by their place under ``root``.
         faults: what was left out, and why.
-        root: the folder that all runs lie in.
+        root: the innermost folder that holds all of them.
     """
 
     runs: list[Run]
@@ -58,35 +68,38 @@ class RunCollection:
     root: Path
 
     def place(self, run: Run) -> str:
-        """A run's folder as seen from ``root``."""
+        """Return a run's folder relative to ``root``."""
         return Path(os.path.relpath(run.path, self.root)).as_posix()
 
     def parents(self, run: Run) -> list[Run]:
-        """The parents of a run that were found, in their recorded order."""
+        """Return the parents of a run that were found, in their recorded order."""
         by_sha = {other.sha256: other for other in self.runs}
         return [by_sha[p["sha256"]] for p in run.manifest["parents"] if p["sha256"] in by_sha]
 
-    def _made_from(self, run: Run) -> list[Run]:
-        """The parents without those that only named rows to leave out, whose triggers are not the run's."""
+    def _sources(self, run: Run) -> list[Run]:
+        """Return the parents without those that only named rows to leave out: their triggers are not the run's."""
         excluded = {p["sha256"] for p in run.manifest["parents"] if p.get("use") == EXCLUDED}
         return [parent for parent in self.parents(run) if parent.sha256 not in excluded]
 
     def ancestor(self, run: Run, command: str) -> Run | None:
-        """The nearest run of a kind: the run itself, else among its ancestors that were found."""
+        """Return the nearest run of a command: the run itself, else among those of its ancestors that were found."""
         level = [run]
         while level:
             for each in level:
                 if each.command == command:
                     return each
-            level = [parent for each in level for parent in self._made_from(each)]
+            level = [parent for each in level for parent in self._sources(each)]
         return None
 
 
 def collect(given: Sequence[Path]) -> RunCollection:
-    """Read runs, folders of runs, and the ancestors of what was found.
+    """Read runs and their ancestors.
+
+    Args:
+        given: run folders, manifests, or folders that hold runs down to ``DEPTH`` levels.
 
     Raises:
-        RunError: a path does not exist, or there is no finished run at all.
+        RunError: a path does not exist or cannot be listed, holds too many runs, or there is no finished run at all.
     """
     faults: list[Fault] = []
     found: dict[str, Run] = {}
@@ -101,14 +114,18 @@ def collect(given: Sequence[Path]) -> RunCollection:
     if not found:
         why = f" {faults[0].name}: {faults[0].reason}" if faults else ""
         names = ", ".join(repr(str(path)) for path in given)
-        raise RunError(f"No finished run in {names}.{why} Give run folders, or a folder of them.")
+        raise RunError(f"No finished run in {names}.{why} Give run folders, or a folder that holds them.")
     root = Path(os.path.commonpath([run.path.parent for run in found.values()]))
     runs = sorted(found.values(), key=lambda run: run.path.relative_to(root).as_posix())
     return RunCollection(runs, sorted(set(faults), key=lambda fault: (fault.name, fault.reason)), root)
 
 
 def read_epochs(run: Run) -> tuple[list[Epoch], list[Fault]]:
-    """The evaluated epochs of a run's ``metrics.jsonl``, ascending; lines that cannot be read are faults."""
+    """Read the evaluated epochs of a run's ``metrics.jsonl``.
+
+    Returns:
+        The epochs, ascending, the last record of each; and faults for what could not be read.
+    """
     path = run.path / METRICS
     records: dict[float, Epoch] = {}
     wrong = 0
@@ -118,6 +135,7 @@ def read_epochs(run: Run) -> tuple[list[Epoch], list[Fault]]:
         if path.stat().st_size > MAX_METRICS_BYTES:
             return [], [Fault(run.name, f"{METRICS} is larger than {MAX_METRICS_BYTES >> 20} MB: not read.")]
         with path.open("rb") as file:
+            # Bounded, so that a file without line ends does not fill the memory.
             for line in iter(lambda: file.readline(MAX_LINE_BYTES), b""):
                 record = _record(line)
                 if record is None:
@@ -131,7 +149,7 @@ def read_epochs(run: Run) -> tuple[list[Epoch], list[Fault]]:
 
 
 def finite_numbers(values: Any) -> dict[str, float]:
-    """The entries of a mapping that are finite numbers."""
+    """Return the entries of a mapping that are finite numbers; none for anything but a mapping."""
     if not isinstance(values, dict):
         return {}
     return {
@@ -142,7 +160,7 @@ def finite_numbers(values: Any) -> dict[str, float]:
 
 
 def _record(line: bytes) -> Epoch | None:
-    """An epoch's record; number -1 for records of other events, None for no record at all."""
+    """Read a line; a record of another event gets the number -1. Returns None for a line that is not a record."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -162,14 +180,14 @@ def _record(line: bytes) -> Epoch | None:
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    """Run folders at or below a path, finished or not."""
+    """Yield the run folders at or below a path, finished or not."""
     if path.name == MANIFEST:
         path = path.parent
     if not path.exists():
-        raise RunError(f"Run {str(path)!r} does not exist. Give run folders, or a folder of them.")
+        raise RunError(f"Run {str(path)!r} does not exist. Give run folders, or a folder that holds them.")
     for count, folder in enumerate(_search(path, DEPTH)):
         if count >= MAX_RUNS:
-            raise RunError(f"{str(path)!r} holds more than {MAX_RUNS:,} runs. Give some of them.")
+            raise RunError(f"{str(path)!r} holds more than {MAX_RUNS:,} runs. Choose some of them.")
         yield folder
 
 
@@ -188,7 +206,7 @@ def _search(folder: Path, depth: int) -> Iterator[Path]:
 
 def _read(folder: Path, found: dict[str, Run], faults: list[Fault]) -> None:
     if not (folder / MANIFEST).is_file():
-        faults.append(Fault(folder.name, "is unfinished: go on with --resume, or delete it."))
+        faults.append(Fault(folder.name, "is unfinished: continue it with --resume, or delete it."))
         return
     try:
         run = Run.open(folder)
@@ -200,7 +218,7 @@ def _read(folder: Path, found: dict[str, Run], faults: list[Fault]) -> None:
 
 
 def _parents(run: Run, found: dict[str, Run], faults: list[Fault]) -> Iterator[Run]:
-    """The parents of a run that are not among those found yet."""
+    """Yield those parents of a run that have not been found yet."""
     for record in run.manifest["parents"]:
         if record["sha256"] not in found:
             try:
@@ -209,4 +227,4 @@ def _parents(run: Run, found: dict[str, Run], faults: list[Fault]) -> Iterator[R
                 yield parent
             except RunError:
                 name = one_line(str(record["path"]))
-                faults.append(Fault(run.name, f"its parent {name} is gone, damaged or changed."))
+                faults.append(Fault(run.name, f"its parent {name} is missing, damaged or changed."))

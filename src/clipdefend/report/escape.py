@@ -1,4 +1,7 @@
-"""Text of runs inside other formats: names are anybody's, and must not become markup."""
+"""Escaping for the formats of a report.
+
+Names of runs, classes and attacks come from other people's files, and must never become markup.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import unicodedata
 from clipdefend.console import one_line
 
 LONGEST = 120
+"""Longest text by default, in characters."""
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -18,7 +22,7 @@ _LATEX = {
 
 
 def tidy(text: str, longest: int = LONGEST) -> str:
-    """One line without control characters and marks that turn the direction of text, cut to a length."""
+    """Return text as one line, without control characters and direction marks, cut to ``longest`` characters."""
     line = "".join(
         sign for sign in one_line(text) if unicodedata.category(sign) not in ("Cc", "Cf", "Cs", "Co", "Cn")
     )
@@ -26,27 +30,27 @@ def tidy(text: str, longest: int = LONGEST) -> str:
 
 
 def escape_markdown(text: str, longest: int = LONGEST) -> str:
-    """Text for a cell of a Markdown table, or for a line."""
+    """Escape text for a Markdown table or paragraph; see ``tidy``."""
     escaped = re.sub(r"([\\`*_\[\]|~#])", r"\\\1", tidy(text, longest))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def escape_latex(text: str) -> str:
-    """Text for LaTeX."""
+    """Escape text for LaTeX; see ``tidy``."""
     return "".join(_LATEX.get(sign, sign) for sign in tidy(text))
 
 
 def csv_cell(text: str) -> str:
-    """Text for a CSV cell that no spreadsheet takes for a formula."""
+    """Return text for a CSV cell, such that no spreadsheet takes it for a formula."""
     line = tidy(text)
     return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
 
 
 def slug(text: str) -> str:
-    """Text as a part of a file name."""
+    """Return text as part of a file name: a to z, 0 to 9 and hyphens, at most 60 characters."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60] or "unnamed"
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share in percent, without the sign."""
+    """Format a fraction in percent, without the percent sign."""
     return f"{100 * share:.{digits}f}"

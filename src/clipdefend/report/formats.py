@@ -1,4 +1,4 @@
-"""The table as Markdown, CSV and LaTeX."""
+"""Tables as Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clipdefend.report.rows import RATIOS, SHARES, Row, Table
 COLUMNS = ("ba", "asr")
 """Shares that every table has; robust accuracy stands beside them where it was measured."""
 NOTE = 1000
-"""Longest note, in characters."""
+"""Longest description of a table, in characters."""
 
 
 def column_keys(table: Table) -> list[str]:
@@ -23,7 +23,7 @@ def column_keys(table: Table) -> list[str]:
 
 
 def describe_spread(table: Table) -> str:
-    """What stands behind a figure."""
+    """Say what stands behind the figures of a table: intervals, or deviations over seeds."""
     several = any(row.seeds > 1 for row in table.rows)
     deviation = (
         "mean ± sample standard deviation where there are several seeds, else with" if several else "with"
@@ -32,7 +32,7 @@ def describe_spread(table: Table) -> str:
 
 
 def describe_table(table: Table) -> str:
-    """What the figures are, in one paragraph."""
+    """Say what the figures of a table are, in one paragraph."""
     triggered = sorted({row.figures[key].n for row in table.rows for key in row.figures if key[:3] == "asr"})
     counts = " to ".join(f"{n:,}" for n in dict.fromkeys(triggered[:1] + triggered[-1:])) or "no"
     keys = column_keys(table)
@@ -54,7 +54,7 @@ def describe_table(table: Table) -> str:
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
-    """All tables as Markdown."""
+    """Format tables as Markdown, in percent."""
     return "\n".join(_markdown(table) for table in tables)
 
 
@@ -87,7 +87,7 @@ def _cell(row: Row, key: str, strong: Callable[[str], str]) -> str:
 
 
 def to_csv(tables: Sequence[Table]) -> str:
-    """All tables, a line for each row and k, as fractions."""
+    """Format tables as CSV: a line for each row and k, with shares as fractions."""
     parts = ("", "_low", "_high", "_sd")
     heads = ["evaluation", "attack", "defence", "seeds", "k"]
     heads += [f"{share}{part}" for share in SHARES for part in parts]
@@ -118,7 +118,7 @@ def _csv_line(table: Table, row: Row, k: int) -> list[object]:
 
 
 def to_latex(tables: Sequence[Table]) -> str:
-    """All tables as LaTeX, for the package booktabs."""
+    """Format tables as LaTeX, in percent, for the package booktabs."""
     return "\n".join(_latex(table) for table in tables)
 
 
@@ -136,14 +136,14 @@ def _latex(table: Table) -> str:
         lines.append(r"\midrule")
         for position, row in enumerate(table.of(attack)):
             cells = [_plain_latex(_cell(row, key, "\x01{}\x02".format)) for key in column_keys(table)]
-            # A bracket behind a rule would be the rule's option.
+            # LaTeX would take a bracket right after \midrule for the rule's optional argument.
             name = escape_latex(row.attack).replace("[", "{[}") if position == 0 else ""
             lines.append(" & ".join([name, escape_latex(row.defence), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
 def _plain_latex(text: str) -> str:
-    """Our own text for LaTeX; \x01 and \x02 stand around what is bold."""
+    """Escape text of our own for LaTeX: \x01 and \x02 enclose what is bold, spaces at the ends stay."""
     parts = text.replace("±", "\x03")
     escaped = "".join(
         sign if sign in "\x01\x02\x03" else escape_latex(sign) if sign != " " else sign for sign in parts

@@ -1,4 +1,4 @@
-"""The best accuracy at each bound on attack success, over all epochs of all runs of a group.
+"""The frontier: the best accuracy at each bound on attack success, over all epochs of a group of runs.
 
 Reference: the scatter plots of "Effective Backdoor Mitigation in Vision-Language Models Depends on the Pre-training
 Objective" (arXiv:2311.14948), which show a point for each epoch of each run; the bounds are ours.
@@ -18,7 +18,7 @@ from clipdefend.report.plots import Track
 LIMITS = (0.001, 0.01, 0.05, 0.10, 0.20, 0.50)
 """Bounds on ASR@1, as fractions."""
 
-# Shares are counts of images: a difference in the last bit is not one.
+# Shares are numbers of images divided by their total: equal ones may differ in the last bit.
 _TOLERANCE = 1e-9
 
 
@@ -44,11 +44,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Success:
-    """How many runs and epochs end in the region of success.
+    """How many runs and epochs lie in the region of success.
 
     Attributes:
-        runs, epochs: number of runs with an epoch inside, and of such epochs.
-        of_runs, of_epochs: number of runs and epochs whose victim is known.
+        runs, epochs: numbers of runs with an epoch in the region, and of such epochs.
+        of_runs, of_epochs: numbers of all runs and epochs whose victim is known.
     """
 
     runs: int
@@ -59,7 +59,13 @@ class Success:
 
 @dataclass(frozen=True)
 class Group:
-    """The frontier of the runs of one attack and defence, whatever their settings and seeds."""
+    """The frontier of all runs of one attack and defence, whatever their settings and seeds.
+
+    Attributes:
+        attack, defence: their names.
+        points: one for each of ``LIMITS``.
+        success: counts of the region of success.
+    """
 
     attack: str
     defence: str
@@ -68,14 +74,16 @@ class Group:
 
 
 def frontier(runs: Sequence[Sequence[Epoch]], limits: Sequence[float] = LIMITS) -> tuple[Point | None, ...]:
-    """The largest BA@1 subject to ASR@1 at most each limit; of equals the lower ASR, then the earlier run and epoch.
+    """Return the epoch with the largest BA@1 among those whose ASR@1 is at most each limit.
+
+    Of equal accuracies the lower ASR wins, then the earlier run and epoch.
 
     Args:
-        runs: the epochs of each run; number 0 is the victim, which is not a candidate.
-        limits: bounds on ASR@1, in [0, 1].
+        runs: the epochs of each run; epoch 0 is the victim, which is not a candidate.
+        limits: bounds on ASR@1, fractions.
 
     Returns:
-        A point for each limit, None where no epoch meets it.
+        A point for each limit; None where no epoch meets it.
     """
     candidates = [
         Point(0.0, ba, asr, None if victim is None else victim - ba, position, epoch.number)
@@ -92,9 +100,12 @@ def frontier(runs: Sequence[Sequence[Epoch]], limits: Sequence[float] = LIMITS) 
 
 
 def count_successes(runs: Sequence[Sequence[Epoch]], ba_budget: float, asr_limit: float) -> Success:
-    """Count what lies in the region of success: at most ``ba_budget`` of BA@1 lost, ASR@1 at most ``asr_limit``.
+    """Count the runs and epochs in the region of success.
 
-    Runs that did not record their victim are left out.
+    Args:
+        runs: the epochs of each run; those without epoch 0, the victim, are left out.
+        ba_budget: largest loss of BA@1 against the victim, as a fraction.
+        asr_limit: largest ASR@1, as a fraction.
     """
     known = [(victim, run) for run in runs for victim in [_victim(run)] if victim is not None]
     inside = [
@@ -113,7 +124,12 @@ def count_successes(runs: Sequence[Sequence[Epoch]], ba_budget: float, asr_limit
 
 
 def group_frontiers(tracks: Mapping[str, Sequence[Track]], ba_budget: float, asr_limit: float) -> list[Group]:
-    """The frontier of every defence of every attack."""
+    """Return the frontier of every defence against every attack.
+
+    Args:
+        tracks: attack -> tracks of its defences.
+        ba_budget, asr_limit: see ``count_successes``.
+    """
     found = []
     for attack, each in tracks.items():
         for base in dict.fromkeys(track.base for track in each):
@@ -123,7 +139,7 @@ def group_frontiers(tracks: Mapping[str, Sequence[Track]], ba_budget: float, asr
 
 
 def frontier_csv(found: Sequence[Group]) -> str:
-    """A line for each group and limit, as fractions; cells without a value are empty."""
+    """Format frontiers as CSV: a line for each group and limit, with shares as fractions; unknown cells are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     counts = ["runs_inside", "runs", "epochs_inside", "epochs"]
@@ -140,19 +156,19 @@ def frontier_csv(found: Sequence[Group]) -> str:
 
 
 def frontier_lines(found: Sequence[Group]) -> list[list[str]]:
-    """The cells of a table for people: attack, defence, a figure for each limit, what lies inside."""
+    """Return the cells of a table: attack, defence, a figure in percent for each limit, counts of the region."""
     return [
         [group.attack, group.defence, *map(_text, group.points), _inside(group.success)] for group in found
     ]
 
 
 def frontier_heads() -> list[str]:
-    """The heads of the columns of ``frontier_lines``."""
+    """Return the column heads of ``frontier_lines``."""
     return ["attack", "defence", *(f"ASR@1 ≤ {100 * limit:g} %" for limit in LIMITS), "success"]
 
 
 def frontier_markdown(found: Sequence[Group]) -> str:
-    """The table as Markdown."""
+    """Format frontiers as a Markdown table."""
     heads = frontier_heads()
     rows = [heads, ["---", "---", *["---:"] * (len(heads) - 2)]]
     rows += [[*map(escape_markdown, line[:2]), *line[2:]] for line in frontier_lines(found)]
@@ -170,10 +186,12 @@ def _inside(inside: Success) -> str:
 
 
 def _victim(run: Sequence[Epoch]) -> float | None:
+    """Return the BA@1 of epoch 0; None where the run did not record it."""
     return next((epoch.values["ba@1"] for epoch in run if epoch.number == 0 and "ba@1" in epoch.values), None)
 
 
 def _trained_epochs(run: Sequence[Epoch]) -> list[tuple[Epoch, float, float]]:
+    """Return the epochs after the victim's that have both figures, with BA@1 and ASR@1."""
     return [
         (epoch, epoch.values["ba@1"], epoch.values["asr@1"])
         for epoch in run

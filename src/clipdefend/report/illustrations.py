@@ -1,4 +1,4 @@
-"""Every picture of a report: which there are, what they show, and in which file."""
+"""All pictures of a report, with their file names, captions and alternative texts."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ from clipdefend.runs import PoisonDetails, Run
 
 MAX_PREVIEW_BYTES = 4 << 20
 PNG = b"\x89PNG\r\n\x1a\n"
-SEEN = ("val_loss", "val_agreement", "drift_image", "drift_text", "drift_weights")
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot with its words; ``name`` is its file's, without the ending."""
+    """A plot with its texts.
+
+    Attributes:
+        name: of its files, without the ending.
+        caption: for all readers.
+        alt: for readers who cannot see it.
+        picture: the plot.
+    """
 
     name: str
     caption: str
@@ -35,7 +41,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Preview:
-    """A trigger's picture, a PNG."""
+    """The picture of a trigger: attributes as for ``Plot``, but a single PNG file."""
 
     name: str
     caption: str
@@ -45,11 +51,11 @@ class Preview:
 
 @dataclass
 class Histories:
-    """What every defence recorded per epoch.
+    """What the defences recorded in each epoch.
 
     Attributes:
         tracks: attack -> tracks of its defences.
-        runs: (attack, defence, run, epochs) of each run.
+        runs: attack, defence, run and epochs of each defended run.
         faults: records that could not be read.
     """
 
@@ -59,9 +65,10 @@ class Histories:
 
 
 def read_histories(tables: Sequence[Table]) -> Histories:
-    """Read the epochs of the defences behind all rows, each run once.
+    """Read the epochs of the defences behind the rows of tables, each run once.
 
-    Only runs whose epochs were measured in a table's own setting are shown, and those of each table by themselves.
+    Runs whose epochs were measured in another setting than a table's are left out, and those of each table are kept
+    apart: figures of different settings must not share a plot.
     """
     found = Histories()
     done: set[str] = set()
@@ -88,7 +95,7 @@ def read_histories(tables: Sequence[Table]) -> Histories:
 
 
 def scatters(found: Histories, region: Region) -> Iterator[Plot]:
-    """BA against ASR of each attack, on equal axes so that the panels can be compared."""
+    """Plot BA against ASR for each attack, on equal axes so that the plots can be compared."""
     heights = plots.accuracy_limits([track for tracks in found.tracks.values() for track in tracks], 1)
     for attack, tracks in found.tracks.items():
         yield Plot(
@@ -102,7 +109,7 @@ def scatters(found: Histories, region: Region) -> Iterator[Plot]:
 
 
 def curves(found: Histories) -> Iterator[Plot]:
-    """BA and ASR of each attack over the epochs."""
+    """Plot BA and ASR over the epochs for each attack."""
     for attack, tracks in found.tracks.items():
         yield Plot(
             f"epochs-{slug(attack)}",
@@ -114,7 +121,7 @@ def curves(found: Histories) -> Iterator[Plot]:
 
 
 def defender_views(found: Histories) -> Iterator[Plot]:
-    """What a defender sees of each attack's defences."""
+    """Plot, for each attack, the figures that a defender without the trigger can see; see ``training.visible``."""
     labels = {
         "val_loss": "loss",
         "val_agreement": "agreement (%)",
@@ -135,7 +142,7 @@ def defender_views(found: Histories) -> Iterator[Plot]:
 
 
 def ablations(tables: Sequence[Table]) -> Iterator[Plot]:
-    """A plot for each sweep."""
+    """Plot each sweep of a setting."""
     for number, table in enumerate(tables):
         for sweep in find_sweeps(table):
             name = f"ablation-{slug(sweep.attack)}-{slug(sweep.defence)}-{slug(sweep.key)}"
@@ -150,7 +157,7 @@ def ablations(tables: Sequence[Table]) -> Iterator[Plot]:
 
 
 def maps(embedded: Sequence[ModelEmbeddings], method: Method, seed: int) -> Iterator[Plot]:
-    """A map of each embedded model."""
+    """Draw the embedding map of each model."""
     words = {"pca": "first two principal components", "tsne": "t-SNE"}[method]
     for each in embedded:
         model = "victim" if each.defence == "none" else each.defence
@@ -169,7 +176,7 @@ def maps(embedded: Sequence[ModelEmbeddings], method: Method, seed: int) -> Iter
 
 
 def previews(collection: RunCollection, tables: Sequence[Table]) -> tuple[list[Preview], list[Fault]]:
-    """The trigger of each attack, from its first poison run."""
+    """Return a picture of the trigger of each attack, from its first poison run, and faults for those without one."""
     chosen: dict[str, Run] = {}
     for table in tables:
         for row in table.rows:
@@ -193,10 +200,10 @@ def previews(collection: RunCollection, tables: Sequence[Table]) -> tuple[list[P
 def _preview(attack: str, run: Run) -> Preview:
     path = run.output("preview.png")
     if path.stat().st_size > MAX_PREVIEW_BYTES:
-        raise RunError(f"it is larger than {MAX_PREVIEW_BYTES >> 20} MB")
+        raise RunError(f"the file is larger than {MAX_PREVIEW_BYTES >> 20} MB")
     png = path.read_bytes()
     if not png.startswith(PNG):
-        raise RunError("it is not a PNG file")
+        raise RunError("the file is not a PNG image")
     details, metrics = PoisonDetails.of(run), run.metrics
     numbers = [
         f"{name} {metrics[key]:.{digits}f}{unit}"
@@ -214,24 +221,24 @@ def _preview(attack: str, run: Run) -> Preview:
 
 
 def target_name(members: Sequence[Measurement]) -> str | None:
-    """The attacker's word."""
+    """Return the target class of a row's attack; None without an attack."""
     poison = members[0].trigger_run
     return tidy(PoisonDetails.of(poison).target) if poison is not None else None
 
 
 def first_row(rows: Sequence[Row], wanted: Callable[[Row], bool]) -> Row | None:
-    """The first row that is wanted."""
+    """Return the first row that meets a condition, or None."""
     return next((row for row in rows if wanted(row)), None)
 
 
 def _both(row: Row) -> str:
-    """BA@1 and ASR@1 in words."""
+    """Describe BA@1 and ASR@1 of a row."""
     found = {key: row.figures[key] for key in ("ba@1", "asr@1") if key in row.figures}
     return ", ".join(f"{key.upper()} {figure.text()}" for key, figure in found.items())
 
 
 def _counts(tracks: Sequence[Track]) -> str:
-    """How many images the epochs were measured on, where the records say so."""
+    """Describe how many images the epochs were measured on; empty where the records do not say."""
     parts = []
     for key, kind in (("n_clean", "clean"), ("n_triggered", "triggered")):
         found = sorted(
@@ -243,7 +250,7 @@ def _counts(tracks: Sequence[Track]) -> str:
 
 
 def _ends(tracks: Sequence[Track]) -> str:
-    """Where the first run of each track begins and ends, in words."""
+    """Describe the victim, and the mean figures that the runs of each track end with."""
     words = []
     for track in tracks:
         ends = [run[-1].values for run in track.runs if {"ba@1", "asr@1"} <= run[-1].values.keys()]

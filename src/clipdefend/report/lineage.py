@@ -1,4 +1,4 @@
-"""Where numbers come from: every run with its parents, seed, versions and the command that repeats it."""
+"""Origins of the numbers: every run with its parents, seed, versions and the command that repeats it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from clipdefend.runs import MANIFEST, Run
 
 @dataclass(frozen=True)
 class Origin:
-    """One run for people.
+    """One run, as text that is safe to show.
 
     Attributes:
-        anchor: of its entry in the page.
+        anchor: id of its entry on the page.
         place: its folder below the runs' common folder.
-        repeat: the command that makes it again, given in the folder above that one.
-        parents: (anchor, place) of each that was found.
+        command, seed, sha256, end, device, versions, warnings: from its manifest, the SHA-256 of which is the hash.
+        seconds: how long it took, with the unit.
+        repeat: the command line that makes it again, to be run in the parent of the runs' common folder.
+        parents: anchor and place of each parent that was found.
     """
 
     anchor: str
@@ -38,7 +40,7 @@ class Origin:
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for ``report.json``."""
+        """Return plain data for ``report.json``."""
         plain = {
             key: getattr(self, key) for key in ("place", "command", "seed", "sha256", "versions", "repeat")
         }
@@ -46,12 +48,12 @@ class Origin:
 
 
 def origins(collection: RunCollection) -> list[Origin]:
-    """Every run of a report, in the order of their places."""
+    """Return the origins of all runs of a report, sorted by place."""
     return [_origin(run, collection) for run in collection.runs]
 
 
 def anchor(run: Run) -> str:
-    """The run's anchor in the page."""
+    """Return the id of a run's entry on the page."""
     return f"run-{run.sha256[:12]}"
 
 
@@ -78,9 +80,10 @@ def _origin(run: Run, collection: RunCollection) -> Origin:
 
 
 def _repeat(run: Run, collection: RunCollection) -> str:
-    """The command that makes a run again: its own manifest is the configuration, its first parent the input.
+    """Return the command line that makes a run again, from its own manifest as configuration and its first parent.
 
-    It is given where the folder of the runs lies: relative paths of data are as they were typed, mostly there.
+    It is meant for the parent of the runs' folder: manifests keep relative paths of data as they were typed, and
+    commands are mostly typed there.
     """
     runs = collection.root.name
 

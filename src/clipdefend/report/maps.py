@@ -1,4 +1,4 @@
-"""Embedding maps: clean, triggered and target images with the class texts, in two dimensions."""
+"""Embedding maps: clean images, triggered images, images of the target and class texts in two dimensions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from clipdefend.report.style import BLUE, GREEN, GREY, VERMILLION, Picture, Them
 
 Method = Literal["pca", "tsne"]
 NAMED = 8
-"""Number of class texts that are written out, beside the target's."""
+"""Number of class texts that are labelled with their names, besides the target's."""
 PERPLEXITY = 30.0
+"""Perplexity of t-SNE, lowered for few vectors."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,12 @@ class ModelEmbeddings:
     """Unit vectors of one model.
 
     Attributes:
-        attack, defence: whose model it is.
-        clean: clean images, (n, d), none of them of the target class.
-        triggered: the same images with the trigger, (n, d).
-        target_images: clean images of the target class, (m, d).
-        texts: class texts, (classes, d).
-        classes: their names.
+        attack, defence: names of the attack and the defence that made the model.
+        clean: of clean images that are not of the target class, shape (n, d).
+        triggered: of the same images with the trigger, shape (n, d).
+        target_images: of clean images of the target class, shape (m, d).
+        texts: of the classes, shape (c, d).
+        classes: names of the c classes.
         target: index of the target class.
     """
 
@@ -42,10 +43,18 @@ class ModelEmbeddings:
 
 
 def project(embedded: ModelEmbeddings, method: Method, seed: int) -> list[NDArray[np.float64]]:
-    """Places in the plane of clean, triggered and target images and of the texts, (n, 2) each.
+    """Project a model's vectors onto a plane.
 
-    Images and texts of a CLIP lie in two separate cones; each kind is moved to its own mean of clean vectors
-    first, or the gap between them would be all that is seen. Triggered images are moved with the clean ones.
+    The image and the text embeddings of CLIP lie in two separate cones (Liang et al. 2022, "Mind the Gap"). Images are
+    centred on the mean of the clean ones and texts on their own mean first, or the map would show nothing but that gap.
+
+    Args:
+        embedded: the vectors.
+        method: "pca" (the first two principal components of all vectors) or "tsne".
+        seed: of t-SNE.
+
+    Returns:
+        Coordinates of clean images, triggered images, images of the target and texts, shape (n, 2) each.
     """
     centre = np.concatenate([embedded.clean, embedded.target_images]).mean(axis=0)
     images = [embedded.clean - centre, embedded.triggered - centre, embedded.target_images - centre]
@@ -57,7 +66,10 @@ def project(embedded: ModelEmbeddings, method: Method, seed: int) -> list[NDArra
 
 
 def _pca(vectors: NDArray[np.float64], dimensions: int) -> NDArray[np.float64]:
-    """Coordinates along the first principal axes, each axis turned so that its largest entry is positive."""
+    """Return the coordinates along the first principal axes, shape (n, dimensions).
+
+    The sign of an axis is arbitrary; it is chosen such that the largest entry is positive, for equal maps everywhere.
+    """
     centred = vectors - vectors.mean(axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     axes = axes[:dimensions]
@@ -67,6 +79,7 @@ def _pca(vectors: NDArray[np.float64], dimensions: int) -> NDArray[np.float64]:
 
 
 def _tsne(vectors: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Return the coordinates by t-SNE, shape (n, 2), after a reduction to at most 50 principal components."""
     from sklearn.manifold import TSNE
 
     reduced = _pca(vectors, min(50, *vectors.shape))
@@ -76,7 +89,7 @@ def _tsne(vectors: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
 
 
 def draw_map(embedded: ModelEmbeddings, method: Method, seed: int) -> Picture:
-    """Draw a map; the target's text is a star."""
+    """Draw the map of a model; see ``project``."""
     clean, triggered, target_images, texts = project(embedded, method, seed)
 
     def draw(figure: Any, theme: Theme) -> None:
@@ -110,7 +123,7 @@ def draw_map(embedded: ModelEmbeddings, method: Method, seed: int) -> Picture:
 
 
 def _choose_named_texts(texts: NDArray[np.float64], target: int) -> Sequence[int]:
-    """The target's text and those that lie farthest from one another, so that names do not overlap."""
+    """Return the texts to label: the target's, then always the one farthest from those so far, so that few overlap."""
     chosen = [target]
     distance = np.linalg.norm(texts - texts[target], axis=1)
     while len(chosen) <= NAMED and distance.max() > 0:

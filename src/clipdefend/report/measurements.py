@@ -1,4 +1,4 @@
-"""Every model that was measured, once for each setting of the evaluation, with its lineage."""
+"""The measured models of a report, once for each setting of the evaluation, with their lineage."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ from clipdefend.report.recipe import Recipe, attack_name, defence_name, recipe
 from clipdefend.runs import Run
 
 NAMES = {"class_names": "class names", "templates": "prompts", "quick": "subset of", "root": "images in"}
-"""Facts of a setting in words, where their own names are none."""
+"""Words for facts of a setting whose own names do not read well."""
 
 LINEAGE = {kind.command: kind.heading for kind in KINDS.values() if kind.heading}
+"""Command -> prefix of its settings in a recipe."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the evaluations in one table have in common: all that BA needs, and the ASR protocol.
+    """What the evaluations in one table have in common: all that BA depends on, and the ASR protocol.
 
-    Triggers and targets tell attacks apart, which are told apart within a table.
+    Trigger and target are not among it: they tell attacks apart, which have rows of their own within a table.
 
     Attributes:
         shared: the setting without trigger and target.
-        apart: what tells this table from others with the same data, number of images and protocol, for people.
+        apart: phrases that distinguish the table from others with the same data, number of images and protocol.
     """
 
     shared: EvaluationSetting
@@ -43,17 +44,17 @@ class Setting:
 
     @property
     def key(self) -> str:
-        """Equal for equal settings."""
+        """A text that is equal for equal settings."""
         return json.dumps(asdict(self.shared), sort_keys=True, default=str)
 
     @property
     def title(self) -> str:
-        """For people."""
+        """The title of the table."""
         return ", ".join((self.base, *self.apart))
 
     @property
     def base(self) -> str:
-        """The title without what tells it from others."""
+        """The title without ``apart``."""
         known = {
             "exclude-target": "ASR without the target's own images",
             "all": "ASR over all images",
@@ -63,7 +64,7 @@ class Setting:
 
 
 def tell_apart(settings: Sequence[Setting]) -> list[Setting]:
-    """Return settings whose titles name what they differ in, and nothing else."""
+    """Return the settings with titles that name what those with equal bases differ in, and nothing else."""
     found = []
     for one in settings:
         alike = [other for other in settings if other.base == one.base]
@@ -79,20 +80,21 @@ def tell_apart(settings: Sequence[Setting]) -> list[Setting]:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Figures of one model.
+    """The metrics of one model in one setting.
 
     Attributes:
-        run: the evaluation, or the training whose own evaluation it is.
-        model: the run that made the weights; None for a bare checkpoint.
-        attack, defence: base names.
-        recipe: settings of the lineage, keys begin with "poison.", "attack.", "defence." or "augment."; those of the
-            attack that the model was trained on, where it is measured under another, with "attack.trained_on.". The
-            target is that of the evaluation.
-        seeds: of the lineage, by the same names.
-        values: flat metrics, with the recovery where the clean model's RA is known.
-        evaluation: what decides which other figures may stand beside these.
-        own_epochs: whether the model was evaluated in this setting while it was trained; then its epochs are
-            comparable with these figures.
+        run: the evaluation, or the training run that measured its own model.
+        model: the run that wrote the weights; None for a bare checkpoint.
+        attack, defence: base names, without settings.
+        recipe: settings of the whole lineage, with keys that begin with "poison.", "attack.", "defence." or
+            "augment.". Where the model is measured under another attack than it was trained on, the settings of the
+            latter begin with "attack.trained_on.". The target is the evaluation's.
+        seeds: of the runs of the lineage, by the same prefixes.
+        values: flat metrics as fractions, with the recovery where the clean model's RA is known.
+        evaluation: the setting, which decides what other metrics are comparable.
+        own_epochs: whether the model was evaluated in this setting during training as well, so that its epochs are
+            comparable with these metrics.
+        lineage: the run and its ancestors, the nearest of each command.
     """
 
     run: Run
@@ -108,7 +110,7 @@ class Measurement:
 
     @property
     def setting(self) -> Setting:
-        """Of the table that the figures stand in."""
+        """The setting of the table that the metrics belong in."""
         return Setting.of(self.evaluation)
 
     @property
@@ -118,26 +120,28 @@ class Measurement:
 
     @property
     def identity(self) -> str:
-        """Equal for runs of the same settings and seeds."""
+        """A text that is equal for runs with the same settings and seeds."""
         return json.dumps(
             [self.setting.key, self.attack, self.defence, self.recipe, self.seeds], sort_keys=True
         )
 
     @property
     def rank(self) -> tuple[bool, str, str]:
-        """Which of several measurements of one model counts: evaluations before a training's own, then the
-        newest.
-        """
+        """Sort key of measurements of one model, of which the last counts: evaluations come last, then newer runs."""
         return self.run.command == "evaluate", str(self.run.manifest.get("end")), self.run.name
 
 
 def find_measurements(collection: RunCollection) -> tuple[list[Measurement], list[str]]:
-    """The measurements of a report, and notes of those that were left out as repetitions."""
+    """Return the measurements of a report without repetitions, by the place of their runs.
+
+    Returns:
+        The measurements, and notes for readers on what was left out.
+    """
     found = [
         one
         for run in collection.runs
         if run.kind.measured
-        for one in [_measure(run, collection)]
+        for one in [_measurement(run, collection)]
         if one is not None
     ]
     by_model: dict[tuple[str, EvaluationSetting], Measurement] = {}
@@ -157,7 +161,8 @@ def find_measurements(collection: RunCollection) -> tuple[list[Measurement], lis
     return sorted(kept.values(), key=lambda one: collection.place(one.run)), notes
 
 
-def _measure(run: Run, collection: RunCollection) -> Measurement | None:
+def _measurement(run: Run, collection: RunCollection) -> Measurement | None:
+    """Return what a run measured; None where it did not measure BA."""
     values = finite_numbers(run.metrics)
     if "ba@1" not in values:
         return None
@@ -199,13 +204,13 @@ def _measure(run: Run, collection: RunCollection) -> Measurement | None:
 
 
 def _lineage(run: Run, collection: RunCollection) -> dict[str, Run]:
-    """Command -> the nearest run of it, from the run itself back to its poison run."""
+    """Return command -> the nearest run of it, from the run itself back to its poison run."""
     found = {command: collection.ancestor(run, command) for command in reversed(KINDS)}
     return {command: each for command, each in found.items() if each is not None}
 
 
 def _checkpoint(run: Run) -> str | None:
-    """The bare checkpoint, or the model by name, that an evaluation took in place of a run's weights."""
+    """Return the bare checkpoint, or the name of the model, that an evaluation measured; None for a run's weights."""
     if run.command != "evaluate":
         return None
     model = run.config.get("model")
@@ -225,7 +230,7 @@ def _floor(
     lineage: Mapping[str, Run],
     collection: RunCollection,
 ) -> dict[str, float]:
-    """Metrics of the clean model that are comparable: recorded by the evaluation, else by the attack."""
+    """Return the comparable metrics of the clean model, as the evaluation recorded them, else the attack."""
     own = part_of(values, "floor_")
     attack = lineage.get("finetune-attack")
     if own or attack is None:

@@ -1,4 +1,4 @@
-"""The page: one file with everything in it, every name escaped, nothing loaded from elsewhere."""
+"""The page: one HTML file that holds everything, with every name escaped and nothing loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -23,8 +23,14 @@ ASSETS = Path(__file__).parents[1] / "assets" / "report"
 
 
 @dataclass(frozen=True)
-class Part:
-    """A section of pictures."""
+class Section:
+    """A section of pictures.
+
+    Attributes:
+        anchor: id of the section.
+        title, text: heading and introduction.
+        shown: the pictures; a section without any is left out.
+    """
 
     anchor: str
     title: str
@@ -37,13 +43,17 @@ class Content:
     """All that the page shows.
 
     Attributes:
+        tables: one for each setting.
+        sections: sections of pictures.
         stopping: what ``summarize_stopping`` returned.
         frontiers: the frontier of each attack and defence.
-        places: sha256 of a manifest -> the run's place.
+        origins: of all runs.
+        places: SHA-256 of a manifest -> the run's place.
+        faults, notes: what was left out.
     """
 
     tables: Sequence[Table]
-    parts: Sequence[Part]
+    sections: Sequence[Section]
     stopping: dict[str, Any] | None
     frontiers: Sequence[Group]
     origins: Sequence[Origin]
@@ -53,9 +63,9 @@ class Content:
 
 
 def render(content: Content) -> str:
-    """The page as HTML.
+    """Return the page as HTML.
 
-    Templates are filled in by Jinja with automatic escaping: names of classes, runs and attacks are anybody's.
+    Jinja escapes every value, since names of classes, runs and attacks come from other people's files.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -65,15 +75,15 @@ def render(content: Content) -> str:
     anchors = _anchors(content.tables)
     rows = [row for table in content.tables for row in table.rows]
     attacks = list(dict.fromkeys(row.members[0].attack for row in rows))
-    parts = [_part(part) for part in content.parts]
+    sections = [_section(section) for section in content.sections]
     glance = [line for table in content.tables[:1] for line in _glance(table)]
     html: str = environment.get_template("page.html").render(
         title=tidy(", ".join(attacks) or "runs"),
-        contents=_contents(content, parts, bool(glance)),
+        contents=_contents(content, sections, bool(glance)),
         glance=glance,
         glance_note=describe_spread(content.tables[0]) if content.tables else "",
         tables=[_table(table, anchors) for table in content.tables],
-        parts=parts,
+        sections=sections,
         stopping=content.stopping,
         frontier_heads=frontier_heads(),
         frontiers=[[*map(tidy, line[:2]), *line[2:]] for line in frontier_lines(content.frontiers)],
@@ -86,10 +96,11 @@ def render(content: Content) -> str:
     return html
 
 
-def _contents(content: Content, parts: Sequence[dict[str, Any]], glance: bool) -> list[tuple[str, str]]:
+def _contents(content: Content, sections: Sequence[dict[str, Any]], glance: bool) -> list[tuple[str, str]]:
+    """Return anchor and title of each section that is not empty."""
     found = [("glance", "At a glance")] if glance else []
     found.append(("table", "All figures"))
-    found += [(part["anchor"], part["title"]) for part in parts if part["figures"]]
+    found += [(section["anchor"], section["title"]) for section in sections if section["figures"]]
     found += [("frontier", "Frontier")] if content.frontiers else []
     found += [("stopping", "When to stop")] if content.stopping else []
     found.append(("lineage", "Where the numbers come from"))
@@ -129,7 +140,7 @@ def _value(row: Row, keys: Container[str]) -> float:
 
 
 def _pair(row: Row | None, key: str) -> tuple[str, str]:
-    """A figure's value, and its interval or spread."""
+    """Return the value of a figure and its interval or deviation, as texts."""
     if row is None or key not in row.figures:
         return "–", ""
     value, _, rest = row.figures[key].text().partition(" ")
@@ -152,7 +163,7 @@ def _table(table: Table, anchors: dict[int, str]) -> dict[str, Any]:
 
 
 def _caption(attack: str, rows: Sequence[Row]) -> str:
-    """What was attacked, and on how many images this was measured."""
+    """Describe an attack: its target, and the number of triggered images."""
     target = target_name(rows[0].members)
     counts = sorted(
         {figure.n for row in rows for key, figure in row.figures.items() if key.startswith("asr")}
@@ -205,12 +216,12 @@ def _anchors(tables: Sequence[Table]) -> dict[int, str]:
     return {id(row): f"row-{number}" for number, row in enumerate(rows, 1)}
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _section(section: Section) -> dict[str, Any]:
     return {
-        "anchor": part.anchor,
-        "title": part.title,
-        "text": part.text,
-        "figures": [_figure(shown) for shown in part.shown],
+        "anchor": section.anchor,
+        "title": section.title,
+        "text": section.text,
+        "figures": [_figure(shown) for shown in section.shown],
     }
 
 
@@ -232,5 +243,5 @@ def _data(content: bytes, kind: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A note without what only matters in other formats."""
+    """Adapt the description of a table to the page, which also underlines the best figures."""
     return text.replace("Bold:", "Bold and underlined:")

@@ -1,4 +1,4 @@
-"""The plots: figures per epoch, accuracy against attack success, and ablations."""
+"""Plots of the figures in each epoch, of accuracy against attack success, and of ablations."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from clipdefend.report.style import VERMILLION, Look, Picture, Theme, assign_loo
 from clipdefend.report.sweeps import Sweep
 
 WIDTH = 4.7
+"""Width of every plot, in inches."""
 STAR = VERMILLION
 
 
 @dataclass(frozen=True)
 class Track:
-    """The epochs of the runs of one row.
+    """The epochs of the runs in one row of a table.
 
     Attributes:
-        name: of the defence, with what tells it from like ones.
+        name: of the defence, with the settings that distinguish it from others.
         base: the defence's name alone.
-        runs: the epochs of each seed's run, ascending; number 0 is the victim.
+        runs: the epochs of each seed's run, ascending; epoch 0 is the victim.
     """
 
     name: str
@@ -34,18 +35,23 @@ class Track:
 
 @dataclass(frozen=True)
 class Region:
-    """The region of success: BA@1 at most ``ba_budget`` below the victim's, ASR@1 at most ``asr_limit``."""
+    """The region of success.
+
+    Attributes:
+        ba_budget: largest loss of BA@1 against the victim, as a fraction.
+        asr_limit: largest ASR@1, as a fraction.
+    """
 
     ba_budget: float
     asr_limit: float
 
 
 def plot_epochs(tracks: Sequence[Track], labels: Mapping[str, str]) -> Picture:
-    """Figures over the epochs, one above the other; thin lines are single seeds, the thick one their mean.
+    """Plot figures over the epochs, one panel above the other; thin lines are single seeds, the thick one their mean.
 
     Args:
         tracks: of one attack.
-        labels: key of the records -> label of its axis; shares are drawn in percent.
+        labels: key of the records -> label of its axis; with a "%" in the label, fractions are drawn in percent.
     """
     styles = _styles(tracks)
 
@@ -84,7 +90,7 @@ def _draw_track(axes: Any, track: Track, key: str, look: Look, unit: float) -> N
 
 
 def accuracy_limits(tracks: Sequence[Track], k: int) -> tuple[float, float]:
-    """Limits of a BA@k axis, in percent, that holds every epoch of all tracks."""
+    """Return limits for a BA@k axis, in percent, that fits every epoch of all tracks."""
     values = [
         100 * epoch.values[f"ba@{k}"]
         for track in tracks
@@ -98,13 +104,13 @@ def accuracy_limits(tracks: Sequence[Track], k: int) -> tuple[float, float]:
 
 
 def plot_scatter(tracks: Sequence[Track], k: int, region: Region, limits: tuple[float, float]) -> Picture:
-    """BA@k against ASR@k, a point for each epoch and run; later epochs are larger, the victim is a star.
+    """Plot BA@k against ASR@k: a point for each epoch of each run, larger for later ones, and a star for the victim.
 
     Args:
         tracks: of one attack.
         k: of both axes.
-        region: outlined below the mean of the victims.
-        limits: of the BA axis, in percent, so that panels can be compared.
+        region: its outline is drawn, relative to the mean of the victims.
+        limits: of the BA axis, in percent; equal ones make plots comparable.
     """
     styles = _styles(tracks)
     ba, asr = f"ba@{k}", f"asr@{k}"
@@ -161,7 +167,7 @@ def _draw_path(axes: Any, points: Sequence[tuple[float, float, float]], look: Lo
 
 
 def plot_ablation(sweep: Sweep, k: int) -> Picture:
-    """BA@k and ASR@k against the swept setting, with intervals."""
+    """Plot BA@k and ASR@k over the values of a swept setting, with intervals."""
 
     def draw(figure: Any, theme: Theme) -> None:
         axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""What tells runs apart: the settings of a whole lineage without its seeds, and names for people."""
+"""Recipes: the settings that can change the result of a run, and names made from those in which runs differ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clipdefend.runs import DefendDetails, Run, TrainingDetails
 
 Recipe = dict[str, Any]
 
-# What changes no result, or only names other runs, which are compared by their own settings.
+# Settings that change no result, or only name other runs, which are compared by settings of their own.
 SILENT = frozenset(
     {
         *("preset", "seed", "workers", "max_bad", "device"),
@@ -32,10 +32,10 @@ SILENT = frozenset(
     }
 )
 GROUPS = ("eval.", "columns.")
-# These matter only to objectives with sub-captions.
+# Settings that only matter to objectives with sub-captions.
 SUBCAPTIONS = ("n_aug", "fc_schedule", "subcaptions.")
 NAMED = 3
-"""Number of differences that a label names; more where these do not tell it from the others."""
+"""Number of settings that a label names; more where these do not make it unique."""
 LOOKED_FOR = (
     "target",
     "lr",
@@ -49,13 +49,17 @@ LOOKED_FOR = (
     "wd",
     "warmup",
 )
-"""What people vary, in the order in which labels name it."""
+"""Settings that are often varied, in the order in which labels name them."""
 
 
 def recipe(run: Run) -> Recipe:
-    """Flat settings of a run that can change its result, seeds left out; defaults filled in."""
+    """Return the settings of a run that can change its result, with defaults filled in and without seeds.
+
+    Returns:
+        Dotted key -> value.
+    """
     config = dict(run.config)
-    with contextlib.suppress(ClipDefendError, KeyError):  # of another version: as it is recorded
+    with contextlib.suppress(ClipDefendError, KeyError):  # of another version: taken as it was recorded
         config = to_dict(load_config(COMMANDS[run.command], recorded=config))
     terms = TrainingDetails.of(run).terms if run.kind.model else None
     if terms is not None:  # what was trained with, in place of the changes that the configuration asks for
@@ -71,7 +75,7 @@ def recipe(run: Run) -> Recipe:
 
 
 def flatten(values: Mapping[Any, Any], prefix: str = "") -> Recipe:
-    """Nested mappings as dotted keys; lists as texts."""
+    """Flatten nested mappings to dotted keys; lists become texts."""
     flat: Recipe = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
@@ -83,7 +87,7 @@ def flatten(values: Mapping[Any, Any], prefix: str = "") -> Recipe:
 
 
 def attack_name(poison: Run | None) -> str:
-    """The attack of a poison run."""
+    """Return the name of a poison run's attack."""
     if poison is None:
         return "no known attack"
     attack = poison.config.get("attack")
@@ -92,7 +96,7 @@ def attack_name(poison: Run | None) -> str:
 
 
 def defence_name(defend: Run | None) -> str:
-    """The method of a defend run with the terms that were added to it; "none" without a defence."""
+    """Return the method of a defend run with the terms that were added to it; "none" without a defence."""
     if defend is None:
         return "none"
     method = one_line(str(defend.config.get("method", "defence")))
@@ -106,44 +110,44 @@ def defence_name(defend: Run | None) -> str:
 
 
 def differing_keys(recipes: Sequence[Recipe]) -> list[str]:
-    """Keys whose values are not the same in all recipes, sorted."""
+    """Return the keys whose values are not equal in all recipes, sorted."""
     keys = sorted({key for each in recipes for key in each})
     return [key for key in keys if len({_hashable(each.get(key)) for each in recipes}) > 1]
 
 
-def telling(recipes: Sequence[Recipe], keys: Sequence[str]) -> list[str]:
-    """The keys that a label names: one of those that vary together, and at most three unless more are needed.
+def choose_label_keys(recipes: Sequence[Recipe], keys: Sequence[str]) -> list[str]:
+    """Choose the settings that labels name: of those that vary together one, and ``NAMED`` unless more are needed.
 
     Args:
-        recipes: of all that bear the same name.
-        keys: those in which the recipes differ.
+        recipes: all recipes with the same name.
+        keys: settings in which they differ.
 
     Returns:
-        The keys, as few as tell the recipes apart, then what else varies on its own; by what people look for first.
+        Keys that suffice to distinguish the recipes, in the order of ``LOOKED_FOR``.
     """
     variations: dict[tuple[int, ...], str] = {}
     for key in sorted(keys, key=_rank):
         variations.setdefault(_partition([_values(own, [key]) for own in recipes]), key)
     ahead = list(variations.values())
-    parts = _parts(recipes, keys)
+    parts = _count_distinct(recipes, keys)
     chosen: list[str] = []
     while ahead:
-        if len(chosen) >= NAMED and _parts(recipes, chosen) == parts:
+        if len(chosen) >= NAMED and _count_distinct(recipes, chosen) == parts:
             break
-        # The one that tells the most apart; of equals the first.
-        best = max(ahead, key=lambda key: (_parts(recipes, [*chosen, key]), -ahead.index(key)))
+        # The setting that distinguishes the most recipes; of equals the first.
+        best = max(ahead, key=lambda key: (_count_distinct(recipes, [*chosen, key]), -ahead.index(key)))
         ahead.remove(best)
         chosen.append(best)
     return sorted(chosen, key=_rank)
 
 
 def label(name: str, own: Recipe, keys: Sequence[str]) -> str:
-    """A name with its values of some keys: "cleanerclip (n_aug=3000, fc.weight=2)"."""
-    return f"{name} ({', '.join(settings(own, keys))})" if keys else name
+    """Return a name with the values of some settings, such as "cleanerclip (n_aug=3000, fc.weight=2)"."""
+    return f"{name} ({', '.join(format_settings(own, keys))})" if keys else name
 
 
-def settings(own: Recipe, keys: Sequence[str]) -> list[str]:
-    """Keys with their values, for people; keys of one short name with what they are of."""
+def format_settings(own: Recipe, keys: Sequence[str]) -> list[str]:
+    """Format settings with their values; those whose short names are equal get the prefixes that distinguish them."""
     names = [short_key(key) for key in keys]
     return [
         f"{one_line(key.partition('.')[0]) + '.' if names.count(name) > 1 else ''}{name}={format_value(own.get(key))}"
@@ -152,19 +156,19 @@ def settings(own: Recipe, keys: Sequence[str]) -> list[str]:
 
 
 def _rank(key: str) -> tuple[int, str]:
-    """The order in which people look for what differs: what they sweep, then the rest by its name."""
+    """Sort key of settings: those of ``LOOKED_FOR`` first, then the others by name."""
     last = short_key(key)
     place = LOOKED_FOR.index(last) if last in LOOKED_FOR else len(LOOKED_FOR)
     return place, key
 
 
-def _parts(recipes: Sequence[Recipe], keys: Sequence[str]) -> int:
-    """How many recipes some keys tell apart."""
+def _count_distinct(recipes: Sequence[Recipe], keys: Sequence[str]) -> int:
+    """Return how many recipes some settings distinguish."""
     return len(set(_partition([_values(own, keys) for own in recipes])))
 
 
 def _partition(values: Sequence[Any]) -> tuple[int, ...]:
-    """For each value the place of the first that equals it."""
+    """Return, for each value, the position of the first one that equals it."""
     return tuple(values.index(value) for value in values)
 
 
@@ -173,17 +177,18 @@ def _values(own: Recipe, keys: Sequence[str]) -> list[Any]:
 
 
 def short_key(key: str) -> str:
-    """The last part of a dotted key, with the term that a weight is of."""
+    """Return the last part of a dotted key, for a setting of a term after the term's name."""
     parts = key.split(".")
     return one_line(".".join(parts[-2:]) if "terms" in parts[:-1] else parts[-1])
 
 
 def format_value(value: Any) -> str:
-    """A setting's value for people."""
+    """Format the value of a setting for readers."""
     if isinstance(value, float):
         return f"{value:g}"
     return "default" if value is None else one_line(str(value))
 
 
 def _hashable(value: Any) -> Any:
+    """Return a key by which True and 1 differ, while 1 and 1.0 are equal."""
     return (type(value).__name__ in ("int", "float"), value)

@@ -1,4 +1,4 @@
-"""The rows of the table: attacks x defences, over the seeds, with what is best."""
+"""Tables of attacks and defences: figures over the seeds, and which of them are best."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from dataclasses import dataclass, replace
 from clipdefend.objectives import METHODS
 from clipdefend.report.escape import percent
 from clipdefend.report.measurements import Measurement, Setting, tell_apart
-from clipdefend.report.recipe import differing_keys, label, settings, telling
+from clipdefend.report.recipe import choose_label_keys, differing_keys, format_settings, label
 
 CLEAN = "clean model"
 NONE = "none"
 SHARES = ("ba", "asr", "ra")
 RATIOS = ("recovery",)
-"""Figures without an interval, which may be above 1."""
+"""Figures without an interval, which can exceed 1."""
 ATTACK_KEYS = ("poison.", "attack.")
-"""Keys of a recipe that tell attacks apart; the others tell defences apart."""
+"""Prefixes of the settings that distinguish attacks; all others distinguish defences."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A share of one model, or its mean over seeds.
+    """A share of one model, or its mean over seeds; fractions.
 
     Attributes:
         value: the share, or the mean of the shares.
-        low, high: 95 % Wilson interval of one model; of several, the mean less and plus ``sd``; None for ratios.
-        n: images that each share was measured on.
+        low, high: for one model the 95 % Wilson interval, for several the mean minus and plus ``sd``; None for ratios.
+        n: number of images that each share was measured on.
         seeds: number of models.
-        sd: sample standard deviation over seeds; None for one.
+        sd: sample standard deviation over the seeds; None for one model.
     """
 
     value: float
@@ -51,15 +51,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table.
+    """A row of a table: one defence against one attack.
 
     Attributes:
-        attack, defence: names for people, with the settings that tell them from like ones.
-        base: the defence's name alone, which gives colour and marker.
+        attack, defence: names, with the settings that distinguish them from others of the same name.
+        base: the defence's name alone, which decides colour and marker.
         members: a measurement for each seed.
-        figures: "ba@1" and so on.
-        best: keys of the figures that are the best of their attack among defences.
-        further: settings that differ from like rows too and that the names leave out, such as "beta1=0.9".
+        figures: key such as "ba@1" -> figure.
+        best: keys of the figures that are best among the defences against the attack.
+        further: other settings that differ from rows of the same name, such as "beta1=0.9".
     """
 
     attack: str
@@ -72,16 +72,24 @@ class Row:
 
     @property
     def is_defence(self) -> bool:
+        """False for the victim and for the clean model."""
         return self.base not in (CLEAN, NONE)
 
     @property
     def seeds(self) -> int:
+        """The number of seeds."""
         return len(self.members)
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of one setting of the evaluation."""
+    """The rows of one setting of the evaluation.
+
+    Attributes:
+        setting: what the rows have in common.
+        ks: the k of the figures, ascending.
+        rows: by attack and defence.
+    """
 
     setting: Setting
     ks: tuple[int, ...]
@@ -89,15 +97,16 @@ class Table:
 
     @property
     def attacks(self) -> list[str]:
+        """The names of the attacks, in the order of the rows."""
         return list(dict.fromkeys(row.attack for row in self.rows))
 
     def of(self, attack: str) -> list[Row]:
-        """The rows of an attack."""
+        """Return the rows of an attack."""
         return [row for row in self.rows if row.attack == attack]
 
 
 def build_tables(found: Sequence[Measurement]) -> list[Table]:
-    """One table for each setting, the one with the most rows first."""
+    """Return a table for each setting, the one with the most rows first."""
     by_setting: dict[str, list[Measurement]] = {}
     for one in found:
         by_setting.setdefault(one.setting.key, []).append(one)
@@ -118,6 +127,7 @@ def _table(setting: Setting, found: Sequence[Measurement]) -> Table:
 
 
 def _row(members: Sequence[Measurement], found: Sequence[Measurement]) -> Row:
+    """Return the row of measurements that differ in their seeds alone, named to be unique among all of a table."""
     first = members[0]
     alike = [one.recipe for one in found if one.attack == first.attack]
     attack_keys = [key for key in differing_keys(alike) if key.startswith(ATTACK_KEYS)]
@@ -128,7 +138,7 @@ def _row(members: Sequence[Measurement], found: Sequence[Measurement]) -> Row:
         if (one.attack, one.defence) == (first.attack, first.defence) and attack_settings(one) == mine
     ]
     keys = [key for key in differing_keys(same) if not key.startswith(ATTACK_KEYS)]
-    attack_names, names = telling(alike, attack_keys), telling(same, keys)
+    attack_names, names = choose_label_keys(alike, attack_keys), choose_label_keys(same, keys)
     left_out = sorted({*attack_keys, *keys} - {*attack_names, *names})
     return Row(
         attack=label(first.attack, first.recipe, attack_names),
@@ -136,17 +146,22 @@ def _row(members: Sequence[Measurement], found: Sequence[Measurement]) -> Row:
         base=first.defence,
         members=tuple(members),
         figures=figures([one.values for one in members]),
-        further=tuple(settings(first.recipe, left_out)),
+        further=tuple(format_settings(first.recipe, left_out)),
     )
 
 
 def attack_settings(one: Measurement) -> str:
-    """The attack's settings, for comparison."""
+    """Return the settings of a measurement's attack as a text, for comparison."""
     return json.dumps({k: v for k, v in one.recipe.items() if k.startswith(ATTACK_KEYS)}, sort_keys=True)
 
 
 def figures(values: Sequence[Mapping[str, float]], prefix: str = "") -> dict[str, Figure]:
-    """Figures over seeds of the shares that all of them have."""
+    """Return the figures that all seeds have.
+
+    Args:
+        values: flat metrics of each seed.
+        prefix: such as "floor_"; only metrics with it count, and keys are returned without it.
+    """
     found: dict[str, Figure] = {}
     for key in values[0]:
         name = key.removeprefix(prefix)
@@ -173,7 +188,7 @@ def _figure(shares: Sequence[float], first: Mapping[str, float], key: str, n: in
 
 
 def _clean_rows(rows: Sequence[Row]) -> list[Row]:
-    """A row for the clean model of each attack whose runs carry its figures, the floor."""
+    """Return a row for the clean model under each attack whose runs recorded its figures, the floor."""
     made: dict[str, Row] = {}
     for row in sorted(rows, key=lambda row: row.is_defence):
         values = [{**one.values} for one in row.members]
@@ -184,7 +199,10 @@ def _clean_rows(rows: Sequence[Row]) -> list[Row]:
 
 
 def _with_best(row: Row, rows: Sequence[Row]) -> Row:
-    """Mark what is best of its attack among defences, as printed: the highest BA and RA, the lowest ASR."""
+    """Mark the figures that are best among the defences against an attack: the lowest ASR, else the highest.
+
+    Figures are compared as printed, so that readers never see one of two equal ones marked.
+    """
     if not row.is_defence:
         return row
     rivals = [other for other in rows if other.attack == row.attack and other.is_defence]
@@ -202,6 +220,6 @@ def _order(row: Row) -> tuple[str, int, str, str]:
 
 
 def rank_defence(base: str) -> int:
-    """Place of a defence: the clean model, none, then the methods in their own order."""
+    """Return the position of a defence: the clean model, the victim, then the methods in the order of ``METHODS``."""
     known = [CLEAN, NONE, *METHODS]
     return known.index(base) if base in known else len(known)

@@ -1,7 +1,7 @@
-"""Rules that choose an epoch from what a defender can see, against the best epoch that the trigger shows.
+"""Stopping rules: they choose an epoch by what a defender can see, and are compared with the best epoch.
 
-Epoch 0 is the victim. A rule reads clean accuracy (``ba@1``) and the figures of ``training.visible``; it never
-reads ASR or RA. The best epoch is the one with the largest BA@1 - ASR@1, for which the trigger must be known.
+Epoch 0 is the victim. A rule reads clean accuracy (``ba@1``) and the figures of ``training.visible``, and never ASR or
+RA. The best epoch is the one with the largest BA@1 - ASR@1; only someone who knows the trigger can find it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,18 @@ from dataclasses import dataclass
 from clipdefend.report.collect import Epoch
 
 Rule = Callable[[Sequence[Epoch], float], Epoch | None]
+"""Epochs of a run and the budget (largest loss of BA@1, a fraction) -> the chosen epoch; None without its figures."""
 
 
 @dataclass(frozen=True)
 class StoppingRule:
-    """A rule with its words for people."""
+    """A stopping rule.
+
+    Attributes:
+        name: short, for columns.
+        text: completes "chooses ...".
+        choose: the rule itself.
+    """
 
     name: str
     text: str
@@ -29,10 +36,10 @@ class Choice:
 
     Attributes:
         rule: its name.
-        epoch: the chosen epoch.
-        ba, asr: of that epoch at k = 1.
-        regret: how much BA@1 - ASR@1 is below the best epoch's; 0 when the rule found it, negative when it kept a
-            victim that every epoch made worse.
+        epoch: number of the chosen epoch.
+        ba, asr: of that epoch at k = 1, fractions.
+        regret: BA@1 - ASR@1 of the best epoch minus that of the chosen one: 0 for the best epoch itself, negative
+            for a victim that every epoch made worse.
     """
 
     rule: str
@@ -43,25 +50,25 @@ class Choice:
 
 
 def last_epoch(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
-    """The last epoch: no rule at all."""
+    """Choose the last epoch: the baseline, which looks at nothing."""
     trained = _trained_epochs(epochs, "ba@1")
     return trained[-1] if trained else None
 
 
 def lowest_loss_epoch(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
-    """The epoch with the lowest validation loss; the earlier of equals."""
+    """Choose the epoch with the lowest validation loss, the earliest of equals."""
     trained = _trained_epochs(epochs, "val_loss")
     return min(trained, key=lambda epoch: epoch.values["val_loss"], default=None)
 
 
 def latest_affordable_epoch(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
-    """The latest epoch whose clean accuracy is at most ``budget`` below the victim's."""
+    """Choose the latest epoch whose clean accuracy is at most ``budget`` below the victim's."""
     affordable = _affordable(epochs, budget, "ba@1")
     return affordable[-1] if affordable else None
 
 
 def farthest_epoch(epochs: Sequence[Epoch], budget: float) -> Epoch | None:
-    """Of the epochs within the budget, the one whose image features are farthest from the victim's."""
+    """Choose, among the epochs within the budget, the one whose image features are farthest from the victim's."""
     affordable = _affordable(epochs, budget, "drift_image")
     return max(affordable, key=lambda epoch: epoch.values["drift_image"], default=None)
 
@@ -79,22 +86,25 @@ RULES = (
 
 
 def best_epoch(epochs: Sequence[Epoch]) -> Epoch | None:
-    """The trained epoch with the largest BA@1 - ASR@1; the earlier of equals."""
+    """Return the epoch after the victim's with the largest BA@1 - ASR@1, the earliest of equals."""
     known = [epoch for epoch in _trained_epochs(epochs, "ba@1") if "asr@1" in epoch.values]
     return max(known, key=score, default=None)
 
 
 def score(epoch: Epoch) -> float:
-    """BA@1 - ASR@1."""
+    """Return BA@1 - ASR@1, a fraction."""
     return epoch.values["ba@1"] - epoch.values["asr@1"]
 
 
 def apply_rules(epochs: Sequence[Epoch], budget: float) -> list[Choice]:
-    """What each rule that has what it needs would have chosen; a rule that stops at once keeps the victim.
+    """Apply every rule to a run.
 
     Args:
-        epochs: of one run, ascending, the victim first.
+        epochs: of the run, ascending; epoch 0 is the victim, which a rule that stops at once keeps.
         budget: largest loss of BA@1 that is allowed, as a fraction.
+
+    Returns:
+        A choice for each rule whose figures the run recorded.
     """
     top = best_epoch(epochs)
     found = []
@@ -108,16 +118,17 @@ def apply_rules(epochs: Sequence[Epoch], budget: float) -> list[Choice]:
 
 
 def _trained_epochs(epochs: Sequence[Epoch], key: str) -> list[Epoch]:
+    """Return the epochs after the victim's that recorded a figure."""
     return [epoch for epoch in epochs if epoch.number > 0 and key in epoch.values]
 
 
 def _affordable(epochs: Sequence[Epoch], budget: float, key: str) -> list[Epoch]:
-    """Epochs within the budget, the victim's own among them, which always is."""
+    """Return the epochs within the budget that recorded a figure; the victim's own is always within it."""
     victim = next((epoch for epoch in epochs if epoch.number == 0 and "ba@1" in epoch.values), None)
     if victim is None:
         return []
     least = victim.values["ba@1"] - budget
-    # Accuracies are counts of images: a difference in the last bit is none.
+    # Accuracies are numbers of images divided by their total: equal ones may differ in the last bit.
     return [
         epoch for epoch in epochs if key in epoch.values and epoch.values.get("ba@1", -1.0) >= least - 1e-9
     ]

@@ -1,4 +1,4 @@
-"""How the stopping rules did over all runs."""
+"""Summary of how well the stopping rules chose over all runs of a report."""
 
 from __future__ import annotations
 
@@ -14,32 +14,37 @@ from clipdefend.runs import DefendDetails, Run
 
 
 def summarize_stopping(found: Histories, budget: float) -> dict[str, Any] | None:
-    """What each rule chose, for the page and ``report.json``; None where no run has two epochs to choose from.
+    """Summarize what each rule chose, for the page and ``report.json``.
 
     Args:
         found: what the defences recorded.
-        budget: largest loss of BA@1 that the rules may allow, as a fraction.
+        budget: largest loss of BA@1 that the rules allow, as a fraction.
+
+    Returns:
+        Number of runs, budget in points, figures of each rule, a line for each run, and a note; None where no run
+        recorded two epochs to choose from.
     """
-    judged = [
+    histories = [
         (f"{attack}, {defence}, {run.name}", epochs, run, apply_rules(epochs, budget))
         for attack, defence, run, epochs in found.runs
         if len([epoch for epoch in epochs if epoch.number > 0]) > 1
     ]
-    judged = [each for each in judged if each[3]]
-    if not judged:
+    histories = [each for each in histories if each[3]]
+    if not histories:
         return None
-    made = [choice for _, _, _, chosen in judged for choice in chosen]
+    made = [choice for _, _, _, chosen in histories for choice in chosen]
     return {
-        "runs": len(judged),
+        "runs": len(histories),
         "budget": f"{100 * budget:g}",
         "rules": _rules(made),
-        "lines": [_line(name, epochs, chosen) for name, epochs, _, chosen in judged],
-        "note": _note([run for _, _, run, _ in judged])
-        + _images([(run, epochs) for _, epochs, run, _ in judged]),
+        "lines": [_line(name, epochs, chosen) for name, epochs, _, chosen in histories],
+        "note": _describe_pairs([run for _, _, run, _ in histories])
+        + _describe_images([(run, epochs) for _, epochs, run, _ in histories]),
     }
 
 
 def _rules(made: Sequence[Choice]) -> list[dict[str, Any]]:
+    """Return a rule's texts with its mean and largest regret, in percent; rules that chose nowhere are left out."""
     by_rule = {rule.name: [c.regret for c in made if c.rule == rule.name] for rule in RULES}
     means = {name: math.fsum(regrets) / len(regrets) for name, regrets in by_rule.items() if regrets}
     least = percent(min(means.values()))
@@ -58,6 +63,7 @@ def _rules(made: Sequence[Choice]) -> list[dict[str, Any]]:
 
 
 def _line(name: str, epochs: Sequence[Epoch], chosen: Sequence[Choice]) -> dict[str, Any]:
+    """Return the cells of one run: the best epoch, then the choice of each rule."""
     top = best_epoch(epochs)
     values = top.values if top else {}
     cells = [
@@ -77,8 +83,8 @@ def _line(name: str, epochs: Sequence[Epoch], chosen: Sequence[Choice]) -> dict[
     return {"name": tidy(name, 200), "cells": cells}
 
 
-def _note(runs: Sequence[Run]) -> str:
-    """Whether the pairs that the rules see were trained on."""
+def _describe_pairs(runs: Sequence[Run]) -> str:
+    """Say whether the runs were trained on the pairs that the rules see."""
     watched = [pairs for run in runs if (pairs := DefendDetails.of(run).visible)]
     if not all(pairs.held_out for pairs in watched):
         return "Some runs were watched on pairs that they were trained on as well: their validation loss flatters."
@@ -87,11 +93,11 @@ def _note(runs: Sequence[Run]) -> str:
     return "The pairs that the rules see were not trained on."
 
 
-def _images(judged: Sequence[tuple[Run, Sequence[Epoch]]]) -> str:
-    """Which images clean accuracy was measured on."""
+def _describe_images(histories: Sequence[tuple[Run, Sequence[Epoch]]]) -> str:
+    """Say which images clean accuracy was measured on."""
     if any(
         epoch.values.get("n_clean") != run.metrics.get("n_clean")
-        for run, epochs in judged
+        for run, epochs in histories
         for epoch in epochs
     ):
         return " Clean accuracy is that of the fixed subset of the table's images which every epoch was measured on."

@@ -1,4 +1,4 @@
-"""How plots look: colours that the colour-blind can tell apart, light and dark, and the same bytes each time."""
+"""The look of plots: colours that the colour-blind can tell apart, a light and a dark theme, repeatable bytes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from clipdefend.objectives import METHODS
 from clipdefend.report.escape import tidy
 
-# Okabe and Ito, Color Universal Design (2008); a grey in place of black and yellow, which vanish on one of the
-# grounds. Vermillion is kept for what is dangerous: the victim, triggered images, ASR.
+# The palette of Okabe and Ito, Color Universal Design (2008), with a grey in place of black and yellow, which vanish
+# on one of the two backgrounds. Vermillion is reserved for what is dangerous: the victim, triggered images, ASR.
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 VERMILLION, PURPLE, SKY = "#D55E00", "#CC79A7", "#56B4E9"
 GREY = "#7a7f87"
@@ -20,12 +20,12 @@ COLOURS = (ORANGE, GREEN, PURPLE, BLUE, SKY, GREY)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 LINES = ("-", "--", "-.", ":")
 LABEL = 34
-"""Longest label in a legend."""
+"""Longest label in a legend, in characters."""
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of ground and writing."""
+    """Colours of the background, of text and of the grid, in hexadecimal RGB."""
 
     name: str
     ground: str
@@ -39,7 +39,13 @@ DARK = Theme("dark", "#171a1f", "#e6e8eb", "#3a4048")
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn plot in the formats that the report needs; size in pixels of a page, width and height."""
+    """A plot in the formats that a report needs.
+
+    Attributes:
+        svg, dark: SVG in the light and in the dark theme.
+        png: PNG in the light theme.
+        size: width and height on a page, in CSS pixels.
+    """
 
     svg: bytes
     dark: bytes
@@ -49,7 +55,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Look:
-    """How one line of a plot is told from the others: by colour, marker and dashes alike."""
+    """What distinguishes one line of a plot from the others; each of the three alone is meant to suffice.
+
+    Attributes:
+        colour: hexadecimal RGB.
+        marker, line: matplotlib's names; an empty line draws markers alone.
+    """
 
     colour: str
     marker: str
@@ -57,14 +68,15 @@ class Look:
 
 
 Draw = Callable[[Any, Theme], None]
+"""Draws on a matplotlib figure in a theme."""
 
 
 def assign_looks(names: Sequence[str], bases: Sequence[str]) -> dict[str, Look]:
-    """Name -> look; a published method looks the same in every plot.
+    """Return name -> look, such that a published method looks the same in every plot.
 
     Args:
         names: what is drawn.
-        bases: the method that each is a variant of.
+        bases: the method that each is a variant of; variants differ in their markers and dashes.
     """
     order = list(dict.fromkeys([*METHODS, *bases]))
     found: dict[str, Look] = {}
@@ -76,16 +88,16 @@ def assign_looks(names: Sequence[str], bases: Sequence[str]) -> dict[str, Look]:
 
 
 def shorten(text: str, longest: int = LABEL) -> str:
-    """A label that fits."""
+    """Return text cut to the length of a label."""
     return tidy(text, longest)
 
 
 def draw_picture(draw: Draw, width: float, height: float) -> Picture:
-    """Draw a plot as SVG on light and dark ground and as PNG.
+    """Draw a plot in all formats.
 
     Args:
-        draw: gets matplotlib's figure and the theme.
-        width, height: inches; on a page an inch is about 96 pixels.
+        draw: called once for each format, with an empty figure.
+        width, height: in inches, of 96 CSS pixels each.
     """
     svg = _render(draw, LIGHT, width, height, "svg")
     dark = _render(draw, DARK, width, height, "svg")
@@ -100,10 +112,11 @@ def _render(draw: Draw, theme: Theme, width: float, height: float, kind: str) ->
 
     out = io.BytesIO()
     with rc_context(_parameters(theme)), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # signs that the font lacks, in names of runs
+        warnings.simplefilter("ignore")  # about characters in names that the font lacks
         figure = Figure(figsize=(width, height), layout="constrained")
         canvas = FigureCanvasAgg(figure)
         draw(figure, theme)
+        # No dates and versions, so that equal runs give equal bytes; the salt below does the same for ids.
         empty = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
         canvas.print_figure(out, format=kind, dpi=160, metadata=empty, facecolor=theme.ground)
     return out.getvalue()
@@ -113,7 +126,7 @@ def _parameters(theme: Theme) -> dict[str, Any]:
     return {
         "svg.hashsalt": "clipdefend",
         "svg.fonttype": "path",
-        "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+        "text.parse_math": False,  # or two dollar signs in a name would begin a formula
         "font.family": "DejaVu Sans",
         "font.size": 9,
         "axes.titlesize": 10,

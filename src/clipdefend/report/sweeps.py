@@ -1,4 +1,4 @@
-"""Ablations: the one setting that a set of runs sweeps, found from their resolved configurations."""
+"""Sweeps: sets of runs that vary one setting, found by their resolved configurations."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from clipdefend.report.rows import Row, Table
 
 @dataclass(frozen=True)
 class Sweep:
-    """Runs that differ in one setting.
+    """Rows that differ in a single setting.
 
     Attributes:
-        attack, defence: base names of what is swept.
+        attack, defence: their base names.
         key: dotted key of the setting.
-        points: (value, row), ascending; values that are no numbers by their text.
+        points: (value, row), ascending; after numbers come other values, sorted by their texts.
     """
 
     attack: str
@@ -27,17 +27,19 @@ class Sweep:
 
     @property
     def name(self) -> str:
+        """The name of the setting."""
         return short_key(self.key)
 
     @property
     def is_numeric(self) -> bool:
+        """Whether all values are numbers."""
         return all(isinstance(value, int | float) and not isinstance(value, bool) for value, _ in self.points)
 
 
 def find_sweeps(table: Table) -> list[Sweep]:
-    """The sweeps in a table: for each attack and defence, settings varied one at a time about a base.
+    """Find the sweeps in a table: for each attack and defence, the settings that are varied one at a time.
 
-    The base is the row that differs from the most others in a single setting.
+    They are varied about a base, the row that differs from the largest number of others in a single setting.
     """
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in table.rows:
@@ -51,6 +53,7 @@ def find_sweeps(table: Table) -> list[Sweep]:
 
 
 def _one_at_a_time(rows: Sequence[Row]) -> list[tuple[str, tuple[tuple[Any, Row], ...]]]:
+    """Return key and points of each setting that some rows vary about the base."""
     recipes = [row.members[0].recipe for row in rows]
     keys = differing_keys(recipes)
 

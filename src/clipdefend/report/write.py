@@ -1,4 +1,4 @@
-"""Putting a report together and writing it."""
+"""Assemble a report and write it to a folder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from clipdefend.report.collect import RunCollection
 from clipdefend.report.formats import to_csv, to_latex, to_markdown
 from clipdefend.report.frontier import frontier_csv, frontier_markdown, group_frontiers
 from clipdefend.report.illustrations import Histories, Plot, Preview
-from clipdefend.report.lineage import Origin, origins
+from clipdefend.report.lineage import origins
 from clipdefend.report.maps import Method, ModelEmbeddings
 from clipdefend.report.measurements import find_measurements
-from clipdefend.report.page import Content, Part
+from clipdefend.report.page import Content, Section
 from clipdefend.report.plots import Region
 from clipdefend.report.rows import Row, Table, build_tables
 from clipdefend.report.stopping_summary import summarize_stopping
@@ -37,11 +37,11 @@ _OWN = re.compile(rf"{PLOTS}/[a-z0-9-]+\.(svg|png)")
 
 @dataclass(frozen=True)
 class Report:
-    """A written report.
+    """A report that has been written.
 
     Attributes:
-        file: the page.
-        manifest: what ``report.json`` holds.
+        file: path of the page.
+        manifest: the content of ``report.json``.
     """
 
     file: Path
@@ -50,7 +50,13 @@ class Report:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Runs with the rows that they make, before anything is drawn."""
+    """The runs of a report and their tables, before anything is drawn.
+
+    Attributes:
+        collection: the runs.
+        tables: one for each setting of the evaluation.
+        notes: for readers, on repetitions that were left out.
+    """
 
     collection: RunCollection
     tables: Sequence[Table]
@@ -58,18 +64,18 @@ class ReportData:
 
 
 def arrange_runs(collection: RunCollection) -> ReportData:
-    """Arrange runs in rows."""
+    """Arrange runs in the rows of tables."""
     found, notes = find_measurements(collection)
     return ReportData(collection, build_tables(found), notes)
 
 
 def check_place(out: Path) -> None:
-    """Raise RunError unless ``out`` is new, empty, or an earlier report that may be replaced."""
+    """Check that a report can be written to a folder. Raises RunError unless it is new, empty or holds a report."""
     if out.exists() and not out.is_dir():
         raise RunError(f"--out {str(out)!r} is a file. Choose a folder for the report.")
     if out.is_dir() and any(out.iterdir()) and _earlier(out) is None:
         raise RunError(
-            f"--out {str(out)!r} holds other files and no report. Choose a new or an empty folder."
+            f"--out {str(out)!r} is not empty and holds no report. Choose a new or an empty folder."
         )
 
 
@@ -83,29 +89,30 @@ def write_report(
     budget: float = 0.02,
     asr_limit: float = 0.05,
 ) -> Report:
-    """Draw and write everything into ``out``; an earlier report there is replaced.
+    """Draw and write a report; an earlier one in the same folder is replaced.
 
     Args:
-        data: what is reported.
-        out: the report's folder.
-        embedded: models to draw a map of.
-        method, seed: of the maps.
-        budget: loss of BA@1 that stopping rules and the region of success allow, as a fraction.
+        data: runs and tables.
+        out: folder of the report; files in it that are not the report's own are left alone.
+        embedded: models to draw maps of.
+        method: "pca" or "tsne", of the maps.
+        seed: of t-SNE.
+        budget: largest loss of BA@1 that stopping rules and the region of success allow, as a fraction.
         asr_limit: largest ASR@1 in the region of success, as a fraction.
 
     Raises:
-        RunError: ``out`` is taken by other files.
+        RunError: ``out`` holds other files and no report.
     """
     check_place(out)
     collection = data.collection
     found = pictures.read_histories(data.tables)
     previews, preview_faults = pictures.previews(collection, data.tables)
-    parts = _parts(data, found, embedded, method, seed, previews, Region(budget, asr_limit))
+    sections = _sections(data, found, embedded, method, seed, previews, Region(budget, asr_limit))
     stopping = summarize_stopping(found, budget)
     frontiers = group_frontiers(found.tracks, budget, asr_limit)
     content = Content(
         tables=data.tables,
-        parts=parts,
+        sections=sections,
         stopping=stopping,
         frontiers=frontiers,
         origins=origins(collection),
@@ -119,7 +126,7 @@ def write_report(
         "table.tex": to_latex(data.tables),
         "frontier.md": frontier_markdown(frontiers),
         "frontier.csv": frontier_csv(frontiers),
-        **_images(parts),
+        **_images(sections),
         PAGE: page.render(content),
     }
     record = _record(content, stopping, list(files))
@@ -127,7 +134,7 @@ def write_report(
     return Report(out / PAGE, record)
 
 
-def _parts(
+def _sections(
     data: ReportData,
     found: Histories,
     embedded: Sequence[ModelEmbeddings],
@@ -135,47 +142,47 @@ def _parts(
     seed: int,
     previews: Sequence[Preview],
     region: Region,
-) -> list[Part]:
+) -> list[Section]:
     return [
-        Part(
+        Section(
             "against",
             "Accuracy against attack success",
             "A defence moves the victim, top right, to the left at the least loss of height.",
             list(pictures.scatters(found, region)),
         ),
-        Part(
+        Section(
             "epochs",
             "Epoch by epoch",
             "How fast the backdoor goes, and the accuracy with it.",
             list(pictures.curves(found)),
         ),
-        Part(
+        Section(
             "ablations",
             "Ablations",
             "One setting varied, all others equal.",
             list(pictures.ablations(data.tables)),
         ),
-        Part(
+        Section(
             "visible",
             "What a defender sees",
             "None of this needs the trigger.",
             list(pictures.defender_views(found)),
         ),
-        Part(
+        Section(
             "maps",
             "Embedding maps",
             "In a victim the trigger gathers all images in one place of a high cosine with the target's text; after a"
             " good defence they lie where they lie without it. Axes have no unit.",
             list(pictures.maps(embedded, method, seed)),
         ),
-        Part("triggers", "Triggers", "What was put onto the images.", previews),
+        Section("triggers", "Triggers", "What was put onto the images.", previews),
     ]
 
 
-def _images(parts: Sequence[Part]) -> dict[str, bytes]:
-    """Plots by file name; a name that is taken, as long names are cut, gets a number."""
+def _images(sections: Sequence[Section]) -> dict[str, bytes]:
+    """Return the files of the pictures, by name; a number is added to names that are equal once they are cut."""
     files: dict[str, bytes] = {}
-    for shown in [shown for part in parts for shown in part.shown]:
+    for shown in [shown for section in sections for shown in section.shown]:
         place = f"{PLOTS}/{shown.name}"
         number = 2
         while f"{place}.png" in files:
@@ -196,7 +203,7 @@ def _record(content: Content, stopping: Mapping[str, Any] | None, files: Sequenc
             for table in content.tables
         ],
         "stopping": stopping,
-        "runs": [_origin(origin) for origin in content.origins],
+        "runs": [origin.to_dict() for origin in content.origins],
         "faults": [{"name": fault.name, "reason": fault.reason} for fault in content.faults],
         "notes": list(content.notes),
         "files": sorted([*files, RECORD]),
@@ -219,12 +226,11 @@ def _row(row: Row, places: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _origin(origin: Origin) -> dict[str, Any]:
-    return origin.to_dict()
-
-
 def _write(out: Path, files: Mapping[str, bytes | str], record: Mapping[str, Any]) -> None:
-    """Write the record last; plots of an earlier report that are no more are removed."""
+    """Write all files, the record last, and remove plots of an earlier report that this one does not have.
+
+    The earlier record may be forged: nothing but files named as our own plots is ever removed.
+    """
     earlier = _earlier(out) if out.exists() else None
     (out / PLOTS).mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -236,7 +242,7 @@ def _write(out: Path, files: Mapping[str, bytes | str], record: Mapping[str, Any
 
 
 def _earlier(out: Path) -> list[str] | None:
-    """Files of the report that a folder holds; None where it holds none."""
+    """Return the files of the report in a folder; None where it holds no report."""
     path = out / RECORD
     try:
         if path.stat().st_size > MAX_RECORD_BYTES:

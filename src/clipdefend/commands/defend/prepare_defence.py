@@ -135,7 +135,7 @@ class DefencePreparation(Preparation[DefendConfig]):
         """The clean model's metrics under the trigger; empty where they are not known or not comparable."""
         record = {**to_dict(self.config.eval), "quick": None}
         target = self.attack.target if self.attack else None
-        setting = EvaluationSetting.planned(
+        setting = EvaluationSetting.from_config(
             record, canvas=self.canvas.mode, target=target, poison=self.poison
         )
         return recorded_floor(self.source, setting)

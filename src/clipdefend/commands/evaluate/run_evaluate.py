@@ -46,7 +46,7 @@ def run(config: EvaluateConfig, context: Context) -> Run:
     canvas = inputs.canvas_of(model, attack, config.canvas)
     benchmark = _benchmark(config, canvas, context, attack)
     target = _target_name(config, benchmark, attack)
-    setting = EvaluationSetting.planned(
+    setting = EvaluationSetting.from_config(
         to_dict(config.eval), canvas=canvas.mode, target=target, poison=poison
     )
     gates.check_comparable(setting)
@@ -59,7 +59,7 @@ def run(config: EvaluateConfig, context: Context) -> Run:
         details: dict[str, Any] = {}
         if benchmark is not None:
             metrics, details = _measure_zero_shot(config, context, source, benchmark, setting, model)
-            setting = setting.counted(metrics)
+            setting = setting.with_counts(metrics)
         for name, measure in others.items():
             found, details[name] = measure(model)
             metrics |= found
@@ -180,7 +180,7 @@ def _measure_zero_shot(
 ) -> Measured:
     """Measure BA, ASR and RA, beside the clean model's where they are known."""
     metrics = _measure(benchmark, model, context, "Evaluate")
-    known = _floor(config, context, source, benchmark, setting.counted(metrics), model.device)
+    known = _floor(config, context, source, benchmark, setting.with_counts(metrics), model.device)
     metrics |= {key: value for key, value in known.items() if key.removeprefix("floor_") in metrics}
     metrics |= recovery(metrics, part_of(known, "floor_"))
     details = _describe(benchmark)

@@ -1,4 +1,4 @@
-"""Embeddings of some models for a report's maps, from the runs' own weights; computed once and kept."""
+"""Embeddings of some models for the maps of a report, from the weights of their runs; computed once and cached."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ from clipdefend.training.devices import make_accelerator
 
 CACHE = "report"
 BATCH = 64
+"""Number of images that are encoded at once."""
 TARGET_SHARE = 3
-"""Number of other images for each image of the target."""
+"""Number of images of other classes for each image of the target class."""
 
 
 def embed_models(data: ReportData, config: ReportConfig, context: Context) -> list[ModelEmbeddings]:
-    """The embeddings of up to ``maps`` models: of each attack the victim and its lowest ASR, attack by attack.
+    """Embed up to ``config.maps`` models: for each attack the victim and the defence with the lowest ASR.
 
-    Models that cannot be embedded, such as those whose weights are gone, are told and passed over.
+    Models that cannot be embedded, for example because their weights are missing, are skipped with a warning.
     """
     found: list[ModelEmbeddings] = []
     drawn: set[tuple[str | None, ...]] = set()
@@ -48,7 +49,7 @@ def embed_models(data: ReportData, config: ReportConfig, context: Context) -> li
             break
         one = row.members[0]
         key = tuple(run.sha256 if run else None for run in (one.model, one.trigger_run))
-        if key in drawn:  # of several tables, since a map does not depend on the evaluation's setting
+        if key in drawn:  # for another table: a map does not depend on the setting of the evaluation
             continue
         drawn.add(key)
         try:
@@ -59,7 +60,7 @@ def embed_models(data: ReportData, config: ReportConfig, context: Context) -> li
 
 
 def _candidates(data: ReportData) -> Iterator[Row]:
-    """Rows whose models have weights and a trigger, the most telling first."""
+    """Yield the victim and the best defence of each attack, as far as their weights and ASR are known."""
     for table in data.tables:
         for attack in table.attacks:
             rows = [row for row in table.of(attack) if _weights(row) is not None and "asr@1" in row.figures]
@@ -70,15 +71,16 @@ def _candidates(data: ReportData) -> Iterator[Row]:
 
 
 def _weights(row: Row) -> Run | None:
-    """The run whose weights a row was measured with; the clean model's are in none."""
+    """Return the run that holds the weights of a row's model; None for the clean model, whose weights no run holds."""
     return None if row.base == "clean model" else row.members[0].model
 
 
 def _embed_row(row: Row, config: ReportConfig, context: Context) -> ModelEmbeddings:
+    """Embed the model of a row. Raises ConfigError and other errors of ours where that is not possible."""
     run = _weights(row)
     attack = inputs.find_attack(row.members[0].trigger_run)
     if run is None or attack is None:
-        raise ConfigError("it has no weights or no trigger of its own.")
+        raise ConfigError("its weights or its trigger are not known.")
     images = _labelled(run, row.members[0].run)
     target = resolve_target(images.classes, attack.target)
     order = permutation(len(images), config.seed, "map")
@@ -105,11 +107,11 @@ def _embed_row(row: Row, config: ReportConfig, context: Context) -> ModelEmbeddi
 
 
 def _labelled(run: Run, evaluation: Run) -> LabelledImages:
-    """The labelled images that a model was evaluated on while it was trained, or else afterwards."""
+    """Open the labelled images that a model was evaluated on during training, else those of its evaluation."""
     evaluated = [load_config(COMMANDS[each.command], recorded=each.config) for each in (run, evaluation)]
     chosen = next((each.eval for each in evaluated if each.eval.data is not None), None)  # type: ignore[attr-defined]
     if chosen is None:
-        raise ConfigError("it was evaluated on no images.")
+        raise ConfigError("neither its training run nor its evaluation names labelled images.")
     return open_labelled(
         chosen.data,
         class_names=chosen.class_names,
@@ -128,7 +130,19 @@ def _embed(
     order: tuple[NDArray[np.int64], NDArray[np.int64]],
     count: int,
 ) -> dict[str, Tensor]:
-    """Vectors by the names of ``ModelEmbeddings``, of the first usable images of other classes and of the target's."""
+    """Encode images and class texts.
+
+    Args:
+        model: in evaluation mode.
+        images: labelled images.
+        canvas: their geometry.
+        attack: trigger and target.
+        order: rows of images of other classes, and of the target class.
+        count: number of images of other classes; unusable ones are replaced by the next in the order.
+
+    Returns:
+        Unit vectors (n, d), by the names of the fields of ``ModelEmbeddings``.
+    """
     rows, clean = _pixels(images, canvas, order[0], count)
     _, own = _pixels(images, canvas, order[1], max(1, count // TARGET_SHARE))
     triggered = attack.trigger(clean, rows)
@@ -143,8 +157,8 @@ def _embed(
 def _pixels(
     images: LabelledImages, canvas: Canvas, order: NDArray[np.int64], count: int
 ) -> tuple[list[int], Tensor]:
-    """Rows and canvases, float in [0, 1], of the first usable images of an order."""
+    """Return rows and pixels of the first usable images of an order: float in [0, 1], shape (n, 3, h, w)."""
     found = dict(islice(read_canvases(images, order, canvas), count))
     if not found:
-        raise ConfigError(f"none of the images of {images.spec} can be shown.")
+        raise ConfigError(f"none of the images of {images.spec} can be read.")
     return list(found), torch.stack(list(found.values())).float() / 255

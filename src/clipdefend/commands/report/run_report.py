@@ -12,13 +12,14 @@ from clipdefend.runs import Context
 from clipdefend.runs.find import locate
 
 OUT = Path("report")
+"""Folder of a report without ``--out``."""
 
 
 def run(config: ReportConfig, context: Context) -> Report:
-    """Write a report.
+    """Write a report on the runs that were given, by default all under ``--runs``.
 
     Raises:
-        RunError: no finished run, or the place is taken by something else.
+        RunError: there is no finished run, or the report's folder holds other files.
     """
     out = context.out or OUT
     check_place(out)
