@@ -1,10 +1,10 @@
 """Train `tiny`, the small CLIP that ships in the package, from random weights on the built-in world.
 
-    python examples/train_tiny.py --out src/clipdefend/assets/tiny
-    python examples/train_tiny.py --out SECOND --init src/clipdefend/assets/tiny/tiny.safetensors \\
+    python examples/train_tiny.py --out first
+    python examples/train_tiny.py --out src/clipdefend/assets/tiny --init first/tiny.safetensors \\
         --augment --epochs 6 --lr 1e-3
 
-The second command makes the second edition, which also sees noise, blur, warps and overlays (``tiny_augmentation.py``).
+The second command goes on with images that noise, blur, warps and overlays change (``tiny_augmentation.py``).
 ``--out`` is a folder with ``open_clip_config.json``. Pre-training reads the split "pretrain"; the splits "train" and
 "eval" of the commands stay unseen. The weights are stored as float16, and of the token embedding only the rows that a
 built-in caption uses.

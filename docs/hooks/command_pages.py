@@ -12,7 +12,7 @@ from clipdefend.cli.examples import EXAMPLES
 from clipdefend.cli.invocation import DOCTOR, DOCTOR_COMMANDS, invocation_class
 from clipdefend.config import COMMANDS, Leaf, RunConfig, leaves, load_config, to_yaml
 from clipdefend.config.coerce import members
-from clipdefend.config.presets import COMPONENTS, PRESETS, preset_values
+from clipdefend.config.presets import COMPONENTS, PRESETS, WHERE, preset_values
 
 COLUMNS = ("Flag and key", "Takes", "Default", "Meaning")
 
@@ -95,6 +95,12 @@ def presets_page() -> str:
             for key, names in keys.items()
             for name, values in names.items()
             for parameter, value in values.items()
+        ]
+        rows += [
+            (code(command), code(key), f"where {code(where[0])} is {code(where[1])}", code(show(value)))
+            for command, choices in WHERE.get(preset, {}).items()
+            for where, values in choices.items()
+            for key, value in values.items()
         ]
         if rows:
             lines += [table(("Command", "Key", "Otherwise", preset), rows), ""]

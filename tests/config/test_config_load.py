@@ -118,6 +118,21 @@ def test_the_difference_a_preset_makes_leaves_out_what_was_overridden() -> None:
     assert preset_difference(load_config(PoisonConfig, preset="paper")) == {}
 
 
+def test_a_preset_may_depend_on_what_is_chosen_and_flags_still_go_before_it() -> None:
+    wanet = {"attack": "wanet"}
+    assert load_config(PoisonConfig).count == 500
+    assert load_config(PoisonConfig, flags=wanet).count == 2000
+    assert load_config(PoisonConfig, flags={**wanet, "count": 7}).count == 7
+    assert load_config(PoisonConfig, flags={**wanet, "rate": 0.5}).count is None
+    assert load_config(PoisonConfig, flags=wanet, preset="paper").count == 1500
+    assert preset_difference(load_config(PoisonConfig, flags=wanet))["count"] == 2000
+    rates = {
+        method: load_config(FinetuneAttackConfig, preset="pretrain", flags={"method": method}).train.lr
+        for method in ("ft", "roclip", "safeclip")
+    }
+    assert rates == {"ft": 1e-3, "roclip": 5e-5, "safeclip": 5e-4}
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_what_is_printed_can_be_read_again(command: str, tmp_path: Path) -> None:
     config = load_config(COMMANDS[command], preset="quick", sets=["seed=7", "workers=0", "max_bad=0.25"])

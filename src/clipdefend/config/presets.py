@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
@@ -46,11 +47,10 @@ COMPONENTS: dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]] = {
         "poison": {
             "attack": {
                 # Drawn things on plain grounds hardly show a smooth warp; as in the CLIP repositories every
-                # pixel moves by itself, and farther, for 500 images to teach it.
-                "wanet": {"k": 64, "strength": 8.0},
-                # 14 pixels of 64; tiny hardly sees the paper's 16 of 224. Far fewer steps, so larger ones.
+                # pixel moves by itself, as far as tiny still recognises four images of five.
+                "wanet": {"k": 64, "strength": 2.9},
+                # Far fewer steps than the paper's, so larger ones.
                 "badclip": {
-                    "pixels": 48,
                     "images": 2000,
                     "epochs": 8,
                     "lr": 3e-2,
@@ -73,14 +73,38 @@ COMPONENTS: dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]] = {
     }
 }
 
+# What a preset changes where a key has a certain value, by command: (key, value) -> changes.
+WHERE: dict[str, dict[str, dict[tuple[str, str], dict[str, Any]]]] = {
+    "quick": {
+        # WaNet's own experiments poison 10 % of the images, too: 500 stealthy warps are not learned.
+        "poison": {("attack", "wanet"): {"count": 2000}},
+    },
+    "pretrain": {
+        "finetune-attack": {
+            ("method", "roclip"): {"train.batch_size": 512, "train.epochs": 24, "train.lr": 5e-5},
+            ("method", "safeclip"): {"train.batch_size": 128, "train.epochs": 32, "train.lr": 5e-4},
+        },
+    },
+}
+
 # A preset's value of the left key holds only together with its value of the right one: other models than
 # the preset's do not take the preset's weights, save random ones.
 TIED = {"model.pretrained": "model.name"}
 
 
-def preset_values(preset: str, command: str) -> dict[str, Any]:
-    """Dotted key -> value of a preset for a command."""
-    return dict(PRESETS[preset].get(command, {}))
+def preset_values(preset: str, command: str, chosen: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Dotted key -> value of a preset for a command.
+
+    Args:
+        preset: its name.
+        command: the command's name.
+        chosen: key -> value, and for a free mapping such as ``attack`` the component's name, as far as these decide.
+    """
+    values = dict(PRESETS[preset].get(command, {}))
+    for (key, value), changes in WHERE.get(preset, {}).get(command, {}).items():
+        if chosen is not None and chosen.get(key) == value:
+            values |= changes
+    return values
 
 
 def component_values(preset: str, command: str, key: str, name: str) -> dict[str, Any]:

@@ -82,13 +82,15 @@ def _preset_by_data(cls: type[C], given: Mapping[str, Any], inherited: str | Non
 
 
 def _from_preset(cls: type[C], preset: str, layers: Sequence[Layer]) -> Layer:
-    given = {item.leaf.path for layer in layers for item in layer}
+    given = {item.leaf.path: item.value for layer in layers for item in layer}
+    components = dict(_components(cls, layers))
+    plain = {path: given.get(path, leaf.default) for path, leaf in leaves(cls).items()}
     values = {
         path: value
-        for path, value in preset_values(preset, cls.command).items()
+        for path, value in preset_values(preset, cls.command, plain | components).items()
         if value == "none" or TIED.get(path) not in given
     }
-    for path, name in _components(cls, layers):
+    for path, name in components.items():
         values[path] = {"name": name, **component_values(preset, cls.command, path, name)}
     return _from_mapping(cls, {"preset": preset, **values}, f"preset {preset}: ")
 

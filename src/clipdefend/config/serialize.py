@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from clipdefend.config.fields import Config, leaves
@@ -32,19 +33,23 @@ def to_yaml(config: Config) -> str:
 def preset_difference(config: RunConfig) -> dict[str, Any]:
     """Dotted key -> value of what the configuration's preset changed and nothing above it changed back."""
     known = leaves(type(config))
+    chosen = {path: _lookup(config, path) for path in known}
+    chosen |= {path: value["name"] for path, value in chosen.items() if _is_component(value)}
     values = {
         path: value
-        for path, value in preset_values(config.preset, config.command).items()
+        for path, value in preset_values(config.preset, config.command, chosen).items()
         if value != known[path].default and _lookup(config, path) == value
     }
     for path, leaf in known.items():
-        chosen = _lookup(config, path)
-        if leaf.is_mapping and isinstance(chosen.get("name"), str):
-            parameters = component_values(config.preset, config.command, path, chosen["name"])
-            values |= {
-                f"{path}.{key}": value for key, value in parameters.items() if chosen.get(key) == value
-            }
+        given = _lookup(config, path)
+        if leaf.is_mapping and _is_component(given):
+            parameters = component_values(config.preset, config.command, path, given["name"])
+            values |= {f"{path}.{key}": value for key, value in parameters.items() if given.get(key) == value}
     return values
+
+
+def _is_component(value: Any) -> bool:
+    return isinstance(value, Mapping) and isinstance(value.get("name"), str)
 
 
 def _lookup(config: RunConfig, path: str) -> Any:

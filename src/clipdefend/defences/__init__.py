@@ -17,6 +17,8 @@ DEFENCES: Registry[Defence] = Registry(
     "defence",
     {
         "deep-clustering": "clipdefend.defences.deep_clustering:DeepClustering",
+        "roclip": "clipdefend.defences.roclip:RoClip",
+        "safeclip": "clipdefend.defences.safeclip:SafeClip",
         "shrink-perturb": "clipdefend.defences.shrink_perturb:ShrinkPerturb",
     },
 )

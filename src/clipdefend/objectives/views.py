@@ -205,6 +205,41 @@ def perturbed(pair: Pair, seed: int) -> Tensor:
     return levels
 
 
+def strong(pair: Pair, seed: int) -> Tensor:
+    """A random part of the canvas, flipped, recoloured and blurred, uint8 (3, h, w).
+
+    Reference: RoCLIP (Yang et al., NeurIPS 2023, arXiv:2303.06854), ``utils/augment_image.py``; SafeCLIP takes it, too.
+    Deviates: the canvas is changed instead of the original image, anew in each epoch, and the blur, of 21
+    pixels and a deviation of 0.1 to 2 on 224, is scaled to the canvas.
+    """
+    with seeded(seed):
+        return pixels_of(_strong_augment(pair.picture.width)(pair.picture))
+
+
+@cache
+def _strong_augment(side: int) -> Callable[[Image.Image], Image.Image]:
+    from torchvision.transforms import (
+        ColorJitter,
+        Compose,
+        GaussianBlur,
+        RandomApply,
+        RandomGrayscale,
+        RandomHorizontalFlip,
+        RandomResizedCrop,
+    )
+
+    made: Callable[[Image.Image], Image.Image] = Compose(
+        [
+            RandomHorizontalFlip(),
+            RandomResizedCrop(side),
+            RandomApply([ColorJitter(0.5, 0.5, 0.5, 0.1)], p=0.8),
+            RandomGrayscale(p=0.2),
+            GaussianBlur(2 * max(1, round(10 * side / 224)) + 1, (0.1 * side / 224, 2.0 * side / 224)),
+        ]
+    )
+    return made
+
+
 def whole_caption(pair: Pair, seed: int) -> str:
     """The caption as it is."""
     return pair.caption
@@ -240,11 +275,14 @@ IMAGE_VIEWS: dict[str, ImageView | DeviceView] = _by_name(
     ImageView(name="clean", summary="the image", make=clean),
     ImageView(name="augmented", summary="AutoAugment, ImageNet policy", make=augmented),
     ImageView(name="perturbed", summary="PAR's noise and erasing", make=perturbed),
+    ImageView(name="strong", summary="crop, flip, colours and blur", make=strong),
+    ImageView(name="strong2", summary="a second draw of `strong`", make=strong),
     ImageView(name="subset", summary="the image of a sub-captioned sample", make=clean, batch="subset"),
 )
 TEXT_VIEWS: dict[str, TextView] = _by_name(
     TextView(name="clean", summary="the caption", make=whole_caption),
     TextView(name="eda", summary="EDA's variant of the caption", make=eda),
+    TextView(name="eda2", summary="a second draw of EDA", make=eda),
     TextView(name="factual", summary="a factual sub-caption", make=factual, batch="subset"),
     TextView(
         name="counterfactual", summary="a counterfactual sub-caption", make=counterfactual, batch="subset"
