@@ -15,7 +15,6 @@ from clipdefend import losses
 from clipdefend.errors import ConfigError
 from clipdefend.objectives import METHODS
 from clipdefend.objectives.objective import Embeddings, Objective, build_objective
-from clipdefend.objectives.views import IMAGE_VIEWS, names_of
 
 Make = Callable[..., Embeddings]
 
@@ -139,7 +138,7 @@ def test_cleanerclip_with_pars_term(make: Make) -> None:
     """One override adds it: its own view and the victim join, the method's own terms stay as they are."""
     objective = build_objective("cleanerclip", {"par": {"weight": 0.5, "tau": 3}})
     assert list(objective.terms) == ["mmcl", "ssl", "fc", "par"]
-    assert objective.image_views == names_of(IMAGE_VIEWS, "main")
+    assert objective.image_views == ("clean", "augmented", "perturbed")
     assert objective.reference_image_views == ("perturbed",)
     assert objective.needs_reference
     e = make()

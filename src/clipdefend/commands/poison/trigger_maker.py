@@ -27,7 +27,7 @@ from clipdefend.learning import learn
 from clipdefend.learning.selection import select
 from clipdefend.learning.task import Surrogate, Task
 from clipdefend.models.clip import ClipModel
-from clipdefend.objectives.views import auto_augment
+from clipdefend.objectives.image_changes import auto_augment
 from clipdefend.poisoning import Recipe
 from clipdefend.runs import Context, PoisonDetails, Run, RunDir
 from clipdefend.training.devices import make_accelerator
