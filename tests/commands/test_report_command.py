@@ -94,5 +94,5 @@ def test_a_model_that_was_evaluated_only_afterwards_has_a_map_too(tmp_path: Path
     evaluated = lab.evaluate(trained, shares(ba1=0.9, asr1=0.95))
     assert len(embeddings._labelled(trained, evaluated)) == 2000
     evaluated.config["eval"]["data"] = None
-    with pytest.raises(ConfigError, match="evaluated on no images"):
+    with pytest.raises(ConfigError, match="not evaluated on labelled images"):
         embeddings._labelled(trained, evaluated)

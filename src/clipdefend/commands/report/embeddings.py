@@ -111,7 +111,7 @@ def _labelled(run: Run, evaluation: Run) -> LabelledImages:
     evaluated = [load_config(COMMANDS[each.command], recorded=each.config) for each in (run, evaluation)]
     chosen = next((each.eval for each in evaluated if each.eval.data is not None), None)  # type: ignore[attr-defined]
     if chosen is None:
-        raise ConfigError("neither its training run nor its evaluation names labelled images.")
+        raise ConfigError("it was not evaluated on labelled images.")
     return open_labelled(
         chosen.data,
         class_names=chosen.class_names,
