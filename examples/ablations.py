@@ -2,16 +2,16 @@
 
     python examples/ablations.py --runs ablations --out docs/results.csv --jobs 2
 
-Finished runs are used again, so that an interrupted sweep goes on where it stopped. The stages, in their order:
+Finished runs are reused, so that an interrupted sweep continues where it stopped. The stages, in their order:
 
 - ``victims``: six attacks on three seeds, two of them on the held-out seed too;
 - ``rates``: the papers' methods at several learning rates on the held-out seed; the rate with the highest mean
   of BA@1 - ASR@1 is the method's own from then on;
 - ``table``: six attacks, every method, three seeds;
 - ``sweeps``: CleanerCLIP's own settings on one attack, one changed at a time;
-- ``long``: the row of the table that sees all pairs for longer.
+- ``long``: the row of the table that trains on all pairs for longer.
 
-``python examples/results.py docs/results.csv`` makes docs/results.md and its plots of the CSV.
+``python examples/results.py docs/results.csv`` turns the CSV into docs/results.md and its plots.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Runs:
 
     Args:
         folder: of the runs.
-        jobs: how many at a time, each with one thread and none for loading: so small a model gains little from more.
+        jobs: number of runs at a time, each with one thread and no loader processes: so small a model gains little
+            from more.
     """
 
     def __init__(self, folder: Path, jobs: int) -> None:
@@ -108,7 +109,7 @@ def carry_out(folder: Path, line: Line) -> None:
         return
     place = ("--resume", out) if (out / "state").is_dir() else ("--out", out)
     if place[0] == "--out":
-        shutil.rmtree(out, ignore_errors=True)  # begun, and ended before there was anything to go on with
+        shutil.rmtree(out, ignore_errors=True)  # interrupted before there was anything to resume
     args = [str(part) for part in (*arguments, "--workers", 0, *place, "--runs", folder)]
     with (
         (folder / f"{name}.log").open("w", encoding="utf-8") as log,
@@ -168,8 +169,8 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=Path, default=Path("ablations"))
     parser.add_argument("--out", type=Path, default=Path("docs/results.csv"))
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
-    parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last stage to carry out")
+    parser.add_argument("--jobs", type=int, default=2, help="number of runs at a time")
+    parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last stage to run")
     args = parser.parse_args()
     runs = Runs(args.runs.resolve(), args.jobs)
     wanted = STAGES[: STAGES.index(args.until) + 1]

@@ -1,12 +1,13 @@
 """Build the lexicons and the synonym table that ship with clipdefend, from WordNet and the lists in this folder.
 
-Usage: ``python examples/build_lexicons.py WORDNET_DICT_FOLDER [--out FOLDER]``, after ``pip install
-'clipdefend[lexicons]'``. The folder is the ``dict`` folder of WordNet 3.0, for example, or ``/usr/share/wordnet``
+    python examples/build_lexicons.py WORDNET_DICT_FOLDER [--out FOLDER]
+
+It needs ``pip install 'clipdefend[lexicons]'`` and the ``dict`` folder of WordNet 3.0, such as ``/usr/share/wordnet``
 of the Debian package ``wordnet-base``. Equal inputs give equal bytes.
 
-Each file holds 3,000 terms, of which up to 1,000 are handwritten; they come from ``lexicon_words``, one term of
-each topic in turn. The rest come from WordNet: the most frequent words of its tagged texts ("common"), other words
-that were tagged at least once ("medium"), and untagged words that are close to known ones ("rare").
+Each lexicon holds 3,000 terms. Up to 1,000 are handwritten and come from ``lexicon_words``, one term of each topic in
+turn. The others come from WordNet: the most frequent words of its tagged texts ("common"), other words that were tagged
+at least once ("medium"), and untagged words that are close to known ones ("rare").
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ UNFIT_GLOSS = re.compile(
 
 
 def read_wordnet(folder: Path) -> Any:
-    """WordNet through NLTK, with the file that names the lexicographer files where it is missing."""
+    """Open a copy of WordNet through NLTK, with the list of lexicographer files added where it is missing."""
     import nltk
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
@@ -92,7 +93,7 @@ def read_wordnet(folder: Path) -> Any:
 
 
 def synonym_table(wordnet: Any) -> str:
-    """``word<TAB>synonym|synonym`` for every single lower-case word that shares a set with another one."""
+    """Return a line ``word<TAB>synonym|synonym`` for every lower-case word that shares a synset with another."""
     table: dict[str, set[str]] = {}
     for synset in wordnet.all_synsets():
         names = synset.lemma_names()
@@ -104,7 +105,7 @@ def synonym_table(wordnet: Any) -> str:
 
 
 def fits(name: str, lemma: Any, synset: Any, unfit: frozenset[str]) -> bool:
-    """Whether a lemma is a plain lower-case term of one or two words and nothing to be ashamed of."""
+    """Tell whether a lemma is a plain lower-case term of one or two words, and not offensive."""
     if not re.fullmatch("[a-z]+(?:[_-][a-z]+)?", name) or not 3 <= len(name) <= 18 or lemma.name() != name:
         return False
     if name.replace("_", " ") in unfit or UNFIT_NAME.search(name):
@@ -118,7 +119,7 @@ def fits(name: str, lemma: Any, synset: Any, unfit: frozenset[str]) -> bool:
 
 
 def is_noun(wordnet: Any, lemma: Any, synset: Any, known: frozenset[str], mass: frozenset[str]) -> bool:
-    """Whether a noun names one thing that can be seen: no substance, no plural, no term of a science."""
+    """Tell whether a noun names one visible thing, and not a substance, several things or a technical term."""
     name = lemma.name()
     above = {s.name() for path in synset.hypernym_paths() for s in path}
     if above & {"substance.n.01", "substance.n.07", "drug.n.01", "process.n.06"} and name not in mass:
@@ -134,7 +135,7 @@ def is_noun(wordnet: Any, lemma: Any, synset: Any, known: frozenset[str], mass: 
 
 
 def is_adjective(wordnet: Any, lemma: Any, synset: Any, known: frozenset[str], mass: frozenset[str]) -> bool:
-    """Whether an adjective describes and can stand before a noun; rare ones must be close to a common one."""
+    """Tell whether an adjective is descriptive and can precede a noun; rare ones must be close to a common one."""
     name, count = lemma.name(), lemma.count()
     if (
         lemma.syntactic_marker()
@@ -155,7 +156,7 @@ def is_adjective(wordnet: Any, lemma: Any, synset: Any, known: frozenset[str], m
 
 
 def is_verb(wordnet: Any, lemma: Any, synset: Any, known: frozenset[str], mass: frozenset[str]) -> bool:
-    """Whether a verb takes an object; rare ones must be kinds of a common one."""
+    """Tell whether a verb takes an object; rare ones must be kinds of a common one."""
     name = lemma.name()
     _, _, second = name.partition("_")
     if not {8, 9, 11} & set(lemma.frame_ids()) or "-" in name or (second and second not in PARTICLES):
@@ -175,7 +176,10 @@ KINDS = {
 
 
 def pick(wordnet: Any, kind: str, unfit: frozenset[str], mass: frozenset[str]) -> list[tuple[str, str]]:
-    """(term, band) of one kind, the frequent ones of each file first, each file and band in step with its quota."""
+    """Return (term, band) of one kind, the most frequent of each file first.
+
+    Files and bands are interleaved in proportion to their quotas, so that the list can be cut anywhere.
+    """
     part, test, quotas = KINDS[kind]
     known = frozenset(
         name
@@ -201,8 +205,8 @@ def pick(wordnet: Any, kind: str, unfit: frozenset[str], mass: frozenset[str]) -
     return [(name, band) for _, name, band in sorted(ranked)]
 
 
-def written(kind: str) -> Iterator[tuple[str, str]]:
-    """(term, band) of the hand-written list, one of each topic in turn."""
+def read_handwritten(kind: str) -> Iterator[tuple[str, str]]:
+    """Yield (term, band) of the handwritten list, one of each topic in turn."""
     topics = []
     for line in (WORDS / f"{kind}.txt").read_text("utf-8").splitlines():
         match = re.match(r"\[(\w+)\] [^:]+: (.+)", line)
@@ -211,36 +215,37 @@ def written(kind: str) -> Iterator[tuple[str, str]]:
     return (pair for pair in chain.from_iterable(zip_longest(*topics)) if pair is not None)
 
 
-def joined(term: str) -> str:
-    """A term without blanks and hyphens: "tail gate" and "tailgate" are one word."""
+def squeeze(term: str) -> str:
+    """Return a term without blanks and hyphens, by which "tail gate" and "tailgate" are one word."""
     return re.sub("[ -]", "", term)
 
 
 def read_words(path: Path, section: str | None = None) -> frozenset[str]:
-    """Words of a list, or of one section of it."""
+    """Return the words of a list, or of one section of it."""
     text = re.sub("(?m)^#.*$", "", path.read_text("utf-8"))
     if section is not None:
         text = text.split(f"[{section}]")[1].split("\n[")[0]
     return frozenset(word.replace("_", " ") for word in text.split())
 
 
-def rows(wordnet: Any, kind: str, mass: frozenset[str]) -> list[tuple[str, str, str]]:
-    """Term, source and band of one lexicon, common terms first."""
+def build_rows(wordnet: Any, kind: str, mass: frozenset[str]) -> list[tuple[str, str, str]]:
+    """Return term, source and band of each term of a lexicon, common terms first."""
     found: dict[str, tuple[str, str]] = {}
-    for term, band in written(kind):
+    for term, band in read_handwritten(kind):
         if len(found) < WRITTEN:
             found.setdefault(term, ("written", band))
     unfit = read_words(WORDS / "dropped.txt")
-    spelt = {joined(term) for term, _ in written(kind)}
+    spelt = {squeeze(term) for term, _ in read_handwritten(kind)}
     for term, band in pick(wordnet, kind, unfit, mass):
-        if len(found) < SIZE and joined(term) not in spelt:
-            spelt.add(joined(term))
+        if len(found) < SIZE and squeeze(term) not in spelt:
+            spelt.add(squeeze(term))
             found[term] = ("wordnet", band)
     order = sorted(found, key=lambda term: (BANDS.index(found[term][1]), found[term][0], term))
     return [(term, *found[term]) for term in order]
 
 
 def write(path: Path, data: bytes) -> None:
+    """Write a file atomically."""
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_bytes(data)
     os.replace(temporary, path)
@@ -251,13 +256,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("wordnet", type=Path, help="folder with data.noun, index.noun and so on")
-    parser.add_argument("--out", type=Path, default=OUT, help="where the tables go")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder to write the tables to")
     args = parser.parse_args()
     wordnet = read_wordnet(args.wordnet)
     mass = read_words(OUT / "grammar.txt", "mass nouns")
     write(args.out / "synonyms.tsv.gz", gzip.compress(synonym_table(wordnet).encode(), 9, mtime=0))
     for kind in KINDS:
-        table = [("term", "source", "band"), *rows(wordnet, kind, mass)]
+        table = [("term", "source", "band"), *build_rows(wordnet, kind, mass)]
         write(args.out / f"{kind}.tsv", "".join("\t".join(row) + "\n" for row in table).encode())
         print(f"{kind}: {len(table) - 1} terms")
 

@@ -1,13 +1,13 @@
-"""Checks that CLIP_benchmark, which knows nothing of triggers, measures what clipdefend measures.
-
-Needs ``pip install clip_benchmark`` in the same environment (1.6.2 with ``"numpy<2.4"``), and a finished run:
+"""Check that CLIP_benchmark, which knows nothing about triggers, measures what clipdefend measures.
 
     python examples/clip_benchmark.py --from runs/004-defend-cleanerclip-blended --out interchange
 
-It exports the evaluation images, lets CLIP_benchmark's own evaluator run on each exported set with the run's
-``model/`` folder, merges all results with CLIP_benchmark's ``build``, compares the features of open_clip's model with
-clipdefend's, and prints both programs' figures side by side. The exit code is 1 when two differ in the fourth decimal
-by more images than those whose two best classes are within 1e-6, where the rounding of float32 decides.
+It needs ``pip install clip_benchmark`` in the same environment (1.6.2 with ``"numpy<2.4"``) and a finished run.
+
+The script exports the evaluation images, runs CLIP_benchmark's own evaluator on each exported set with the run's
+``model/`` folder, merges all results by CLIP_benchmark's ``build``, compares the features of open_clip's model with
+clipdefend's, and prints the figures of both programs side by side. The exit code is 1 where two figures differ in the
+fourth decimal by more images than those whose two best classes are within 1e-6, where rounding in float32 decides.
 """
 
 from __future__ import annotations
@@ -30,20 +30,26 @@ from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import load_model
 from clipdefend.runs import Run
 
-# Its loader has no samples for workers that are more than the shards.
+# Its loader leaves workers without samples where they outnumber the shards.
 ONE = ("--num_workers", 1)
 SETS = {"clean": "ba@1", "triggered-asr": "asr@1", "triggered-ra": "ra@1"}
 
 
 def call(module: str, *args: object) -> None:
-    """Run a program; its own lines go to standard error."""
+    """Run a Python module as a program, with its output on standard error."""
     command = [sys.executable, "-m", module, *map(str, args)]
     subprocess.run(command, check=True, stdout=sys.stderr)
 
 
 @torch.no_grad()
 def feature_difference(folder: Path, images: Path, n: int = 64) -> tuple[float, float]:
-    """Largest differences of image and text features between open_clip's model of a folder and clipdefend's."""
+    """Return the largest differences between the features of open_clip and of clipdefend, of images and of texts.
+
+    Args:
+        folder: a model, read by both.
+        images: an exported set.
+        n: number of its images to compare.
+    """
     ours: ClipModel = load_model(f"local-dir:{folder}", None)
     theirs, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
@@ -61,7 +67,7 @@ def feature_difference(folder: Path, images: Path, n: int = 64) -> tuple[float, 
 
 @torch.no_grad()
 def near_ties(folder: Path, images: Path) -> int:
-    """Images whose class and its best rival are less than 1e-6 apart, so that rounding in float32 decides."""
+    """Return the number of images whose class and its best rival are less than 1e-6 apart, where rounding decides."""
     model, labelled = load_model(f"local-dir:{folder}", None).double().eval(), open_labelled(str(images))
     classes = class_embeddings(model, labelled.classes, labelled.templates or []).double()
     canvas, found = Canvas(model.image_size), 0
@@ -75,7 +81,7 @@ def near_ties(folder: Path, images: Path) -> int:
 
 
 def compare(label: str, ours: float, theirs: float, n: int, ties: int) -> tuple[str, bool]:
-    """A row of the table, and whether the figures agree to four decimals but for near ties."""
+    """Return a row of the table, and whether the figures agree to four decimals except for near ties."""
     other = round(abs(ours - theirs) * n)
     verdict = (
         "equal" if f"{ours:.4f}" == f"{theirs:.4f}" else f"{other} of {n} images differ, {ties} near a tie"
@@ -84,15 +90,15 @@ def compare(label: str, ours: float, theirs: float, n: int, ties: int) -> tuple[
 
 
 def main() -> int:
-    """Compare; returns the exit code."""
+    """Compare the two programs; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--from", dest="run", required=True, help="a defend or finetune-attack run")
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
-    parser.add_argument("more", nargs="*", help="further flags of clipdefend evaluate, behind --")
+    parser.add_argument("more", nargs="*", help="further flags of clipdefend evaluate, after --")
     args = parser.parse_args()
     out, run = args.out, Run.open(args.run)
     places = ("--out", out / "evaluate", "--export", out / "sets", "--clip-benchmark", out / "ours.json")
-    if not (out / "evaluate" / "manifest.yaml").is_file():  # else it goes on where it was stopped
+    if not (out / "evaluate" / "manifest.yaml").is_file():  # or an earlier call has done this
         call("clipdefend", "evaluate", "--from", args.run, *places, *args.more)
     ours = Run.open(out / "evaluate").metrics
     model = run.output("model")

@@ -2,7 +2,7 @@
 
     python examples/compare.py --runs compare --attacks badnet,blended --methods ft,cleanclip,cleanerclip
 
-Runs that are finished under ``--runs`` are used again, so an interrupted comparison goes on where it stopped.
+Finished runs under ``--runs`` are reused, so that an interrupted comparison continues where it stopped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KS = (1, 3, 5, 10)
 
 
 def clipdefend(out: Path, *arguments: str) -> Path:
-    """Run a command into ``out`` unless that is finished already."""
+    """Run a command into ``out``, unless that run is finished already."""
     if not (out / "manifest.yaml").is_file():
         command = [
             sys.executable,
@@ -44,9 +44,9 @@ def manifest(run: Path) -> dict[str, Any]:
 def compare(
     runs: Path, attacks: list[str], methods: list[str], seed: str, n_aug: str
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Attack, method and metrics of every combination, the undefended victim first.
+    """Yield attack, method and metrics of every combination, for each attack the undefended victim first.
 
-    The metrics carry ``seconds`` too: of poisoning and training a victim, or of a defence.
+    The metrics include ``seconds``: those of poisoning and training the victim, or of the defence.
     """
     for attack in attacks:
         poison = clipdefend(runs / f"poison-{attack}", "poison", "--attack", attack, "--seed", seed)
@@ -68,7 +68,7 @@ def compare(
 
 
 def markdown(rows: list[tuple[str, str, dict[str, Any]]]) -> str:
-    """The table: a row for each attack and method, BA and ASR in percent for each k."""
+    """Return a Markdown table: a row for each attack and method, with BA and ASR in percent for each k."""
     heads = [f"{name}@{k}" for k in KS for name in ("BA", "ASR")]
     heads.append("seconds")
     lines = ["| attack | defence | " + " | ".join(heads) + " |", "|---|---|" + "---:|" * len(heads)]

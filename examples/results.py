@@ -1,10 +1,10 @@
-"""Tables and plots of docs/results.md out of the CSV that ablations.py writes.
+"""Make the tables and plots of docs/results.md from the CSV that ablations.py writes.
 
     python examples/results.py docs/results.csv
 
-The text between ``<!-- NAME -->`` and ``<!-- /NAME -->`` of docs/results.md is replaced, and a page with all
-tables is begun where there is none; the plots go to docs/results/. Figures are percent, mean ± standard
-deviation over seeds.
+The text between ``<!-- NAME -->`` and ``<!-- /NAME -->`` of docs/results.md is replaced; a page with all tables is
+written where there is none. The plots go to docs/results/. Figures are percentages: mean ± standard deviation over the
+seeds.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     return f"{text} ± {100 * stdev(values):.{digits}f}" if len(values) > 1 else text
 
 
-def grouped(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:
+def group_rows(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[tuple(row[name] for name in names)].append(row)
@@ -85,14 +85,14 @@ def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 def main_table(rows: list[Row], metric: str) -> str:
     """Methods down, attacks across, and the mean over attacks, of one metric."""
     stage = [row for row in rows if row["stage"] == "table"]
-    groups = grouped(victims(stage) + last(stage), "method", "attack")
+    groups = group_rows(victims(stage) + last(stage), "method", "attack")
     attacks = list(dict.fromkeys(row["attack"] for row in stage))
     lines = []
     for method in METHODS:
         cells = [[row[metric] for row in groups[method, attack]] for attack in attacks]
         if not any(cells):
             continue
-        seeds = grouped((row for attack in attacks for row in groups[method, attack]), "seed").values()
+        seeds = group_rows((row for attack in attacks for row in groups[method, attack]), "seed").values()
         means = [mean(row[metric] for row in seed) for seed in seeds if len(seed) == len(attacks)]
         lines.append([method, *map(spread, cells), spread(means)])
     return table([metric.upper(), *attacks, "mean"], lines)
@@ -101,7 +101,7 @@ def main_table(rows: list[Row], metric: str) -> str:
 def every_k(rows: list[Row]) -> str:
     """Methods down, k across: means over attacks and seeds."""
     stage = [row for row in rows if row["stage"] == "table"]
-    groups = grouped(victims(stage) + last(stage), "method")
+    groups = group_rows(victims(stage) + last(stage), "method")
     names = [f"{name}@{k}" for k in KS for name in ("ba", "asr")]
     lines = [
         [method, *(f"{100 * mean(row[name] for row in groups[(method,)]):.1f}" for name in names)]
@@ -132,7 +132,7 @@ def difference(rows: list[Row]) -> str:
 
 def rates(rows: list[Row]) -> str:
     """BA@1 / ASR@1 of every method at every learning rate on the held-out seed, mean over attacks."""
-    groups = grouped(last(row for row in rows if row["stage"] == "rates"), "method", "lr")
+    groups = group_rows(last(row for row in rows if row["stage"] == "rates"), "method", "lr")
     values = sorted({rate for _, rate in groups})
     lines = []
     for method in dict.fromkeys(method for method, _ in groups):
@@ -151,7 +151,7 @@ def sweep(name: str) -> Callable[[list[Row]], str]:
 
     def make(rows: list[Row]) -> str:
         stage = [row for row in rows if row["stage"] == name]
-        groups = grouped(last(stage), "setting", "attack")
+        groups = group_rows(last(stage), "setting", "attack")
         attacks = list(dict.fromkeys(row["attack"] for row in stage))
         heads = [f"{metric.upper()} {attack}" for attack in attacks for metric in ("ba@1", "asr@1")]
         lines = [
@@ -180,7 +180,7 @@ TABLES: dict[str, Callable[[list[Row]], str]] = {
 
 def plot_epochs(rows: list[Row], path: Path) -> None:
     """BA@1 and ASR@1 after every epoch, mean over attacks and seeds."""
-    groups = grouped((row for row in rows if row["stage"] == "table"), "method", "epoch")
+    groups = group_rows((row for row in rows if row["stage"] == "table"), "method", "epoch")
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     for axis, metric in zip(axes, ("ba@1", "asr@1"), strict=True):
         for method in dict.fromkeys(method for method, _ in groups):
@@ -197,7 +197,7 @@ def plot_epochs(rows: list[Row], path: Path) -> None:
 def plot_plane(rows: list[Row], path: Path) -> None:
     """BA@1 against ASR@1: a point for each attack and seed after the last epoch, stars for the victims."""
     stage = [row for row in rows if row["stage"] == "table"]
-    groups = grouped(victims(stage) + last(stage), "method")
+    groups = group_rows(victims(stage) + last(stage), "method")
     figure, axis = plt.subplots(figsize=(5.4, 4), layout="constrained")
     for method in METHODS:
         if not (part := groups[(method,)]):
@@ -220,7 +220,7 @@ def plot_sweeps(rows: list[Row], path: Path) -> None:
         1, len(names), figsize=(4 * len(names), 3.2), layout="constrained", squeeze=False
     )
     for axis, name in zip(axes[0], names, strict=True):
-        groups = grouped(last(row for row in rows if row["stage"] == name), "setting")
+        groups = group_rows(last(row for row in rows if row["stage"] == name), "setting")
         settings = [setting for (setting,) in groups]
         for metric, colour in (("ba@1", COLOURS["cleanclip"]), ("asr@1", COLOURS["par"])):
             values = [[100 * row[metric] for row in groups[(setting,)]] for setting in settings]

@@ -4,10 +4,10 @@
     python examples/train_tiny.py --out src/clipdefend/assets/tiny --init first/tiny.safetensors \\
         --augment --epochs 6 --lr 1e-3
 
-The second command goes on with images that noise, blur, warps and overlays change (``tiny_augmentation.py``).
-``--out`` is a folder with ``open_clip_config.json``. Pre-training reads the split "pretrain"; the splits "train" and
-"eval" of the commands stay unseen. The weights are stored as float16, and of the token embedding only the rows that a
-built-in caption uses.
+The second command continues on augmented images: noise, blur, warps, overlays (``tiny_augmentation.py``). ``--out`` is
+a folder with ``open_clip_config.json``. Training reads the split "pretrain"; the model never sees the splits "train"
+and "eval", which the commands use. To keep the package small, weights are stored as float16, and only those rows of the
+token embedding that built-in captions and prompts use.
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ from clipdefend.losses import mmcl
 
 
 class Pretrain:
-    """Pixels (n, 3, 64, 64) uint8 and tokens (n, 32) of the split "pretrain", all in memory (1.2 GB)."""
+    """The split "pretrain" in memory (1.2 GB).
+
+    Attributes:
+        pixels: uint8, shape (n, 3, 64, 64).
+        tokens: shape (n, 32).
+    """
 
     def __init__(self) -> None:
         split, tokenizer = world.split("pretrain"), SimpleTokenizer(context_length=32)
@@ -45,7 +50,11 @@ class Pretrain:
 
 
 class Normalise:
-    """uint8 pixels, or float in [0, 1], to CLIP's normalised float."""
+    """Normalises uint8 pixels, or float ones in [0, 1], as CLIP expects them.
+
+    Args:
+        config: mean and standard deviation of each channel, as ``preprocess_cfg`` holds them.
+    """
 
     def __init__(self, config: dict[str, list[float]]) -> None:
         self.mean, self.std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
@@ -56,7 +65,10 @@ class Normalise:
 
 
 def encode_text(model: CLIP, tokens: Tensor) -> Tensor:
-    """Unit text embeddings from tokens cut to their longest caption (exact: the tower is causal)."""
+    """Return unit text embeddings, shape (n, d).
+
+    Tokens are cut to the longest caption of the batch, which is exact: the tower is causal and pooled at the end token.
+    """
     tokens = tokens[:, : int((tokens > 0).sum(1).max())]
     length = tokens.shape[1]
     x = model.token_embedding(tokens) + model.positional_embedding[:length]
@@ -66,6 +78,7 @@ def encode_text(model: CLIP, tokens: Tensor) -> Tensor:
 
 
 def batches(data: Pretrain, epoch: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield pixels and tokens of an epoch's full mini-batches, in an order that depends on the epoch alone."""
     order = torch.from_numpy(permutation(len(data), 0, "train_tiny", epoch))
     for start in range(0, len(order) - size + 1, size):
         rows = order[start : start + size]
@@ -74,7 +87,7 @@ def batches(data: Pretrain, epoch: int, size: int) -> Iterator[tuple[Tensor, Ten
 
 @torch.no_grad()
 def accuracy(model: CLIP, normalise: Normalise) -> float:
-    """Zero-shot top-1 on the labelled split."""
+    """Return the zero-shot top-1 accuracy on the labelled split, a fraction."""
     model.eval()
     tokenizer, split = SimpleTokenizer(context_length=32), world.split("eval")
     prompts = [t.format(c) for c in world.CLASSES for t in world.TEMPLATES]
@@ -90,8 +103,8 @@ def accuracy(model: CLIP, normalise: Normalise) -> float:
     return hits / len(split)
 
 
-def used_tokens() -> Tensor:
-    """Ids of all tokens in built-in captions and prompts, sorted."""
+def find_used_tokens() -> Tensor:
+    """Return the ids of all tokens in built-in captions and prompts, sorted."""
     tokenizer = SimpleTokenizer(context_length=32)
     used: set[int] = set()
     for name in ("train", "eval", "pretrain"):
@@ -102,15 +115,16 @@ def used_tokens() -> Tensor:
 
 
 def save(model: CLIP, path: Path) -> None:
+    """Write the weights as float16, with the used rows of the token embedding and their ids."""
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    ids = used_tokens()
+    ids = find_used_tokens()
     state["token_embedding.rows"] = state.pop("token_embedding.weight")[ids].contiguous()
     state["token_embedding.ids"] = ids
     save_file({k: v.contiguous() for k, v in state.items()}, path)
 
 
-def begin_with(model: CLIP, path: Path) -> None:
-    """Load weights as ``save`` wrote them."""
+def load(model: CLIP, path: Path) -> None:
+    """Load weights that ``save`` wrote; embeddings of other tokens become 0."""
     state = load_file(path)
     full = torch.zeros_like(model.token_embedding.weight)
     full[state.pop("token_embedding.ids")] = state.pop("token_embedding.rows").float()
@@ -121,8 +135,8 @@ def begin_with(model: CLIP, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder with open_clip_config.json")
-    parser.add_argument("--init", type=Path, help="weights to begin with; random ones by default")
-    parser.add_argument("--augment", action="store_true", help="change every image by tiny_augmentation.py")
+    parser.add_argument("--init", type=Path, help="weights to start from; random ones by default")
+    parser.add_argument("--augment", action="store_true", help="augment every image by tiny_augmentation.py")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=1.5e-3)
@@ -132,7 +146,7 @@ def main() -> None:
     torch.manual_seed(0)
     model = CLIP(**config["model_cfg"]).to(memory_format=torch.channels_last)
     if args.init is not None:
-        begin_with(model, args.init)
+        load(model, args.init)
     normalise, data = Normalise(config["preprocess_cfg"]), Pretrain()
     decay = [p for p in model.parameters() if p.ndim >= 2]
     rest = [p for p in model.parameters() if p.ndim < 2]
