@@ -37,6 +37,12 @@ def test_braces_wildcards_and_joins_in_order(tmp_path: Path) -> None:
     assert joined == ["1/8.tar", "1/9.tar", "1/10.tar", "2/8.tar", "2/9.tar", "2/10.tar"]
 
 
+def test_wildcards_match_what_is_visible(tmp_path: Path) -> None:
+    touch(tmp_path, "a/0.tar", "a/._0.tar", "__MACOSX/0.tar", ".hidden/0.tar", "lost+found/0.tar")
+    assert expand(f"{tmp_path}/*/*.tar")[1] == [tmp_path / "a" / "0.tar"]
+    assert expand(f"{tmp_path}/.hidden/?.tar")[1] == [tmp_path / ".hidden" / "0.tar"]  # named, not matched
+
+
 def test_the_description_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(tmp_path, "0.tar", "1.tar", "with space.csv")
     monkeypatch.chdir(tmp_path)

@@ -110,6 +110,26 @@ def test_a_link_to_an_image_outside_is_a_bad_row(tmp_path: Path, cache: Path) ->
     assert number_of(open_pairs(str(root), cache=cache, image_root=tmp_path).image(1)) == 5
 
 
+def test_links_to_folders_are_followed_inside_the_folders_that_are_allowed(
+    tmp_path: Path, cache: Path
+) -> None:
+    """Captions as well as images: a link that leads elsewhere, to a whole disk maybe, is refused."""
+    root, store = tmp_path / "set", tmp_path / "disk" / "part"
+    write_files(root, "a/1.jpg", "a/1.txt")
+    write_files(store, "2.jpg", "2.txt")
+    (root / "b").symlink_to(root / "a")
+    (root / "a" / "loop").symlink_to(root)
+    (root / ".hidden").symlink_to(tmp_path)
+    assert open_pairs(str(root), cache=cache).captions() == ["photo 1", "photo 1"]
+    (root / "c").symlink_to(store)
+    with pytest.raises(DataError, match=r"set/c' is a link that leads outside .*disk/part.*--image-root"):
+        open_pairs(str(root), cache=cache)
+    pairs = open_pairs(str(root), cache=cache, image_root=store.parent)
+    assert pairs.captions() == ["photo 1", "photo 1", "photo 2"]
+    assert number_of(pairs.image(2)) == 2
+    assert pairs.skipped == 0
+
+
 def test_a_folder_of_parquet_files(pair_folder: MakeFolder, cache: Path) -> None:
     folder = pair_folder(2)
     for n in range(2):

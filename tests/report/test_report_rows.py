@@ -16,6 +16,7 @@ from clipdefend.report.measurements import find_measurements
 from clipdefend.report.recipe import label
 from clipdefend.report.rows import Row, Table, build_tables
 from clipdefend.report.sweeps import find_sweeps
+from clipdefend.runs import newest_runs
 from report_runs import Lab, shares, spoil
 
 
@@ -372,3 +373,17 @@ def test_records_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     assert [epoch.number for epoch in records] == [0, 1, 2]
     assert records[2].values == {"x": 1}
     assert faults[0].reason == "3 lines of metrics.jsonl cannot be read."
+
+
+def test_runs_behind_links_are_found_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    """As ``--from`` and ``--resume latest`` find them."""
+    lab = Lab(tmp_path / "disk")
+    victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+    (tmp_path / "runs" / ".hidden").mkdir(parents=True)
+    victim.path.rename(tmp_path / "disk" / "victim")
+    (tmp_path / "runs" / "victim").symlink_to(tmp_path / "disk" / "victim")
+    (tmp_path / "runs" / "again").symlink_to(tmp_path / "runs")
+    (tmp_path / "runs" / ".hidden" / "poison").symlink_to(tmp_path / "disk" / "001-poison-badnet")
+    found = collect([tmp_path / "runs"])
+    assert [run.command for run in found.runs if run.sha256 == victim.sha256] == ["finetune-attack"]
+    assert [run.name for run in newest_runs(tmp_path / "runs", ("finetune-attack", "poison"))] == ["victim"]

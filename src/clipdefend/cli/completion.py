@@ -59,7 +59,7 @@ def _folder(context: typer.Context) -> Path:
 
 def _finished(folder: Path, kinds: tuple[str, ...]) -> Iterator[str]:
     """Paths of run folders with a manifest; no kinds: of any."""
-    for file in sorted(folder.glob("*/manifest.yaml")):
+    for file in sorted(folder.glob("[!.]*/manifest.yaml")):
         lines = _head(file)
         if not kinds or any(f"command: {kind}" in lines for kind in kinds):
             yield str(file.parent)
@@ -67,7 +67,7 @@ def _finished(folder: Path, kinds: tuple[str, ...]) -> Iterator[str]:
 
 def _unfinished(context: typer.Context) -> Iterator[str]:
     yield "latest"
-    for file in sorted(_folder(context).glob("*/unfinished.yaml")):
+    for file in sorted(_folder(context).glob("[!.]*/unfinished.yaml")):
         if f"command: {_command(context)}" in _head(file):
             yield str(file.parent)
 

@@ -4,30 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from clipdefend.data.decode import SUFFIXES, ImageError, read_regular
+from clipdefend.data.paths import ImageFolders
+from clipdefend.data.visibility import is_visible
 from clipdefend.errors import DataError
-
-_LEFTOVERS = frozenset({"__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "lost+found"})
-_LEFTOVER_FILES = frozenset({"thumbs.db", "desktop.ini"})
-
-
-def is_visible(name: str) -> bool:
-    """Whether a file or folder is part of a data set: not hidden, and not a leftover of some tool.
-
-    Left out are names with a leading dot (``.ipynb_checkpoints``, ``.DS_Store``, macOS's ``._x.jpg``), the folders
-    ``__MACOSX``, ``__pycache__``, ``@eaDir``, ``lost+found`` and ``$RECYCLE.BIN``, ``Thumbs.db`` and ``desktop.ini``.
-
-    Args:
-        name: last part of a path.
-    """
-    return not name.startswith(".") and name not in _LEFTOVERS and name.lower() not in _LEFTOVER_FILES
-
-
-def is_visible_path(path: str) -> bool:
-    """Whether every part of a relative path is visible; ``.`` and ``..`` are parts like any other path's."""
-    return all(part in (".", "..") or is_visible(part) for part in PurePosixPath(path).parts)
 
 
 def is_image(name: str) -> bool:
@@ -43,26 +25,45 @@ def list_names(folder: Path) -> list[str]:
         raise DataError(f"Folder {str(folder)!r} cannot be listed: {error.strerror or error}.") from error
 
 
-def walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+def walk(folder: Path, inside: ImageFolders) -> Iterator[tuple[Path, list[str]]]:
     """A folder and all visible folders below it, in sorted order, each with its visible names.
 
-    Symbolic links to folders are followed; one that leads back to a folder on the way is passed over.
+    Symbolic links to folders are followed inside of the allowed folders; one that leads back to a folder on the way
+    is passed over.
+
+    Args:
+        folder: where to begin; one of the allowed folders, or below one.
+        inside: the allowed folders.
 
     Raises:
-        DataError: a folder cannot be listed.
+        DataError: a folder cannot be listed, or a link leads outside.
     """
-    yield from _walk(folder, (os.path.realpath(folder),))
+    yield from _walk(folder, _checked(folder, inside), (), inside)
 
 
-def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[tuple[Path, list[str]]]:
+def _walk(
+    folder: Path, real: str, above: tuple[str, ...], inside: ImageFolders
+) -> Iterator[tuple[Path, list[str]]]:
     names = list_names(folder)
     yield folder, names
+    above = (*above, real)
     for name in names:
         inner = folder / name
         if "." in name and is_image(name):
             continue  # saves a look at each of a million files
-        if inner.is_dir() and (real := os.path.realpath(inner)) not in above:
-            yield from _walk(inner, (*above, real))
+        if inner.is_dir() and os.path.realpath(inner) not in above:
+            yield from _walk(inner, _checked(inner, inside), above, inside)
+
+
+def _checked(folder: Path, inside: ImageFolders) -> str:
+    """The real path of a folder. Raises DataError where it lies outside of the allowed folders."""
+    real = os.path.realpath(folder)
+    if not inside.allows(real):
+        raise DataError(
+            f"Folder {str(folder)!r} is a link that leads outside {inside.folder}, to {real}: if that is meant pass"
+            f" {inside.flag} FOLDER with the folder that it leads to, else remove the link."
+        )
+    return real
 
 
 def some_names(names: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from clipdefend.data.bad import BadRows
 from clipdefend.data.decode import ImageError, decode_image
 from clipdefend.data.pair_formats.discover import Source, discover
+from clipdefend.data.pair_formats.folder_pairs import FOLDER
 from clipdefend.data.pair_formats.pair_format import Columns
 from clipdefend.data.paths import ImageFolders
 from clipdefend.data.store.build import open_index
@@ -256,14 +257,16 @@ def open_pairs(
     """
     if spec.split(":", 1)[0] == "builtin":
         return _builtin(spec)
-    source = discover(spec)
-    columns = Columns(image_key, caption_key, delimiter)
+    source = discover(spec, image_root)
+    columns = Columns(image_key, caption_key, delimiter, image_root)
+    # Captions that are files of their own may lie behind links, so that the rows depend on where these may lead.
+    root = str(image_root) if image_root is not None and source.format is FOLDER else None
     schema, write = source.format.schema, source.format.write
     index = open_index(
         cache,
         spec,
         source.files,
-        (source.format.name, image_key, caption_key, delimiter),
+        (source.format.name, image_key, caption_key, delimiter, *([root] if root else [])),
         schema,
         lambda writer: write(writer, source.files, columns),
         progress,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipdefend.data.decode import ImageError
+from clipdefend.data.visibility import is_visible
 from clipdefend.errors import DataError
 
 MAX_FILES = 1_000_000
@@ -63,7 +64,7 @@ def _files_of(pattern: str, given: str) -> list[Path]:
     names = list(itertools.islice(braces(pattern), MAX_FILES + 1))
     files: list[str] = []
     for name in names:
-        files.extend(sorted(glob.glob(name)) if glob.has_magic(name) else [name])
+        files.extend(_matches(name) if glob.has_magic(name) else [name])
     missing = [name for name in files if not os.path.exists(name)]
     if missing and len(missing) == len(files) == 1:
         raise DataError(f"Data source {given!r} does not exist (looked for {missing[0]}).")
@@ -74,6 +75,13 @@ def _files_of(pattern: str, given: str) -> list[Path]:
     if not files:
         raise DataError(f"Data source {given!r} matches no file (looked for {pattern}).")
     return [Path(name) for name in files]
+
+
+def _matches(pattern: str) -> list[str]:
+    """Files that match a pattern, sorted; what it matches is visible, as everywhere else."""
+    parts = Path(pattern).parts
+    fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
+    return [name for name in sorted(glob.glob(pattern)) if all(map(is_visible, Path(name).parts[fixed:]))]
 
 
 def braces(text: str) -> Iterator[str]:
@@ -122,6 +130,13 @@ class ImageFolders:
             os.path.realpath(folder), None if image_root is None else os.path.realpath(image_root), flag
         )
 
+    def allows(self, path: str) -> bool:
+        """Whether a real path lies in one of the folders, or is one."""
+        roots = [root for root in (self.image_root, self.folder) if root]
+        return any(
+            f"{path.rstrip(os.sep)}{os.sep}".startswith(root.rstrip(os.sep) + os.sep) for root in roots
+        )
+
     def locate(self, ref: str) -> str:
         """Real path of the image that a table names.
 
@@ -135,7 +150,7 @@ class ImageFolders:
         outside = False
         for root in roots:
             path = os.path.realpath(os.path.join(root, ref))  # an absolute ref replaces the root
-            if not any(path.startswith(allowed.rstrip(os.sep) + os.sep) for allowed in roots):
+            if path in roots or not self.allows(path):
                 outside = True
             elif os.path.exists(path):
                 return path

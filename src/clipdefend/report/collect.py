@@ -16,6 +16,7 @@ from typing import Any
 from clipdefend.console import one_line
 from clipdefend.errors import RunError
 from clipdefend.runs import EXCLUDED, MANIFEST, UNFINISHED, Run, details_of
+from clipdefend.runs.place import folders_in
 
 DEPTH = 3
 """Number of levels of folders that are searched for runs."""
@@ -194,14 +195,9 @@ def _folders(path: Path) -> Iterator[Path]:
 def _search(folder: Path, depth: int) -> Iterator[Path]:
     if (folder / MANIFEST).is_file() or (folder / UNFINISHED).is_file():
         yield folder
-    elif depth and folder.is_dir():
-        try:
-            children = sorted(folder.iterdir())
-        except OSError as error:
-            raise RunError(f"{str(folder)!r} cannot be listed: {error.strerror}.") from None
-        for child in children:
-            if child.is_dir() and not child.is_symlink() and not child.name.startswith("."):
-                yield from _search(child, depth - 1)
+    elif depth:
+        for child in folders_in(folder):
+            yield from _search(child, depth - 1)
 
 
 def _read(folder: Path, found: dict[str, Run], faults: list[Fault]) -> None:

@@ -13,6 +13,7 @@ from typing import TextIO
 from clipdefend.errors import RunError
 from clipdefend.runs.details import AugmentDetails
 from clipdefend.runs.manifest import MANIFEST, MAX_MANIFEST_BYTES, Run
+from clipdefend.runs.place import folders_in
 
 MAX_PATH_CHARACTERS = 4096
 _END_LINE = re.compile(rb"^end: ['\"]?([0-9T:.+Z -]{10,40}?)['\"]?\s*$", re.MULTILINE)
@@ -124,11 +125,7 @@ def _manifests(runs: Path) -> list[Path]:
 
     The end is what the manifest says: times of files change when a folder is copied.
     """
-    try:
-        folders = list(runs.iterdir()) if runs.is_dir() else []
-    except OSError as error:
-        raise RunError(f"The runs in {str(runs)!r} cannot be listed: {error.strerror}.") from None
-    files = [folder / MANIFEST for folder in folders if (folder / MANIFEST).is_file()]
+    files = [folder / MANIFEST for folder in folders_in(runs) if (folder / MANIFEST).is_file()]
     return sorted(files, key=lambda file: (_end(file), file.parent.name), reverse=True)
 
 

@@ -13,6 +13,19 @@ LABEL_LENGTH = 40
 DIGEST_LENGTH = 8
 
 
+def folders_in(runs: Path) -> list[Path]:
+    """Visible folders directly in a folder of runs, sorted; links to folders count, hidden ones do not.
+
+    Raises:
+        RunError: the folder cannot be listed.
+    """
+    try:
+        children = sorted(runs.iterdir()) if runs.is_dir() else []
+    except OSError as error:
+        raise RunError(f"The runs in {str(runs)!r} cannot be listed: {error.strerror}.") from None
+    return [child for child in children if not child.name.startswith(".") and child.is_dir()]
+
+
 def claim(out: Path) -> Path:
     """Make ``out``, or take it when it is an empty folder."""
     if (out / MANIFEST).exists():

@@ -13,6 +13,7 @@ from clipdefend.config.yamlfile import YamlError, read_yaml
 from clipdefend.errors import RunError
 from clipdefend.runs.find import locate
 from clipdefend.runs.manifest import MANIFEST, MAX_MANIFEST_BYTES, SCHEMA, UNFINISHED
+from clipdefend.runs.place import folders_in
 
 # What may differ when a run is resumed: none of it changes the result. ``max_bad`` only says when to give up.
 FREE_ON_RESUME = (
@@ -61,11 +62,11 @@ def _latest(runs: Path, command: str) -> Unfinished:
     """The unfinished run that was started last, as its record says: times of files change when they are copied."""
     found: list[Unfinished] = []
     damaged: RunError | None = None
-    for file in runs.glob(f"*/{UNFINISHED}"):
-        if (file.parent / MANIFEST).exists():
+    for folder in folders_in(runs):
+        if (folder / MANIFEST).exists() or not (folder / UNFINISHED).exists():
             continue
         try:
-            found.append(_read_unfinished(file.parent))
+            found.append(_read_unfinished(folder))
         except RunError as error:
             damaged = error
     found = [run for run in found if run.command == command]

@@ -64,7 +64,8 @@ def open_class_folders(folder: Path, given: ClassFile | None, root: Path | None)
     inside = [name for name in names if not is_image(name) and (folder / name).is_dir()]
     check_not_splits(folder, inside)
     skipped = [f"{name}: lies outside of the folders of the classes" for name in names if is_image(name)]
-    per_class = [_images(folder, name, skipped) for name in inside]
+    links = ImageFolders.of(folder, root, "--eval-root")
+    per_class = [_images(folder, name, links, skipped) for name in inside]
     if not any(per_class):
         raise DataError(
             f"Folder {str(folder)!r} has no subfolder with images: it needs one subfolder per class"
@@ -81,14 +82,14 @@ def open_class_folders(folder: Path, given: ClassFile | None, root: Path | None)
         skipped=len(skipped),
         skip_reasons=skipped[:MAX_EXAMPLES],
         paths=path_array([path for files in per_class for path in files]),
-        folders=ImageFolders.of(folder, root, "--eval-root"),
+        folders=links,
     )
 
 
-def _images(folder: Path, name: str, skipped: list[str]) -> list[str]:
+def _images(folder: Path, name: str, links: ImageFolders, skipped: list[str]) -> list[str]:
     """Images of a class, relative to the folder of the classes; all other files are counted as skipped."""
     found: list[str] = []
-    for place, files in walk(folder / name):
+    for place, files in walk(folder / name, links):
         inner = place.relative_to(folder).as_posix()
         direct = inner in (name, f"{name}/{IMAGES}")
         for file in files:

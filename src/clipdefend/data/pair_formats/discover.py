@@ -13,7 +13,7 @@ from clipdefend.data.pair_formats.pair_format import Format
 from clipdefend.data.pair_formats.parquet_pairs import PARQUET
 from clipdefend.data.pair_formats.tar_pairs import TAR
 from clipdefend.data.pair_formats.text_pairs import CSV, JSONL
-from clipdefend.data.paths import MAX_FILES, braces, expand
+from clipdefend.data.paths import MAX_FILES, ImageFolders, braces, expand
 from clipdefend.data.store.remote import RemoteFile, checked, is_remote
 from clipdefend.data.store.shards import Location
 from clipdefend.errors import DataError
@@ -51,8 +51,12 @@ class Source:
         return [path.parent for path in local]
 
 
-def discover(spec: str) -> Source:
-    """Raises DataError when nothing is there, or nothing that holds pairs."""
+def discover(spec: str, image_root: Path | None = None) -> Source:
+    """Find the files of a source; links may lead into ``image_root``, too.
+
+    Raises:
+        DataError: nothing is there, or nothing that holds pairs.
+    """
     far = _remote(spec)
     if far:
         return Source(spec, TAR, far)
@@ -64,7 +68,7 @@ def discover(spec: str) -> Source:
         return Source(normal, _format(spec, files), files)
     if len(files) > 1:
         raise DataError(f"Data source {spec!r} mixes folders with other sources: give one folder, or files.")
-    return _folder(normal, files[0])
+    return _folder(normal, files[0], image_root)
 
 
 def _remote(spec: str) -> list[RemoteFile]:
@@ -93,7 +97,7 @@ def _format(spec: str, files: Sequence[Path]) -> Format:
     )
 
 
-def _folder(spec: str, folder: Path) -> Source:
+def _folder(spec: str, folder: Path, image_root: Path | None) -> Source:
     """A metadata table, shards, images beside captions or Parquet files, in this order.
 
     Shards and images come before Parquet because img2dataset writes a Parquet table of addresses beside them.
@@ -104,7 +108,7 @@ def _folder(spec: str, folder: Path) -> Source:
             return Source(spec, table_format, [folder / table])
     if shards := _ending(folder, names, TAR):
         return Source(spec, TAR, shards)
-    found = list(walk(folder))
+    found = list(walk(folder, ImageFolders.of(folder, image_root)))
     if any(holds_pairs(inside) for _, inside in found):
         below = [path for path, inside in found if path != folder and holds_parts(inside)]
         return Source(spec, FOLDER, [folder, *below])

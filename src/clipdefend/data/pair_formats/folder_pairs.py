@@ -29,7 +29,7 @@ Sample = dict[str, str]
 def write_folder(writer: IndexWriter, folders: Sequence[Path], columns: Columns) -> str:
     """Images beside captions of the same name, in the first folder or in any below it."""
     root = folders[0]
-    inside = ImageFolders.of(root)
+    inside = ImageFolders.of(root, columns.image_root)
     for folder in folders:
         rows: list[tuple[str, str]] = []
         for stem, slots in _samples(list_names(folder)):

@@ -28,11 +28,15 @@ ROWS_AT_ONCE = 8192
 
 @dataclass(frozen=True)
 class Columns:
-    """What the user said about the columns of a table; None: to be recognised."""
+    """What the user said about the columns of a table; None: to be recognised.
+
+    ``image_root`` is the folder that paths and links may lead into besides the source's own.
+    """
 
     image: str | None = None
     caption: str | None = None
     delimiter: str | None = None
+    image_root: Path | None = None
 
     def choose(
         self, names: Sequence[str], where: Path, images: Sequence[str] = IMAGE_COLUMNS

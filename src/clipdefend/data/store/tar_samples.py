@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from clipdefend.data.folders import is_visible_path
 from clipdefend.data.store.shards import Shard
 from clipdefend.data.store.tar import Gap, Member, members
+from clipdefend.data.visibility import is_visible_path
 from clipdefend.errors import DataError
 
 MAX_PENDING = 1_000_000
