@@ -170,8 +170,7 @@ def test_circles_are_found() -> None:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    known = {"clipdefend.objectives", "clipdefend.objectives.objective"}
-    assert [circle for circle in circles(module_graph()) if circle != known] == []
+    assert circles(module_graph()) == []
 
 
 def test_no_file_name_occurs_twice() -> None:

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from clipdefend.config import TrainConfig
 from clipdefend.defences.defence import Course, Defence, Phase, Step, TrainingData
 from clipdefend.models.clip import ClipModel
-from clipdefend.objectives.objective import Embeddings, Objective, Term
+from clipdefend.objectives.objective import Objective
+from clipdefend.objectives.term import Embeddings, Term
 
 
 @dataclass(frozen=True, kw_only=True)

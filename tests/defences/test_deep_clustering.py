@@ -15,7 +15,7 @@ from clipdefend.defences.build_defence import build_defence
 from clipdefend.defences.deep_clustering import Classify, DeepClustering, spherical_kmeans
 from clipdefend.errors import ConfigError, DataError, Interrupted
 from clipdefend.models.builder import build_model
-from clipdefend.objectives.objective import Embeddings
+from clipdefend.objectives.term import Embeddings
 from memory_pairs import memory_pairs
 from small_clip import small_architecture
 from training_jobs import ROWS, Watcher, equal, interrupt, log_of, make_job, make_trainer, train, weights

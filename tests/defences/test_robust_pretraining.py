@@ -18,7 +18,7 @@ from clipdefend.defences.memory_bank import MemoryBank
 from clipdefend.defences.roclip import PooledMmcl, RoClip
 from clipdefend.defences.safeclip import AcrossOrWithin, SafeClip, split_by_similarity
 from clipdefend.errors import ConfigError, Interrupted
-from clipdefend.objectives.objective import Embeddings
+from clipdefend.objectives.term import Embeddings
 from memory_pairs import memory_pairs
 from training_jobs import ROWS, Watcher, equal, interrupt, log_of, make_job, make_trainer, train, weights
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clipdefend.objectives.objective import Embeddings
+from clipdefend.objectives.term import Embeddings
 from clipdefend.objectives.views import IMAGE_VIEWS, TEXT_VIEWS, names_of
 
 IMAGES, SUBSET_IMAGES = names_of(IMAGE_VIEWS, "main"), names_of(IMAGE_VIEWS, "subset")

@@ -14,7 +14,8 @@ import torch
 from clipdefend import losses
 from clipdefend.errors import ConfigError
 from clipdefend.objectives import METHODS
-from clipdefend.objectives.objective import Embeddings, Objective, build_objective
+from clipdefend.objectives.objective import Objective, build_objective
+from clipdefend.objectives.term import Embeddings
 
 Make = Callable[..., Embeddings]
 

@@ -16,9 +16,10 @@ from clipdefend.errors import ConfigError
 from clipdefend.objectives import TERMS
 from clipdefend.objectives.fc import FactualCounterfactual
 from clipdefend.objectives.mmcl import Mmcl
-from clipdefend.objectives.objective import Embeddings, build_objective
+from clipdefend.objectives.objective import build_objective
 from clipdefend.objectives.par import PerturbRecover
 from clipdefend.objectives.ssl import Ssl
+from clipdefend.objectives.term import Embeddings
 from clipdefend.objectives.views import IMAGE_VIEWS, TEXT_VIEWS, names_of
 
 Make = Callable[..., Embeddings]

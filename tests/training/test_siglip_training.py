@@ -11,7 +11,8 @@ import torch
 from clipdefend import losses
 from clipdefend.config import FinetuneAttackConfig, load_config
 from clipdefend.models.builder import build_model
-from clipdefend.objectives.objective import Embeddings, build_objective
+from clipdefend.objectives.objective import build_objective
+from clipdefend.objectives.term import Embeddings
 from small_clip import small_architecture
 from training_jobs import log_of, train
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from clipdefend.errors import Interrupted
-from clipdefend.objectives.objective import Embeddings, Objective, Term, build_objective
+from clipdefend.objectives.objective import Objective, build_objective
+from clipdefend.objectives.term import Embeddings, Term
 from clipdefend.training.state import Progress
 from clipdefend.training.term_shares import TermShares, gradient_norms, shares
 from training_jobs import Watcher, equal, interrupt, log_of, train, weights

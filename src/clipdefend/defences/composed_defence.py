@@ -8,7 +8,8 @@ from typing import Any
 
 from clipdefend.config import TrainConfig
 from clipdefend.defences.defence import Defence, Phase
-from clipdefend.objectives.objective import Objective, build_objective, check_fields
+from clipdefend.objectives.objective import Objective, build_objective
+from clipdefend.objectives.term import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,8 @@ from clipdefend.evaluation.class_texts import class_embeddings
 from clipdefend.losses import check_choice, check_positive
 from clipdefend.models.clip import ClipModel, evaluating
 from clipdefend.models.load import default_weights, load_model
-from clipdefend.objectives.objective import Embeddings, Objective, Term
+from clipdefend.objectives.objective import Objective
+from clipdefend.objectives.term import Embeddings, Term
 
 Assignment = Literal["nearest", "stored"]
 

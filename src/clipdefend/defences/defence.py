@@ -15,7 +15,8 @@ from clipdefend.canvas import Canvas
 from clipdefend.config import TrainConfig
 from clipdefend.data.pairs import Pairs
 from clipdefend.models.clip import ClipModel
-from clipdefend.objectives.objective import Embeddings, Objective
+from clipdefend.objectives.objective import Objective
+from clipdefend.objectives.term import Embeddings
 
 Rows = NDArray[np.int64]
 

@@ -14,7 +14,8 @@ from clipdefend.defences.defence import Course, Defence, Phase, Step, TrainingDa
 from clipdefend.defences.memory_bank import MemoryBank, fill_banks
 from clipdefend.losses import mmcl
 from clipdefend.models.clip import ClipModel
-from clipdefend.objectives.objective import Embeddings, Objective, Term, check_fields
+from clipdefend.objectives.objective import Objective
+from clipdefend.objectives.term import Embeddings, Term, check_fields
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ from clipdefend.distributed import collectives
 from clipdefend.errors import ConfigError
 from clipdefend.losses import info_nce
 from clipdefend.models.clip import ClipModel
-from clipdefend.objectives.objective import Embeddings, Objective, Term, check_fields
+from clipdefend.objectives.objective import Objective
+from clipdefend.objectives.term import Embeddings, Term, check_fields
 
 IN_MODAL, CROSS_MODAL, MIXED = "in-modal", "cross-modal", "mixed"
 

@@ -16,7 +16,7 @@ from clipdefend.canvas import Canvas
 from clipdefend.choices import AsrProtocol
 from clipdefend.data.bad import BadRows
 from clipdefend.data.labelled.labelled_images import LabelledImages
-from clipdefend.distributed import collectives
+from clipdefend.distributed import collectives, launch
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.evaluation.cache import Cache, model_digest
 from clipdefend.evaluation.class_texts import class_embeddings
@@ -143,7 +143,7 @@ class Benchmark:
         found = self.cache.get(
             facts,
             lambda: {"classes": class_embeddings(model, names, templates)},
-            keep=lambda: collectives.rank() == 0,
+            keep=lambda: launch.current().main,
             agree=lambda hit: all(collectives.all_gather_object(hit)),  # what makes them, all enter or none
         )
         return found["classes"].to(model.device)

@@ -11,7 +11,7 @@ from clipdefend.objectives.methods import METHODS, Method
 from clipdefend.registry import Registry
 
 if TYPE_CHECKING:
-    from clipdefend.objectives.objective import Term
+    from clipdefend.objectives.term import Term
 
 TERMS: Registry[Term] = Registry(
     "term",

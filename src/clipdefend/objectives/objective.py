@@ -1,103 +1,18 @@
-"""Terms, the views that they compare, and their weighted sum."""
+"""The weighted sum of terms that a method minimises, with the views that they compare."""
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from torch import Tensor
 
 from clipdefend.errors import ConfigError
 from clipdefend.objectives import METHODS, TERMS
+from clipdefend.objectives.term import Embeddings, Term
 from clipdefend.objectives.views import IMAGE_VIEWS, TEXT_VIEWS, BatchName, DeviceView, View, names_of
 from clipdefend.registry import nearest
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """What the terms see: unit vectors of the *global* batch, gathered with gradients.
-
-    Attributes:
-        image, text: view -> shape (n, d), where n is the size of the view's batch, ``main`` or ``subset``.
-        scale: exp(logit_scale), shape (), at most 100.
-        reference_image, reference_text: the same views through the frozen suspect, without gradients.
-        rows: batch -> ids of its rows in the training pairs, int64, shape (n,), in the order of the vectors. Where
-            a row could not be read, the id is that of the row which took its place.
-        bias: the model's logit bias, shape (), without gradients; None where it has none.
-        extra: what the defence hands its terms for these rows, by name: labels, a bank of vectors, a head of its
-            own (see ``clipdefend.defences.defence.Course.extra``). Empty for the named methods.
-    """
-
-    image: Mapping[str, Tensor]
-    text: Mapping[str, Tensor]
-    scale: Tensor
-    reference_image: Mapping[str, Tensor] = field(default_factory=dict)
-    reference_text: Mapping[str, Tensor] = field(default_factory=dict)
-    rows: Mapping[str, Tensor] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    bias: Tensor | None = None
-
-    def logit_scale(self, *, fixed: bool) -> Tensor:
-        """The scale, or a constant of its value when ``fixed``.
-
-        The constant's gradient is zero and not none: distributed training waits for a gradient of everything.
-        """
-        return self.scale.detach() + 0.0 * self.scale if fixed else self.scale
-
-
-@dataclass(frozen=True, kw_only=True)
-class Term(ABC):
-    """One summand of an objective. Fields are its parameters; subclasses have one formula each.
-
-    Attributes:
-        weight: factor in the objective, >= 0; a term of weight 0 is left out, with its views.
-    """
-
-    weight: float = 1.0
-
-    subset: ClassVar[bool] = False
-    """Whether it works on the sub-caption batch, and so has no part in steps without one."""
-
-    def __post_init__(self) -> None:
-        """Check numbers by declared type, so that ``weight: "1e-5"``, YAML's reading of 1e-5, is the number.
-
-        Raises:
-            ValueError: a value of another type, or a weight that is negative or not finite.
-        """
-        check_fields(self)
-        if not 0 <= self.weight < math.inf:
-            raise ValueError(f"weight is {self.weight}; it must be a finite number of at least 0")
-
-    @property
-    @abstractmethod
-    def image_views(self) -> tuple[str, ...]:
-        """Image views that ``loss`` reads."""
-
-    @property
-    @abstractmethod
-    def text_views(self) -> tuple[str, ...]:
-        """Caption views that ``loss`` reads."""
-
-    @property
-    def reference_image_views(self) -> tuple[str, ...]:
-        """Image views that ``loss`` reads through the frozen suspect."""
-        return ()
-
-    @property
-    def reference_text_views(self) -> tuple[str, ...]:
-        """Caption views that ``loss`` reads through the frozen suspect."""
-        return ()
-
-    @property
-    def needs_reference(self) -> bool:
-        return bool(self.reference_image_views or self.reference_text_views)
-
-    @abstractmethod
-    def loss(self, e: Embeddings) -> Tensor:
-        """The unweighted scalar to minimise."""
 
 
 @dataclass(frozen=True)
@@ -235,37 +150,6 @@ def build_objective(method: str, overrides: Mapping[str, Mapping[str, Any]] | No
     if not terms:
         raise ConfigError(f"Method {method!r} has no term left: {', '.join(built)} all have weight 0.")
     return Objective(terms)
-
-
-def check_fields(component: Any) -> None:
-    """Check the numbers and flags of a frozen dataclass by declared type; "1e-5" becomes the number.
-
-    Raises:
-        ValueError: a value of another type.
-    """
-    for item in fields(component):
-        value = _typed(item.name, getattr(component, item.name), str(item.type))
-        object.__setattr__(component, item.name, value)
-
-
-def _typed(name: str, value: Any, declared: str) -> Any:
-    """The value, where it is of the declared type; numbers may be given as whole numbers or text."""
-    if declared == "int" and (isinstance(value, bool) or not isinstance(value, int)):
-        raise ValueError(f"{name} is {value!r}; it must be a whole number")
-    if declared == "bool":
-        if not isinstance(value, bool):
-            raise ValueError(f"{name} is {value!r}; it must be true or false")
-        return value
-    if declared == "float | None" and value is None:
-        return value
-    if declared in ("float", "float | None"):
-        try:
-            if isinstance(value, bool):
-                raise TypeError
-            return float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"{name} is {value!r}; it must be a number") from None
-    return value
 
 
 def _union(table: Mapping[str, View], views: Iterable[tuple[str, ...]]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clipdefend.objectives.objective import Term
+from clipdefend.objectives.term import Term
 from clipdefend.objectives.views import IMAGE_VIEWS, TEXT_VIEWS, check_view
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from clipdefend import losses
-from clipdefend.objectives.objective import Embeddings, Term
+from clipdefend.objectives.term import Embeddings, Term
 from clipdefend.objectives.views import IMAGE_VIEWS, check_view
 
 Sides = Literal["both", "image", "text"]

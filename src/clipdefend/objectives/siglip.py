@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from clipdefend import losses
-from clipdefend.objectives.objective import Embeddings
 from clipdefend.objectives.pair_term import PairTerm
+from clipdefend.objectives.term import Embeddings
 
 
 @dataclass(frozen=True, kw_only=True)

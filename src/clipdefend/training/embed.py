@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from clipdefend.distributed.gather import gather
 from clipdefend.models.clip import ClipModel, evaluating
-from clipdefend.objectives.objective import Embeddings, Objective
+from clipdefend.objectives.objective import Objective
+from clipdefend.objectives.term import Embeddings
 from clipdefend.objectives.views import DeviceBatch
 from clipdefend.training.samples import Batch
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clipdefend.distributed import collectives
 from clipdefend.draws import draw_seed
-from clipdefend.objectives.objective import Embeddings
+from clipdefend.objectives.term import Embeddings
 from clipdefend.training.embed import Embedder, concatenate
 from clipdefend.training.samples import Batch
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from clipdefend.models.clip import ClipModel
-from clipdefend.objectives.objective import Embeddings, Objective
+from clipdefend.objectives.objective import Objective
+from clipdefend.objectives.term import Embeddings
 from clipdefend.training.state import Progress
 
 SMALL = 0.01
