@@ -88,7 +88,7 @@ def encode(
 
 
 def concatenate(parts: Iterable[Encoded]) -> Encoded | None:
-    """All parts as one, float32 on the CPU; None where there is none."""
+    """Concatenate features, as float32 on the CPU; None where there are none."""
     rows, clean, triggered = [], [], []
     for part in parts:
         rows.append(part.rows)

@@ -1,4 +1,4 @@
-"""The conditions of an evaluation: which figures of two runs may stand side by side."""
+"""The conditions of an evaluation, which decide whose figures may stand side by side."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ IMAGES = {
     "canvas": "another canvas",
     "n_clean": "another number of images",
 }
-"""What evaluations must have in common for BA to be compared, each with the words for a difference in it."""
+"""What evaluations must have in common for BA to be comparable, each with the phrase for a difference in it."""
 ATTACK = {
     "protocol": "another ASR protocol",
     "target": "another target",
     "trigger": "another trigger",
     "n_triggered": "another number of triggered images",
 }
-"""What they must have in common besides for ASR and RA to be compared."""
+"""What they must have in common as well for ASR and RA to be comparable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSetting:
     """All that decides whether two evaluations are comparable.
 
-    BA needs the same images, prompts and geometry. ASR and RA need the same trigger, target and protocol on top of
-    these. The k, the batch size and the model are no part of it; neither are the size of the canvas and the
-    interpolation, which belong to the model (the trigger's digest holds the size that it was made for).
+    BA depends on the images, the prompts and the geometry; ASR and RA depend on the trigger, the target and the
+    protocol as well. The k, the batch size and the model are not part of the setting, and neither are the size of the
+    canvas and the interpolation, which belong to the model (the trigger's digest covers the size that it was made for).
 
     Attributes:
         data, root, split, class_names, templates: of the labelled images, as configured.
         quick: number of images of the fixed subset; None: all images.
-        canvas: "crop" or "squash"; None where an old manifest does not tell.
+        canvas: "crop" or "squash"; None where an old manifest does not say.
         protocol: which triggered images count.
         target: the attacker's class, by its plain name; None without an attack.
         trigger: digest of the trigger, see ``trigger_digest``; None without an attack.
-        n_clean, n_triggered: images that were measured; None before the measurement.
+        n_clean, n_triggered: numbers of images that were measured; None before the measurement.
     """
 
     data: str | None = None
@@ -121,7 +121,7 @@ class EvaluationSetting:
         return setting.with_counts(run.metrics)
 
     def with_counts(self, metrics: Mapping[str, Any]) -> EvaluationSetting:
-        """Return the same setting with the numbers of images that flat metrics tell."""
+        """Return the same setting with the numbers of images from flat metrics."""
         counts = {key: metrics.get(key) for key in ("n_clean", "n_triggered")}
         return dataclasses.replace(self, **counts)
 
@@ -130,11 +130,11 @@ class EvaluationSetting:
 
         Args:
             other: the other evaluation.
-            attack: whether ASR and RA are compared, or BA alone.
+            attack: whether ASR and RA are compared as well, or BA alone.
 
         Returns:
             Name of each fact that differs -> its values here and there. Numbers of images that one of the two does
-            not know yet are passed over.
+            not know yet are ignored.
         """
         found = {}
         for name in (*IMAGES, *(ATTACK if attack else ())):
@@ -145,7 +145,7 @@ class EvaluationSetting:
         return found
 
     def comparable(self, other: EvaluationSetting, metrics: Mapping[str, Value]) -> dict[str, Value]:
-        """Return those of another evaluation's flat metrics that may stand beside this one's: all, BA or none."""
+        """Return the flat metrics of another evaluation that are comparable with this one's: all, BA alone or none."""
         if self.differences(other, attack=False):
             return {}
         if self.differences(other, attack=True):
@@ -154,7 +154,7 @@ class EvaluationSetting:
 
 
 def describe_differences(differences: Iterable[str]) -> str:
-    """Return the facts that differ, for people; counts are named only where they alone differ."""
+    """Return a phrase for the facts that differ; counts are named only where nothing else differs."""
     names = list(differences)
     causes = [name for name in names if not name.startswith("n_")] or names
     return ", ".join((IMAGES | ATTACK)[name] for name in causes)

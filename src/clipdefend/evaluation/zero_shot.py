@@ -155,6 +155,9 @@ def _cosines(features: Tensor, classes: Tensor) -> Tensor:
 
 
 def epoch_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics that epochs are compared by: those of the quick subset where there is one."""
+    """Return the metrics that epochs are compared by: those of the quick subset where there is one, else all.
+
+    Only some epochs are measured on all images, while all of them are measured on the subset.
+    """
     quick = {name.removeprefix(QUICK): value for name, value in metrics.items() if name.startswith(QUICK)}
     return quick or dict(metrics)
