@@ -24,7 +24,7 @@ LEVELS = (
     ("registry", "draws", "console", "distributed", "intervals", "interruption"),
     ("config",),
     ("runs",),
-    ("attacks", "augment", "losses", "metrics", "world", "canvas"),
+    ("attacks", "augment", "losses", "metrics", "world", "canvas", "detection"),
     ("data", "objectives", "models"),
     ("poisoning", "evaluation", "gates", "interchange"),
     ("defences",),
