@@ -278,6 +278,9 @@ class PoisonedPairs(Pairs):
     def prefetch(self, rows: Sequence[int]) -> None:
         self.base.prefetch([row for row in rows if row not in self.changed])
 
+    def stamp(self, rows: Sequence[int]) -> str:
+        return self.base.stamp([row for row in rows if row not in self.changed])
+
     def caption(self, row: int) -> str:
         return self.changed[row][1] if row in self.changed else self.base.caption(row)
 

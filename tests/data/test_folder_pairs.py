@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from clipdefend import world
-from clipdefend.data.pairs import BuiltinPairs, open_pairs
+from clipdefend.data.builtin_pairs import BuiltinPairs
+from clipdefend.data.pairs import open_pairs
 from clipdefend.errors import DataError
 from data_samples import number_of, numbered, plain
 

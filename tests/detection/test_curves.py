@@ -40,7 +40,9 @@ def test_figures_equal_scikit_learns(ties: bool) -> None:
     scores = np.r_[positives, negatives]
     found = curve(positives.tolist(), negatives.tolist(), parts=7)
     assert found.auroc(0).value == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
-    assert found.average_precision(0).value == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
+    assert found.average_precision(0).value == pytest.approx(
+        average_precision_score(labels, scores), abs=1e-12
+    )
     false, true = found.roc()
     assert auc(false, true) == pytest.approx(found.auroc(0).value, abs=1e-12)
 

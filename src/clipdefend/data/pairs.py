@@ -6,12 +6,12 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clipdefend.data.bad import BadRows
 from clipdefend.data.decode import ImageError, decode_image
+from clipdefend.data.image_stamps import stamp_files
 from clipdefend.data.pair_formats.discover import Source, discover
 from clipdefend.data.pair_formats.folder_pairs import FOLDER
 from clipdefend.data.pair_formats.pair_format import Columns
@@ -26,8 +26,6 @@ from clipdefend.registry import nearest
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from clipdefend.world.splits import Split
 
 BUILTIN_PAIRS = ("train", "pretrain")
 NO_CAPTION = "has no usable caption (empty, not UTF-8 or too long)"
@@ -72,6 +70,10 @@ class Pairs(ABC):
 
     def prefetch(self, rows: Sequence[int]) -> None:  # noqa: B027  (most sources have nothing to do)
         """Fetch what the images of these rows need, all at once, where they lie on another machine."""
+
+    def stamp(self, rows: Sequence[int]) -> str:
+        """Return what changes when the images of rows do, as far as files tell; the fingerprint names them only."""
+        return ""
 
     def image_refs(self, start: int, stop: int) -> list[str]:
         """``image_ref`` of rows ``start`` to ``stop``."""
@@ -145,6 +147,9 @@ class IndexedPairs(Pairs):
         place = self.index.meta.stamps[int(self.index.value(_SOURCE, row))][0]
         return RemoteFile(place).name if is_remote(place) else os.path.basename(place)
 
+    def stamp(self, rows: Sequence[int]) -> str:
+        return stamp_files(() if self.packed else rows, self._encoded, self.index.meta.stamps)
+
     def prefetch(self, rows: Sequence[int]) -> None:
         if isinstance(self.ranges, RemoteRanges):
             columns = (_SOURCE, _OFFSET, _SIZE)
@@ -192,42 +197,6 @@ class IndexedPairs(Pairs):
             f"None of the first {count} images of {self.spec!r} can be used;"
             f" row 0, {self.image_ref(0)[:200]!r}: {reason}."
         )
-
-
-@dataclass
-class BuiltinPairs(Pairs):
-    """Captioned scenes of the built-in world."""
-
-    split: str
-    spec: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.spec = self.fingerprint = f"builtin:{self.split}"
-        self.recognised = f"built-in world, split {self.split!r}, {len(self):,} rows"
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"split": self.split}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
-
-    @cached_property
-    def _scenes(self) -> Split:
-        from clipdefend import world
-
-        return world.split(self.split)
-
-    def __len__(self) -> int:
-        return len(self._scenes)
-
-    def caption(self, row: int) -> str:
-        return self._scenes.caption(row)
-
-    def image(self, row: int) -> Image.Image:
-        return self._scenes.image(row)
-
-    def image_ref(self, row: int) -> str:
-        return f"builtin:{self.split}/{row}"
 
 
 def open_pairs(
@@ -289,7 +258,9 @@ def _ranges(source: Source, index: Index) -> ByteRanges | RemoteRanges:
     return ByteRanges([stamp(index.blob_path)] if index.meta.blob else index.meta.stamps)
 
 
-def _builtin(spec: str) -> BuiltinPairs:
+def _builtin(spec: str) -> Pairs:
+    from clipdefend.data.builtin_pairs import BuiltinPairs
+
     split = spec.partition(":")[2] or BUILTIN_PAIRS[0]
     if split not in BUILTIN_PAIRS:
         allowed = [f"builtin:{name}" for name in BUILTIN_PAIRS]

@@ -51,6 +51,9 @@ class Subset(Pairs):
     def prefetch(self, rows: Sequence[int]) -> None:
         self.base.prefetch([self._row(row) for row in rows])
 
+    def stamp(self, rows: Sequence[int]) -> str:
+        return self.base.stamp([self._row(row) for row in rows])
+
     def caption(self, row: int) -> str:
         return self.base.caption(self._row(row))
 

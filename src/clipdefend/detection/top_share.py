@@ -67,4 +67,5 @@ class Flagging:
         equal = part == self.limit
         taken = equal & (np.cumsum(equal) <= self._ties)
         self._ties -= int(taken.sum())
-        return (part > self.limit) | taken
+        flags: NDArray[np.bool_] = (part > self.limit) | taken
+        return flags

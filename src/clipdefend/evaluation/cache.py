@@ -48,18 +48,33 @@ class Cache:
         Returns:
             The tensors, on the CPU where they were kept.
         """
-        key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        path = self.folder / f"{key}.safetensors"
-        found = _read(path, key)
+        found = self.find(facts)
         if agree(found is not None) and found is not None:
             return found
         made = {name: tensor.detach().cpu().contiguous() for name, tensor in make().items()}
         if not keep():
             return made
         with contextlib.suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            atomic_write(path, save(made, metadata={"key": key}))
+            self.put(facts, made)
         return made
+
+    def find(self, facts: Mapping[str, Any]) -> dict[str, Tensor] | None:
+        """Return tensors that were kept under the same facts; None where they are missing or damaged."""
+        key = _key(facts)
+        return _read(self.path(facts), key)
+
+    def put(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Keep tensors of the CPU. Raises OSError where they cannot be written."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        atomic_write(self.path(facts), save(dict(tensors), metadata={"key": _key(facts)}))
+
+    def path(self, facts: Mapping[str, Any]) -> Path:
+        """The file of some facts."""
+        return self.folder / f"{_key(facts)}.safetensors"
+
+
+def _key(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _read(path: Path, key: str) -> dict[str, Tensor] | None:

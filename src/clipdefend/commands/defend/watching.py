@@ -5,7 +5,8 @@ from __future__ import annotations
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared import inputs
 from clipdefend.config import DefendConfig
-from clipdefend.data.pairs import BuiltinPairs, Pairs
+from clipdefend.data.builtin_pairs import BuiltinPairs
+from clipdefend.data.pairs import Pairs
 from clipdefend.data.subset import Subset
 from clipdefend.errors import DataError
 from clipdefend.models.clip import ClipModel
