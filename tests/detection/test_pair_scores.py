@@ -26,13 +26,18 @@ def unit(seed: int, size: int = PAIRS) -> Tensor:
     return F.normalize(torch.from_numpy(np.random.default_rng(seed).normal(size=(size, DIMENSION))), dim=-1)
 
 
+def images() -> Tensor:
+    """Outputs of an image tower, of several lengths."""
+    return unit(1) * torch.linspace(0.5, 2, PAIRS, dtype=torch.float64)[:, None]
+
+
 def embedded(rows: list[int], clean: bool = False) -> Embedded:
-    more = {"clean_image": unit(3)[rows], "clean_text": unit(4)[rows]} if clean else {}
-    return Embedded(rows=torch.tensor(rows), image=unit(1)[rows], text=unit(2)[rows], **more)
+    more = {"clean_image": 3 * unit(3)[rows], "clean_text": unit(4)[rows]} if clean else {}
+    return Embedded(rows=torch.tensor(rows), image=images()[rows], text=unit(2)[rows], **more)
 
 
 def basis(**changes: Any) -> Basis:
-    given = {"references": embedded(REFERENCES), "sample": unit(1), "trusted": unit(5, 40), "scale": SCALE}
+    given = {"references": embedded(REFERENCES), "sample": images(), "trusted": unit(5, 40), "scale": SCALE}
     return Basis(**{**given, **changes})
 
 
@@ -43,7 +48,7 @@ def score(name: str, pairs: Embedded, given: Basis, **parameters: Any) -> list[f
 
 def sorted_distances(row: int) -> list[tuple[float, int]]:
     """Distance and row of every other reference, the nearest first."""
-    image = unit(1).numpy()
+    image = images().numpy()
     return sorted((math.dist(image[row], image[j]), j) for j in REFERENCES if j != row)
 
 
@@ -81,7 +86,7 @@ def loop_loss(row: int) -> float:
 
 
 def loop_lorex(row: int) -> float:
-    trusted, mixed = unit(5, 40).numpy(), unit(1).numpy()
+    trusted, mixed = unit(5, 40).numpy(), images().numpy()
     mean = trusted.mean(axis=0)
 
     def covariance(rows: Any, centre: Any) -> Any:
@@ -129,7 +134,7 @@ def test_scores_equal_a_double_loop(name: str, block: int, monkeypatch: pytest.M
 def test_the_order_of_rows_and_their_batches_change_nothing(name: str) -> None:
     rows = np.random.default_rng(0).permutation(PAIRS).tolist()
     shuffled = np.random.default_rng(1).permutation(REFERENCES).tolist()
-    given = basis(references=embedded(shuffled), sample=unit(1)[rows])
+    given = basis(references=embedded(shuffled), sample=images()[rows])
     parts = [score(name, embedded(rows[at : at + 7]), given) for at in range(0, PAIRS, 7)]
     found = dict(zip(rows, [value for part in parts for value in part], strict=True))
     whole = score(name, embedded([*range(PAIRS)]), basis())
@@ -220,7 +225,7 @@ def test_a_basis_that_is_too_small_or_lacks_trusted_pairs_is_named() -> None:
         score("lorex", embedded([0]), basis(trusted=unit(5, 1)))
     with pytest.raises(DataError, match="all of them have the same embedding"):
         score("lorex", embedded([0]), basis(trusted=unit(5, 1).expand(3, -1)))
-    bare = Embedded(rows=torch.tensor([0]), image=unit(1)[:1])
+    bare = Embedded(rows=torch.tensor([0]), image=images()[:1])
     for name in ("loss", "clipscore"):
         with pytest.raises(DataError, match="needs the embeddings of captions"):
             score(name, bare, basis())

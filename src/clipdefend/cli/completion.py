@@ -22,7 +22,7 @@ MANIFEST_HEAD = 400
 def completer(leaf: Leaf) -> Completer | None:
     """The function that completes a flag's value, or None where the shell's own file names are right."""
     if leaf.path in _WORDS:
-        return _complete(_WORDS[leaf.path])
+        return _complete(_WORDS[leaf.path], several="," in leaf.metavar)
     if leaf.metavar == "RUN":
         return run_completer(_KINDS.get(leaf.path))
     words = [str(choice) for choice in choices(leaf.annotation)]
@@ -41,9 +41,12 @@ def run_completer(kind: str | None = None) -> Completer:
     return _complete(runs)
 
 
-def _complete(words: Words) -> Completer:
+def _complete(words: Words, *, several: bool = False) -> Completer:
+    """Complete one of some words, or the last of several with commas between them."""
+
     def complete(ctx: typer.Context, incomplete: str) -> list[str]:
-        return [word for word in words(ctx) if word.startswith(incomplete)]
+        before = incomplete[: incomplete.rfind(",") + 1] if several else ""
+        return [f"{before}{word}" for word in words(ctx) if f"{before}{word}".startswith(incomplete)]
 
     return complete
 
@@ -93,6 +96,12 @@ def _methods(_: typer.Context) -> list[str]:
     return [*METHODS, *DEFENCES.names()]
 
 
+def _scores(_: typer.Context) -> list[str]:
+    from clipdefend.detection import PAIR_SCORES
+
+    return PAIR_SCORES.names()
+
+
 def _models(_: typer.Context) -> list[str]:
     """The models of clipdefend and those of open_clip, by its files, since its import takes seconds."""
     spec = importlib.util.find_spec("open_clip")
@@ -112,6 +121,7 @@ def _these(*words: str) -> Words:
 _WORDS: dict[str, Words] = {
     "attack": _attacks,
     "method": _methods,
+    "scores": _scores,
     "model.name": _models,
     "for_model": _models,
     "surrogate.name": _models,

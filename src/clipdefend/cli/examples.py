@@ -52,6 +52,16 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "clipdefend evaluate --checkpoint suspect.pt --model RN50 --attack-from runs/001-poison-badnet \\",
         "    --eval-data imagenet/val",
     ),
+    "filter": (
+        "# the poisoned pairs of the newest victim, judged by the victim",
+        "clipdefend filter",
+        "# pairs and a checkpoint of yours; then train without what was flagged",
+        "clipdefend filter --data pairs.csv --checkpoint suspect.pt --model RN50 --keep 0.98",
+        "clipdefend defend --data pairs.csv --checkpoint suspect.pt --model RN50 \\",
+        "    --exclude-manifest runs/001-filter-dao",
+        "# with pairs that are known to be clean, and a clean model",
+        "clipdefend filter --scores lorex,dao,clipscore --trusted clean.csv --reference openai",
+    ),
     "doctor": (
         "# the quick chain on this machine",
         "clipdefend doctor",

@@ -8,6 +8,7 @@ from clipdefend.config.evaluate_config import EvaluateConfig
 from clipdefend.config.evaluation_options import EvalConfig
 from clipdefend.config.export_config import ExportConfig
 from clipdefend.config.fields import Config, Leaf, leaves
+from clipdefend.config.filter_config import FilterConfig
 from clipdefend.config.finetune_attack_config import FinetuneAttackConfig
 from clipdefend.config.gate_options import GatesConfig
 from clipdefend.config.kinds import KINDS, ROWS, Kind, kind_of, leading_to, offering
@@ -33,6 +34,7 @@ __all__ = [
     "EvalConfig",
     "EvaluateConfig",
     "ExportConfig",
+    "FilterConfig",
     "FinetuneAttackConfig",
     "GatesConfig",
     "Kind",

@@ -66,7 +66,7 @@ def describe(annotation: Any) -> str:
 def _describe_several(kind: Any) -> str:
     if typing.get_origin(kind) is Literal:
         return f"one or more of {', '.join(typing.get_args(kind))}, separated by commas"
-    return "whole numbers, as in 1,3,5"
+    return "names, separated by commas" if kind is str else "whole numbers, as in 1,3,5"
 
 
 def _convert(value: object, annotation: Any) -> Any:

@@ -10,6 +10,7 @@ from clipdefend.config.augment_config import AugmentConfig
 from clipdefend.config.defend_config import DefendConfig
 from clipdefend.config.evaluate_config import EvaluateConfig
 from clipdefend.config.export_config import ExportConfig
+from clipdefend.config.filter_config import FilterConfig
 from clipdefend.config.finetune_attack_config import FinetuneAttackConfig
 from clipdefend.config.poison_config import PoisonConfig
 from clipdefend.config.report_config import ReportConfig
@@ -21,6 +22,7 @@ COMMANDS: dict[str, type[RunConfig]] = {
     for cls in (
         PoisonConfig,
         FinetuneAttackConfig,
+        FilterConfig,
         AugmentConfig,
         DefendConfig,
         EvaluateConfig,

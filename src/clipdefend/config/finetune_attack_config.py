@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from clipdefend.config.conditions import parse_conditions
+from clipdefend.config.data_options import excluded_run
 from clipdefend.config.evaluation_options import EvalConfig
 from clipdefend.config.fields import nested, option
 from clipdefend.config.model_options import ModelConfig
@@ -28,6 +29,7 @@ class FinetuneAttackConfig(RunConfig):
     defence: dict[str, Any] = option(
         None, "Parameters of a defence that has its own, by --set defence.KEY=VALUE.", factory=dict
     )
+    exclude_manifest: str | None = excluded_run()
     accept: str | None = option(
         None,
         "--accept",

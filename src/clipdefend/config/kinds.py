@@ -41,6 +41,7 @@ class Kind:
 _TABLE = (
     Kind(command="poison", trigger=True, rows="pairs.parquet", heading="poison"),
     Kind(command="finetune-attack", inputs=("poison",), model=True, parallel=True, measured=True, heading="attack"),
+    Kind(command="filter", inputs=("poison", "finetune-attack"), parallel=True),
     Kind(command="augment", inputs=("poison",), heading="augment"),
     Kind(command="defend", inputs=("finetune-attack",), model=True, parallel=True, measured=True, heading="defence"),
     Kind(command="evaluate", inputs=("defend", "finetune-attack"), parallel=True, measured=True),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from clipdefend.detection.pair_score import Basis, Embedded, PairScore, Prepared
 from clipdefend.errors import DataError
@@ -15,13 +16,13 @@ def mismatch(image: Tensor, text: Tensor) -> Tensor:
     """Return minus the cosine of image and caption, from -1 to 1.
 
     Args:
-        image: unit vectors, shape (n, d).
+        image: any length, shape (n, d).
         text: unit vectors, shape (n, d).
 
     Returns:
         float64, shape (n,).
     """
-    return -(image.double() * text.double()).sum(dim=1)
+    return -(F.normalize(image.double(), dim=1) * text.double()).sum(dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)

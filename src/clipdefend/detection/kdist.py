@@ -19,8 +19,8 @@ class KDistance(NeighbourScore):
         Huang et al., Detecting Backdoor Samples in Contrastive Language Image Pretraining (ICLR 2025,
         arXiv:2502.01385), https://github.com/HanxunH/Detect-CLIP-Backdoor-Samples at ff2399a, k_distance.py.
     Deviates:
-        Unit vectors; a fixed draw of references in place of the batch; the k-th neighbour, where the code takes the
-        next one, having removed the image itself first.
+        A fixed draw of reference images in place of the images and captions of the batch; the k-th neighbour, where
+        the code takes the next one, having removed the image itself first.
     """
 
     def compare(self, near: Neighbours, own: Neighbours) -> Tensor:

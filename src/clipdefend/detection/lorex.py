@@ -73,7 +73,7 @@ class Lorex(PairScore):
     Reference:
         LoREx, section "Method" of main.tex, https://github.com/calibretaliation/LoREx at e0787e8.
     Deviates:
-        The covariance of the judged embeddings is that of a fixed draw of them. Unit vectors.
+        The covariance of the judged embeddings is that of a fixed draw of them.
     """
 
     needs_trusted: ClassVar[bool] = True

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from clipdefend.detection.pair_score import Basis, Embedded, PairScore, Prepared
 from clipdefend.errors import DataError
@@ -28,12 +29,13 @@ def contrastive_losses(pairs: Embedded, references: Embedded, scale: float) -> T
     """
     if pairs.text is None or references.text is None:
         raise DataError("loss needs the embeddings of captions.")
-    image, text = pairs.image.double(), pairs.text.double()
+    image, others_image = (F.normalize(each.image.double(), dim=1) for each in (pairs, references))
+    text = pairs.text.double()
     own = scale * (image * text).sum(dim=1, keepdim=True)
     places = references.places_of(pairs.rows)
     known = places >= 0
     found = torch.zeros(len(pairs), dtype=torch.float64, device=image.device)
-    for left, right in ((image, references.text), (text, references.image)):
+    for left, right in ((image, references.text), (text, others_image)):
         others = scale * (left @ right.double().T)
         others[known.nonzero().squeeze(1), places[known]] = -torch.inf
         found += torch.logsumexp(torch.cat([own, others], dim=1), dim=1) - own.squeeze(1)

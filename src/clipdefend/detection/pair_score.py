@@ -15,12 +15,12 @@ from clipdefend.detection.neighbours import Neighbours, nearest_among
 
 @dataclass(frozen=True, kw_only=True)
 class Embedded:
-    """Embeddings of some pairs, as unit vectors.
+    """Embeddings of some pairs.
 
     Attributes:
         rows: row of each pair, int64, shape (n,); pairs with the same row are the same pair.
-        image: shape (n, d).
-        text: of the captions, shape (n, d); None where no score asks for them.
+        image: outputs of the image tower, not normalised, shape (n, d).
+        text: unit vectors of the captions, shape (n, d); None where no score asks for them.
         clean_image, clean_text: those of a clean reference model, of its own dimension; None without one.
     """
 

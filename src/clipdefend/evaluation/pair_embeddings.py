@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from clipdefend.data.bad import BadRows
 from clipdefend.data.pairs import NO_CAPTION, Pairs
@@ -30,13 +29,13 @@ MET_BEFORE = "could not be used when the pairs were embedded"
 
 @dataclass(frozen=True)
 class Chunk:
-    """Unit vectors of the usable pairs of a chunk, on the CPU.
+    """Embeddings of the usable pairs of a chunk, on the CPU.
 
     Attributes:
         number: of the chunk, from 0.
         rows: int64, shape (n,), ascending.
-        image: float32, shape (n, d).
-        text: of the captions, float32, shape (n, d); None where they were not asked for.
+        image: outputs of the image tower, not normalised, float32, shape (n, d).
+        text: unit vectors of the captions, float32, shape (n, d); None where they were not asked for.
     """
 
     number: int
@@ -152,8 +151,8 @@ class PairEmbeddings:
             parts = []
 
     def _with_texts(self, part: Encoded) -> tuple[NDArray[np.int64], Tensor, Tensor | None]:
-        """Rows and unit vectors of a batch, without those whose captions cannot be used."""
-        rows, image = part.rows, F.normalize(part.clean, dim=-1).float().cpu()
+        """Rows and embeddings of a batch, without those whose captions cannot be used."""
+        rows, image = part.rows, part.clean.float().cpu()
         text = None
         if self.texts:
             captions = self.pairs.captions(rows.tolist())

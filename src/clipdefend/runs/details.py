@@ -244,6 +244,31 @@ class DefendDetails(TrainingDetails):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FilterDetails(PairsDetails):
+    """Of a filter run.
+
+    Attributes:
+        scores: name of each score -> what its preparation found.
+        decided_by: the score that flags rows.
+        limit: flagged rows have this score or a larger one; None where none is flagged.
+        references: number of pairs among which neighbours were looked for.
+        truth: name of the poison run that says which rows are poisoned; None where it is not known.
+        canvas: geometry of the images.
+        processes: how many shared the work.
+        bad: count and examples of rows that could not be used; they are not flagged.
+    """
+
+    scores: dict[str, Any] = field(default_factory=dict)
+    decided_by: str = ""
+    limit: float | None = None
+    references: int = 0
+    truth: str | None = None
+    canvas: CanvasRecord | None = None
+    processes: int = 1
+    bad: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateDetails(Details):
     """Of an evaluation.
 

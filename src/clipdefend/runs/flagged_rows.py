@@ -6,9 +6,10 @@ lacks are not flagged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clipdefend.config.kinds import ROWS
 from clipdefend.errors import RunError
@@ -42,6 +43,32 @@ def write_rows(folder: Path, ids: Iterable[int], scores: Iterable[float], flagge
     with atomic_file(folder / ROWS) as file:
         pq.write_table(pa.table(columns).sort_by("id"), file)
     return folder / ROWS
+
+
+@contextlib.contextmanager
+def rows_writer(folder: Path, names: Sequence[str]) -> Iterator[Callable[..., None]]:
+    """Write the table of a run part by part, atomically.
+
+    Args:
+        folder: of the run.
+        names: further columns of numbers, such as each of several scores.
+
+    Yields:
+        A function of the part's ids, ascending and behind those of the part before, scores, flags, and an array for
+        each further column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = [("id", pa.int64()), ("score", pa.float64()), ("flagged", pa.bool_())]
+    schema = pa.schema([*kinds, *((name, pa.float64()) for name in names)])
+    with atomic_file(folder / ROWS) as file, pq.ParquetWriter(file, schema) as writer:
+
+        def write(*columns: Any) -> None:
+            arrays = [pa.array(column, kind.type) for column, kind in zip(columns, schema, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+        yield write
 
 
 def read_flagged(path: Path) -> NDArray[np.int64]:

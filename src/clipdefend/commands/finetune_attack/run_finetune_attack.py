@@ -34,6 +34,7 @@ def run(config: FinetuneAttackConfig, context: Context) -> Run:
         missed = [each for each in conditions if not each.holds(fitted.after)]
         finished = folder.finish(
             parents=[prepared.source] if prepared.source else [],
+            excluded=prepared.exclusion.run if prepared.exclusion else None,
             metrics={**fitted.after, **(floor(fitted.before) if prepared.pretrained else {})},
             warnings=context.console.warnings,
             details=FinetuneAttackDetails(

@@ -1,0 +1,74 @@
+"""A picture of the most suspicious pairs."""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clipdefend.canvas import Canvas
+from clipdefend.commands.filter.outcome import Suspect
+from clipdefend.console import one_line
+from clipdefend.data.pairs import Pairs
+from clipdefend.errors import DataError
+from clipdefend.runs.files import atomic_write
+
+SHEET = "suspects.png"
+COLUMNS = 6
+SIDE = 160
+"""Pixels of a thumbnail."""
+WIDTH, LINES = 26, 3
+"""Characters of a line of a caption, and lines."""
+RED, GREY = "#D55E00", "#1b1f24"
+
+
+def write_sheet(path: Path, pairs: Pairs, suspects: Sequence[Suspect], canvas: Canvas, title: str) -> None:
+    """Draw the pairs with their captions, rows and scores; poisoned ones, where that is known, in red.
+
+    Args:
+        path: of the PNG.
+        pairs: what the rows are of.
+        suspects: at least one, the most suspicious first.
+        canvas: whose geometry the thumbnails have, as the model sees the images.
+        title: what is shown.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = math.ceil(len(suspects) / COLUMNS)
+    out = io.BytesIO()
+    with rc_context({"text.parse_math": False, "font.family": "DejaVu Sans"}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # signs that the font lacks, in captions
+        figure = Figure(figsize=(1.75 * COLUMNS, 2.45 * rows + 0.45), dpi=110)
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+        for axes in grid:
+            axes.set_axis_off()
+        for axes, suspect in zip(grid, suspects, strict=False):
+            _draw(axes, pairs, suspect, canvas)
+        figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+        top = 1 - 0.45 / figure.get_figheight()
+        figure.subplots_adjust(
+            left=0.01, right=0.99, bottom=0.09 / rows + 0.07, top=top, wspace=0.08, hspace=0.55
+        )
+        figure.savefig(out, format="png", metadata={"Software": None})
+    atomic_write(path, out.getvalue())
+
+
+def _draw(axes: Any, pairs: Pairs, suspect: Suspect, canvas: Canvas) -> None:
+    try:
+        axes.imshow(canvas.picture(pairs.image(suspect.row)).resize((SIDE, SIDE)))
+    except DataError:  # it could be read a moment ago
+        axes.text(0.5, 0.5, "cannot be read", ha="center", fontsize=7)
+    mark = " poisoned" if suspect.poisoned else ""
+    heading = f"row {suspect.row:,}: {suspect.score:.4g}{mark}{'' if suspect.flagged else ' (kept)'}"
+    axes.set_title(heading, fontsize=7, color=RED if suspect.poisoned else GREY, pad=2)
+    lines = textwrap.wrap(one_line(pairs.caption(suspect.row))[:200], WIDTH) or [""]
+    if len(lines) > LINES:
+        lines = [*lines[: LINES - 1], f"{lines[LINES - 1][: WIDTH - 1]}…"]
+    axes.text(0, -0.03, "\n".join(lines), transform=axes.transAxes, fontsize=6.5, va="top", color=GREY)
