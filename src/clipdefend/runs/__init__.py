@@ -5,7 +5,6 @@ from clipdefend.runs.details import (
     AugmentDetails,
     CanvasRecord,
     DefendDetails,
-    Details,
     EvaluateDetails,
     FilterDetails,
     FinetuneAttackDetails,
@@ -20,6 +19,7 @@ from clipdefend.runs.files import atomic_write, sha256_file
 from clipdefend.runs.find import find_augment, find_run, inherited_data, newest_runs, read_path
 from clipdefend.runs.folder import RunDir
 from clipdefend.runs.manifest import EXCLUDED, MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
+from clipdefend.runs.recorded import Details
 from clipdefend.runs.unfinished import Unfinished, find_unfinished
 
 __all__ = [

@@ -16,11 +16,11 @@ from clipdefend.config import RunConfig, to_dict
 from clipdefend.config.yamlfile import dump_yaml
 from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, ConfigError, Interrupted, RunError, Stopped
-from clipdefend.runs.details import Details
 from clipdefend.runs.files import TEMPORARY, atomic_write, describe_outputs, sweep
 from clipdefend.runs.lock import acquire, release
 from clipdefend.runs.manifest import EXCLUDED, KEPT, MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
 from clipdefend.runs.place import claim, next_folder
+from clipdefend.runs.recorded import Details
 from clipdefend.runs.unfinished import Unfinished, check_unchanged, find_unfinished
 from clipdefend.runs.versions import versions
 
