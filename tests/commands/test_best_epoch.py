@@ -9,31 +9,26 @@ import pytest
 
 from clipdefend.commands.defend.defence_score import defence_score
 from clipdefend.commands.finetune_attack.attack_score import attack_score
+from clipdefend.evaluation.flat_metrics import recovery
 from clipdefend.evaluation.zero_shot import Benchmark
 from command_lines import EVAL, MODEL, TRAIN, Shell, write_data
 
 
 def test_scores_by_hand() -> None:
     epoch = {"ba@1": 0.5, "asr@1": 0.25}
-    assert (attack_score(epoch), defence_score(epoch, {})) == (0.75, 0.25)
-    assert attack_score({"ba@1": 0.5}) == defence_score({"ba@1": 0.5}, {}) == 0.5
+    assert (attack_score(epoch), defence_score(epoch)) == (0.75, 0.25)
+    assert attack_score({"ba@1": 0.5}) == defence_score({"ba@1": 0.5}) == 0.5
 
 
 def test_a_defence_whose_triggered_images_are_recognised_again_is_worth_more() -> None:
-    """ASR 0 in both: in the first the triggered images go to other wrong classes, RA 5 % of the clean model's 40 %."""
-    clean = {"ra@1": 0.4}
-    elsewhere, recognised = (
-        {"ba@1": 0.5, "asr@1": 0.0, "ra@1": 0.05},
-        {"ba@1": 0.5, "asr@1": 0.0, "ra@1": 0.3},
-    )
-    assert defence_score(elsewhere, clean) == 0.625
-    assert defence_score(recognised, clean) == 1.25
-    assert defence_score({"ba@1": 0.5, "asr@1": 0.25, "ra@1": 0.6}, clean) == 1.25  # counted up to 1
+    assert defence_score({"ba@1": 0.5, "asr@1": 0.0, "recovery@1": 0.125}) == 0.625
+    assert defence_score({"ba@1": 0.5, "asr@1": 0.0, "recovery@1": 0.75}) == 1.25
+    assert defence_score({"ba@1": 0.5, "asr@1": 0.25, "recovery@1": 1.5}) == 1.25  # counted up to 1
 
 
 def test_the_quick_subset_counts_where_there_is_one() -> None:
-    metrics = {"ba@1": 0.9, "asr@1": 0.9, "quick_ba@1": 0.5, "quick_asr@1": 0.25, "quick_ra@1": 0.25}
-    assert defence_score(metrics, {"ra@1": 0.5}) == 0.75
+    metrics = {"ba@1": 0.9, "asr@1": 0.9, "quick_ba@1": 0.5, "quick_asr@1": 0.25, "quick_recovery@1": 0.5}
+    assert defence_score(metrics) == 0.75
 
 
 def test_the_commands_keep_the_epoch_that_their_user_wants(
@@ -72,7 +67,8 @@ def test_defend_keeps_the_epoch_in_which_triggered_images_are_recognised(
 
     def measure(self: Benchmark, model: Any, *, full: bool = False) -> dict[str, float]:
         asr, ra = figures.pop(0)
-        return {"ba@1": 0.5, "asr@1": asr, "ra@1": ra, "n_clean": 24, "n_triggered": 18}
+        found = {"ba@1": 0.5, "asr@1": asr, "ra@1": ra, "n_clean": 24, "n_triggered": 18}
+        return found | recovery(found, self.clean)
 
     monkeypatch.setattr(Benchmark, "__call__", measure)
     figures[:] = [(0.0, 0.4), (0.9, 0.0), (0.9, 0.0)]

@@ -21,6 +21,7 @@ from clipdefend.errors import ConfigError, DataError
 from clipdefend.evaluation.cache import Cache, model_digest
 from clipdefend.evaluation.class_texts import class_embeddings
 from clipdefend.evaluation.encoding import Reading, Report, encode, quick_rows
+from clipdefend.evaluation.flat_metrics import recovery
 from clipdefend.evaluation.tally import Tally
 from clipdefend.metrics import check_ks
 from clipdefend.models.clip import ClipModel, evaluating
@@ -44,6 +45,7 @@ class Benchmark:
         max_bad: largest share of unusable images.
         quick: images of the fixed subset that is enough between epochs; None: all.
         cache: where class texts are kept; None: nowhere.
+        clean: flat metrics of the clean model under the same trigger, for recovery; empty where they are unknown.
     """
 
     images: LabelledImages
@@ -58,6 +60,7 @@ class Benchmark:
     max_bad: float = 0.01
     quick: int | None = None
     cache: Cache | None = None
+    clean: Mapping[str, float] = field(default_factory=dict)
     bad: BadRows = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,8 +100,10 @@ class Benchmark:
         with evaluating(model):
             tally = self._tally(model, np.arange(len(self.images)) if full else self._quick_rows, report)
         metrics = tally.metrics(self.ks)
+        metrics |= recovery(metrics, self.clean)
         if full and self.size < len(self.images):
             subset = tally.metrics(self.ks, self._quick_rows)
+            subset |= recovery(subset, self.clean)
             metrics |= {f"{QUICK}{name}": value for name, value in subset.items()}
         return metrics
 

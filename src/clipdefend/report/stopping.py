@@ -1,7 +1,7 @@
 """Stopping rules: they choose an epoch by what a defender can see, and are compared with the best epoch.
 
 Epoch 0 is the victim. A rule reads clean accuracy (``ba@1``) and the figures of ``training.visible``, and never ASR or
-RA. The best epoch is the one with the largest BA@1 - ASR@1; only someone who knows the trigger can find it.
+RA. The best epoch is the one with the largest ``defence_value``; only someone who knows the trigger can find it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from clipdefend.evaluation.flat_metrics import defence_value
 from clipdefend.report.collect import Epoch
 
 Rule = Callable[[Sequence[Epoch], float], Epoch | None]
@@ -38,7 +39,7 @@ class Choice:
         rule: its name.
         epoch: number of the chosen epoch.
         ba, asr: of that epoch at k = 1, fractions.
-        regret: BA@1 - ASR@1 of the best epoch minus that of the chosen one: 0 for the best epoch itself, negative
+        regret: ``defence_value`` of the best epoch minus that of the chosen one: 0 for the best epoch itself, negative
             for a victim that every epoch made worse.
     """
 
@@ -86,14 +87,14 @@ RULES = (
 
 
 def best_epoch(epochs: Sequence[Epoch]) -> Epoch | None:
-    """Return the epoch after the victim's with the largest BA@1 - ASR@1, the earliest of equals."""
+    """Return the epoch after the victim's with the largest ``defence_value``, the earliest of equals."""
     known = [epoch for epoch in _trained_epochs(epochs, "ba@1") if "asr@1" in epoch.values]
     return max(known, key=score, default=None)
 
 
 def score(epoch: Epoch) -> float:
-    """Return BA@1 - ASR@1, a fraction."""
-    return epoch.values["ba@1"] - epoch.values["asr@1"]
+    """Return what the epoch's model is worth, see ``defence_value``."""
+    return defence_value(epoch.values)
 
 
 def apply_rules(epochs: Sequence[Epoch], budget: float) -> list[Choice]:

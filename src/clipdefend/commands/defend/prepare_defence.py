@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, ClassVar
 
 from clipdefend.commands.defend.defence_score import defence_score
@@ -20,6 +20,7 @@ from clipdefend.draws import permutation
 from clipdefend.errors import ConfigError
 from clipdefend.evaluation.recorded_floor import recorded_floor
 from clipdefend.evaluation.setting import EvaluationSetting
+from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import load_model
 from clipdefend.runs import Run, WatchedPairs
@@ -105,6 +106,20 @@ class DefencePreparation(Preparation[DefendConfig]):
         """What the manifest says of the pairs that training is watched on."""
         return self._watched[1]
 
+    @cached_property
+    def benchmark(self) -> Benchmark | None:
+        """The evaluation after each epoch, with the clean model's figures where they are known and comparable."""
+        benchmark = super().benchmark
+        if benchmark is not None and self.attack is not None:
+            setting = EvaluationSetting.from_config(
+                {**to_dict(self.config.eval), "quick": None},
+                canvas=self.canvas.mode,
+                target=self.attack.target,
+                poison=self.poison,
+            )
+            benchmark.clean = recorded_floor(self.source, setting)
+        return benchmark
+
     @property
     def evaluate(self) -> Evaluation | None:
         return measure_all(self.benchmark, self._watched[0])
@@ -128,17 +143,7 @@ class DefencePreparation(Preparation[DefendConfig]):
 
     @property
     def select(self) -> Callable[[Metrics], float]:
-        return partial(defence_score, clean=self._clean_metrics)
-
-    @cached_property
-    def _clean_metrics(self) -> dict[str, float]:
-        """The clean model's metrics under the trigger; empty where they are not known or not comparable."""
-        record = {**to_dict(self.config.eval), "quick": None}
-        target = self.attack.target if self.attack else None
-        setting = EvaluationSetting.from_config(
-            record, canvas=self.canvas.mode, target=target, poison=self.poison
-        )
-        return recorded_floor(self.source, setting)
+        return defence_score
 
     @property
     def title(self) -> str:
