@@ -28,7 +28,7 @@ LEVELS = (
     ("data", "objectives", "models"),
     ("poisoning", "evaluation", "gates", "interchange"),
     ("defences",),
-    ("training", "learning", "report"),
+    ("training", "learning", "report", "components"),
     ("study",),
     ("commands",),
     ("cli",),

@@ -38,12 +38,15 @@ class Registry(Generic[T]):
         """Register a component, for programs and tests that bring their own."""
         self._targets[name] = target
 
+    def check(self, name: str, parameters: Mapping[str, Any]) -> None:
+        """Raise ConfigError for what ``build`` refuses; a known name without parameters imports nothing."""
+        self._check_name(name)
+        if parameters:
+            self.build(name, parameters)
+
     def get(self, name: str) -> type[T]:
         """Import and return the class. Raises ConfigError for an unknown name."""
-        if name not in self._targets:
-            raise ConfigError(
-                f"Unknown {self.kind} {name!r}.{nearest(name, self.names())} Available: {', '.join(self.names())}."
-            )
+        self._check_name(name)
         module, _, attribute = self._targets[name].partition(":")
         component: type[T] = getattr(importlib.import_module(module), attribute)
         return component
@@ -67,3 +70,9 @@ class Registry(Generic[T]):
             return component(**given)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{self.kind} {name!r}: {error}") from error
+
+    def _check_name(self, name: str) -> None:
+        if name not in self._targets:
+            raise ConfigError(
+                f"Unknown {self.kind} {name!r}.{nearest(name, self.names())} Available: {', '.join(self.names())}."
+            )

@@ -111,6 +111,42 @@ def test_a_dry_run_prints_what_can_be_given_back_and_makes_nothing(cli: Any) -> 
     assert cli("defend", "--dry-run", "--config", "my config.yaml").out == done.out
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("poison --set attack.pixls=3", "Did you mean 'pixels'?"),
+        ("poison --attack blended --set attack.alpha=7", "alpha is 7"),
+        ("poison --attack badnt", "Did you mean 'badnet'?"),
+        ("poison --ssba-images there", "attack 'badnet' has no parameter 'precomputed'"),
+        ("defend --method cleanclp", "Did you mean 'cleanclip'?"),
+        ("defend --set terms.ssl.wieght=2", "Did you mean 'weight'?"),
+        ("defend --set terms.sl.weight=2", "Did you mean 'ssl'?"),
+        ("defend --method shrink-perturb --set defence.shrnk=0.5", "Did you mean 'shrink'?"),
+        ("defend --method shrink-perturb --set defence.shrink=x", "shrink is 'x'"),
+        ("finetune-attack --method ft --set defence.size=8", "has no parameters of its own"),
+    ],
+)
+@pytest.mark.parametrize("dry", [["--dry-run"], []], ids=["dry", "run"])
+def test_a_wrong_component_ends_the_command_before_it_starts(
+    cli: Any, line: str, message: str, dry: list[str]
+) -> None:
+    done = cli(*line.split(), *dry)
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert message in done.err
+    assert not cli.calls
+
+
+def test_a_flag_for_one_attack_sets_its_parameter(cli: Any) -> None:
+    document = yaml.safe_load(cli("poison", "--attack", "ssba", "--ssba-images", "there", "--dry-run").out)
+    assert document["attack"]["precomputed"] == "there"
+    assert "ssba_images" not in document
+    (cli.folder / "old.yaml").write_text("attack: ssba\nssba_images: here\n")
+    document = yaml.safe_load(cli("poison", "--config", "old.yaml", "--dry-run").out)
+    assert document["attack"]["precomputed"] == "here"
+    (cli.folder / "old.yaml").write_text("attack: badnet\nssba_images: null\n")
+    assert cli("poison", "--config", "old.yaml", "--dry-run").code == 0
+
+
 def test_flags_reach_their_fields_by_every_alias(cli: Any) -> None:
     args = ["--train-data", "x.tsv", "--image-key", "file", "--caption-key", "words", "--delimiter", "tab"]
     document = yaml.safe_load(cli("poison", "--dry-run", *args, "--label-consistent").out)

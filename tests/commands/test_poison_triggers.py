@@ -124,8 +124,12 @@ def test_precomputed_images_are_used_in_training_and_evaluation(
     with Image.open(other.path / "images" / f"{min(rows_of(other)):09d}.png") as picture:
         assert picture.getpixel((0, 0)) == (3, min(rows_of(other)), 0)
     relative = make(attack="ssba", ssba_images="encoded")
+    assert relative.config["attack"]["precomputed"] == "encoded"
+    assert "ssba_images" not in relative.config
+    named = make("attack.precomputed=encoded", attack="ssba")
+    assert named.details["trigger"] == relative.details["trigger"]
     assert relative.details["trigger"] == other.details["trigger"] == run.details["trigger"]
-    with pytest.raises(ConfigError, match="does not go with attack 'badnet': use --attack ssba"):
+    with pytest.raises(ConfigError, match="attack 'badnet' has no parameter 'precomputed'"):
         make(ssba_images=str(folder))
 
 

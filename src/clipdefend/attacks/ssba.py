@@ -93,6 +93,8 @@ class SSBA(Attack):
         require_choice("part", self.part, get_args(Part))
         if self.precomputed is not None and not isinstance(self.precomputed, str):
             raise ValueError(f"precomputed is {self.precomputed!r}; give the path of a folder.")
+        if self.precomputed is not None:  # evaluate reads it again, and may run in another folder
+            object.__setattr__(self, "precomputed", str(Path(self.precomputed).resolve()))
 
     @property
     def learned(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from clipdefend.cli.invocation import DOCTOR, Examined, Invocation, invocation_class, option_leaves
 from clipdefend.cli.request import Request
 from clipdefend.cli.streams import drop_output, json_line, write_result
+from clipdefend.components import check_components
 from clipdefend.config import COMMANDS, RunConfig, kind_of, leaves, load_config, preset_difference, to_yaml
 from clipdefend.config.coerce import coerce
 from clipdefend.console import Console
@@ -65,6 +66,7 @@ def execute(request: Request, args: list[str]) -> int:
         _print(listing(as_json=invocation.json))
         return 0
     prepared = prepare(request, invocation, args)
+    check_components(prepared.config)
     if invocation.dry_run:
         _print(to_yaml(prepared.config))
         return 0

@@ -53,6 +53,7 @@ class Spec:
     shown: str | None = None
     metavar: str | None = None
     group: str | None = None
+    writes: str | None = None
 
 
 COUNT = Range(low=1)
@@ -69,6 +70,7 @@ def option(
     shown: str | None = None,
     metavar: str | None = None,
     group: str | None = None,
+    writes: str | None = None,
 ) -> Any:
     """Declare a field; returns what ``dataclasses.field`` does, hence Any.
 
@@ -80,13 +82,21 @@ def option(
         shown: default as the help shows it, where the value itself would mislead.
         metavar: placeholder for the value in the help, such as ``FILE``.
         group: heading in the help, where it is not that of the class.
+        writes: the key of a free mapping, such as ``attack.precomputed``, that the flag is another name for; the
+            field itself is never set.
     """
     spec = Spec(
-        flags=texts[:-1], help=texts[-1], range=range or Range(), shown=shown, metavar=metavar, group=group
+        flags=texts[:-1],
+        help=texts[-1],
+        range=range or Range(),
+        shown=shown,
+        metavar=metavar,
+        group=group,
+        writes=writes,
     )
     if factory is not None:
         return dataclasses.field(default_factory=factory, metadata={"spec": spec})
-    return dataclasses.field(default=default, metadata={"spec": spec})
+    return dataclasses.field(default=default, init=writes is None, metadata={"spec": spec})
 
 
 def nested(

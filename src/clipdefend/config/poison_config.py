@@ -90,9 +90,11 @@ class PoisonConfig(RunConfig):
     ssba_images: str | None = option(
         None,
         "--ssba-images",
-        "Folder of images encoded elsewhere, as train/000000012.png and eval/000000012.png.",
+        "Folder of images encoded elsewhere, as train/000000012.png and eval/000000012.png;"
+        " the parameter precomputed of the attack.",
         metavar="DIR",
         shown="train an encoder",
+        writes="attack.precomputed",
     )
     selection: Literal["random", "thirds"] = option(
         "random",

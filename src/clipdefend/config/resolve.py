@@ -136,7 +136,7 @@ def _from_flags(cls: type[C], flags: Mapping[str, object]) -> Layer:
     for path, value in flags.items():
         if value is not None:
             leaf = leaves(cls)[path]
-            layer.append(_assignment(leaf, (), value, leaf.spec.flags[0] if leaf.spec.flags else path))
+            layer.extend(_assignments(cls, leaf, (), value, leaf.spec.flags[0] if leaf.spec.flags else path))
     return layer
 
 
@@ -171,7 +171,7 @@ def _assign(
             inside = parts[length:]
             if typed and leaf.is_mapping and "name" not in (leaf.default if not inside else {}):
                 value = _typed(value, where(path))
-            yield _assignment(leaf, inside, value, where(path))
+            yield from _assignments(cls, leaf, inside, value, where(path))
             return
     if any(other.startswith(f"{path}.") for other in known):
         if not isinstance(value, dict):
@@ -180,6 +180,18 @@ def _assign(
             yield from _assign(cls, f"{path}.{key}", nested, where)
         return
     raise ConfigError(f"{where(path)} is not a key of {cls.command}.{suggest(known, path)}")
+
+
+def _assignments(
+    cls: type[C], leaf: Leaf, inside: tuple[str, ...], value: Any, where: str
+) -> Iterator[_Assignment]:
+    """Yield the assignment of a value; that of a flag which writes into a free mapping goes there."""
+    assignment = _assignment(leaf, inside, value, where)
+    if leaf.spec.writes is None:
+        yield assignment
+    elif assignment.value is not None:
+        mapping, _, key = leaf.spec.writes.partition(".")
+        yield _Assignment(leaves(cls)[mapping], (key,), assignment.value, where)
 
 
 def _assignment(leaf: Leaf, inside: tuple[str, ...], value: Any, where: str) -> _Assignment:
@@ -222,6 +234,8 @@ def _build(cls: type[C], layers: Sequence[Layer]) -> C:
                 values[path] = items[-1].value
     arguments: dict[str, Any] = {}
     for path, value in values.items():
+        if leaves(cls)[path].spec.writes is not None:
+            continue
         section, dot, name = path.rpartition(".")
         (arguments.setdefault(section, {}) if dot else arguments)[name] = value
     default = cls()

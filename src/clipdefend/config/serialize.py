@@ -22,7 +22,7 @@ def to_dict(config: Config) -> dict[str, Any]:
         return list(value) if isinstance(value, tuple) else copy.deepcopy(value)
 
     fields = dataclasses.fields(config)  # type: ignore[arg-type]  # Config itself is not a dataclass
-    return {field.name: plain(getattr(config, field.name)) for field in fields}
+    return {field.name: plain(getattr(config, field.name)) for field in fields if field.init}
 
 
 def to_yaml(config: Config) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clipdefend.components import check_components
 from clipdefend.config import COMMANDS, KINDS, RunConfig, load_config, to_dict
 from clipdefend.errors import ConfigError
 from clipdefend.runs.unfinished import FREE_ON_RESUME
@@ -112,6 +113,7 @@ def _node(
         config = load_config(
             COMMANDS[command], recorded=settings, inherited_data=data, source_given=source is not None
         )
+        check_components(config)
     except ConfigError as error:
         raise ConfigError(f"{study.path}: steps.{command}: {str(error).replace(RECORDED, '')}") from None
     return Node(command, config, settings, source, after)

@@ -7,14 +7,14 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from clipdefend.attacks import ATTACKS
 from clipdefend.attacks.preview import write_preview
 from clipdefend.commands.poison import repetition
 from clipdefend.commands.poison.for_model import fit_to_model
 from clipdefend.commands.poison.stealth import StealthCheck
-from clipdefend.commands.poison.trigger_maker import MadeTrigger, TriggerMaker, parameters_of
+from clipdefend.commands.poison.trigger_maker import MadeTrigger, TriggerMaker
 from clipdefend.commands.shared.exclusion import Exclusion, exclude_rows
 from clipdefend.commands.shared.inputs import describe_source, open_data
+from clipdefend.components import check_components
 from clipdefend.config import PoisonConfig
 from clipdefend.data.bad import BadRows
 from clipdefend.data.classes import load_templates, resolve_target
@@ -35,7 +35,7 @@ def run(config: PoisonConfig, context: Context) -> Run:
         pairs = repetition.open_original_pairs(original, config, context)
     else:
         config = fit_to_model(config, context.console)
-        ATTACKS.build(*parameters_of(config))  # before the data is opened, which can take long
+        check_components(config)  # before the data is opened, which can take long
         pairs = open_data(config.data, config.columns, context)
     config = dataclasses.replace(config, target=_target(config, pairs))
     # A run that is made again fails at any bad row, so all of them may be met and named.

@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clipdefend.attacks import ATTACKS
 from clipdefend.attacks.trigger import TENSOR_FILE, Trigger
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared.inputs import AttackRecord, first_model, named_attack
+from clipdefend.components import attack_parameters
 from clipdefend.config import FinetuneAttackConfig, ModelConfig, PoisonConfig, load_config
 from clipdefend.data.bad import BadRows
 from clipdefend.data.class_names.imagenet import imagenet_classes
@@ -63,7 +62,7 @@ class TriggerMaker:
 
     def untrained(self) -> Trigger:
         """The trigger as it is drawn from the seed. Raises ConfigError for one that cannot be."""
-        name, parameters = parameters_of(self.config)
+        name, parameters = attack_parameters(self.config)
         return Trigger.create(name, parameters, size=self.config.image_size, seed=self.config.seed)
 
     def make(self, folder: RunDir, rebuilt: Run | None = None) -> MadeTrigger:
@@ -168,27 +167,6 @@ class TriggerMaker:
 def _for_training(attack: AttackRecord) -> Trigger:
     """The trigger of a poison run as poisoned images get it; what the run records is for evaluated ones."""
     return dataclasses.replace(attack.trigger, attack=attack.trigger.attack.for_training())
-
-
-def parameters_of(config: PoisonConfig) -> tuple[str, dict[str, Any]]:
-    """Name and parameters of the attack, flags for single attacks among them.
-
-    Raises:
-        ConfigError: no name, or a flag that the attack has no use for.
-    """
-    parameters = dict(config.attack)
-    name = parameters.pop("name", None)
-    if not isinstance(name, str):
-        raise ConfigError("The attack has no name: give --attack NAME.")
-    if config.ssba_images is not None:
-        fields = {field.name for field in dataclasses.fields(ATTACKS.get(name))}  # type: ignore[arg-type]
-        if "precomputed" not in fields:
-            raise ConfigError(
-                f"--ssba-images {config.ssba_images!r} does not go with attack {name!r}: use --attack ssba."
-            )
-        # The folder is read again by ``evaluate``, which may run in another one.
-        parameters["precomputed"] = str(Path(config.ssba_images).resolve())
-    return name, parameters
 
 
 def surrogate_config(config: PoisonConfig) -> ModelConfig:

@@ -1,0 +1,38 @@
+"""Checks the components that a configuration names, before a command opens anything."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipdefend.attacks import ATTACKS
+from clipdefend.config import DefendConfig, FinetuneAttackConfig, PoisonConfig, RunConfig
+from clipdefend.defences import DEFENCES
+from clipdefend.errors import ConfigError
+from clipdefend.objectives import METHODS
+
+
+def check_components(config: RunConfig) -> None:
+    """Check the names and parameters of a configuration's attack, method, terms and defence.
+
+    A known name without parameters imports nothing, so that ``--dry-run`` stays fast.
+
+    Raises:
+        ConfigError: an unknown name or parameter, or a value that the component refuses.
+    """
+    if isinstance(config, PoisonConfig):
+        ATTACKS.check(*attack_parameters(config))
+    if not isinstance(config, DefendConfig | FinetuneAttackConfig):
+        return
+    if config.terms or config.defence or config.method not in (*METHODS, *DEFENCES.names()):
+        from clipdefend.defences.build_defence import build_defence
+
+        build_defence(config.method, config.terms, config.defence)
+
+
+def attack_parameters(config: PoisonConfig) -> tuple[str, dict[str, Any]]:
+    """Return name and parameters of the attack. Raises ConfigError where it has no name."""
+    parameters = dict(config.attack)
+    name = parameters.pop("name", None)
+    if not isinstance(name, str):
+        raise ConfigError("The attack has no name: give --attack NAME.")
+    return name, parameters
