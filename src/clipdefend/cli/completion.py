@@ -102,6 +102,12 @@ def _scores(_: typer.Context) -> list[str]:
     return PAIR_SCORES.names()
 
 
+def _detectors(_: typer.Context) -> list[str]:
+    from clipdefend.detection import INPUT_SCORES
+
+    return INPUT_SCORES.names()
+
+
 def _models(_: typer.Context) -> list[str]:
     """The models of clipdefend and those of open_clip, by its files, since its import takes seconds."""
     spec = importlib.util.find_spec("open_clip")
@@ -122,6 +128,7 @@ _WORDS: dict[str, Words] = {
     "attack": _attacks,
     "method": _methods,
     "scores": _scores,
+    "detect.scores": _detectors,
     "model.name": _models,
     "for_model": _models,
     "surrogate.name": _models,

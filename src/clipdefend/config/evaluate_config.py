@@ -10,7 +10,7 @@ from clipdefend.config.data_options import ColumnsConfig
 from clipdefend.config.evaluation_options import EvalConfig
 from clipdefend.config.fields import nested, option
 from clipdefend.config.gate_options import GatesConfig
-from clipdefend.config.measure_options import ProbeConfig, RetrievalConfig
+from clipdefend.config.measure_options import DetectConfig, ProbeConfig, RetrievalConfig
 from clipdefend.config.model_options import ModelConfig, device_option, input_model
 from clipdefend.config.publish_options import PublishConfig
 from clipdefend.config.run_options import RunConfig
@@ -58,6 +58,7 @@ class EvaluateConfig(RunConfig):
     )
     probe: ProbeConfig = nested(ProbeConfig, "Linear probe")
     retrieval: RetrievalConfig = nested(RetrievalConfig, "Retrieval")
+    detect: DetectConfig = nested(DetectConfig, "Detection")
     columns: ColumnsConfig = nested(ColumnsConfig, "Tables")
     device: str = device_option()
 

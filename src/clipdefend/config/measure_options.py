@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from clipdefend.config.fields import COUNT, NATURAL, POSITIVE, Config, option
+from clipdefend.config.fields import COUNT, NATURAL, POSITIVE, Config, Range, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,24 @@ class ProbeConfig(Config):
     epochs: int = option(10, "Epochs of the cleanclip protocol.", range=COUNT)
     batch_size: int = option(128, "Batch size of the cleanclip protocol.", range=COUNT)
     weight_decay: float = option(0.01, "Weight decay of the cleanclip protocol.", range=NATURAL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectConfig(Config):
+    """Telling triggered images from clean ones at test time."""
+
+    scores: tuple[str, ...] | None = option(
+        None,
+        "--detect",
+        "Detectors of triggered images: bdetclip, lorex, strip; AUROC of triggered against clean images.",
+        metavar="NAME,NAME",
+    )
+    images: int = option(
+        500,
+        "--detect-images",
+        "Number of labelled images that detectors judge, with and without the trigger; as many are known as clean.",
+        range=Range(low=2),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Detection: scores of training pairs and of inputs, the more suspicious the larger.
 
-``PAIR_SCORES`` names the scores of ``filter``; each is a pure function of embeddings.
+``PAIR_SCORES`` names the scores of ``filter``, pure functions of embeddings, and ``INPUT_SCORES`` those of ``evaluate
+--detect``, functions of a batch of images.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from clipdefend.registry import Registry
 
 if TYPE_CHECKING:
+    from clipdefend.detection.input_score import InputScore
     from clipdefend.detection.pair_score import PairScore
 
 PAIR_SCORES: Registry[PairScore] = Registry(
@@ -25,4 +27,13 @@ PAIR_SCORES: Registry[PairScore] = Registry(
     },
 )
 
-__all__ = ["PAIR_SCORES"]
+INPUT_SCORES: Registry[InputScore] = Registry(
+    "detector",
+    {
+        "bdetclip": "clipdefend.detection.contrastive_prompts:ContrastivePrompts",
+        "lorex": "clipdefend.detection.input_projection:InputProjection",
+        "strip": "clipdefend.detection.blending:Blending",
+    },
+)
+
+__all__ = ["INPUT_SCORES", "PAIR_SCORES"]

@@ -201,7 +201,7 @@ class EvaluateDetails(Details):
         eval_data, classes, templates, bad: the labelled images, the number of classes and prompts, bad rows; None
             without zero-shot evaluation.
         exported: number of images of each exported set.
-        probe, retrieval: what was measured besides, and how.
+        probe, retrieval, detect: what was measured besides, and how.
         canvas: geometry of the images.
         attack, target, asr_protocol: what ASR is about.
         gates: a verdict each.
@@ -214,6 +214,7 @@ class EvaluateDetails(Details):
     exported: dict[str, Any] | None = recorded_if_set()
     probe: dict[str, Any] | None = recorded_if_set()
     retrieval: dict[str, Any] | None = recorded_if_set()
+    detect: dict[str, Any] | None = recorded_if_set()
     canvas: CanvasRecord | None = None
     attack: str | None = None
     target: str | None = None

@@ -51,6 +51,14 @@ def _show_extras(context: Context, finished: Run) -> None:
         if "n_retrieval_triggered" in measured:
             counts += f", {measured['n_retrieval_triggered']} triggered images without the target's"
         titles["retrieval_"] = f"Retrieval: {counts}"
+    if details.detect is not None:
+        counts = f"{measured['n_detect_clean']} clean, {measured['n_detect_triggered']} triggered images"
+        keys = [f"detect_{name}_auroc" for name in details.detect["detectors"]]
+        lines = [
+            (key.removeprefix("detect_").removesuffix("_auroc"), _interval(measured, key)) for key in keys
+        ]
+        title = f"Detection: {counts}; with 95 % bootstrap intervals"
+        context.console.table(title, ["", "AUROC"], lines)
     for prefix, title in titles.items():
         keys = [key for key in measured if key.startswith(prefix) and f"{key}_low" in measured]
         rows = [[key.removeprefix(prefix).replace("_", " ").upper(), _cell(measured, key)] for key in keys]
@@ -85,6 +93,10 @@ def _tell_differences(context: Context, differences: Mapping[str, Any]) -> None:
     context.console.info(
         f"The victim's {what} are not shown: they were measured with {describe_differences(differences)}."
     )
+
+
+def _interval(values: Mapping[str, Any], key: str) -> str:
+    return f"{values[key]:.3f} [{values[f'{key}_low']:.3f}, {values[f'{key}_high']:.3f}]"
 
 
 def _cell(values: Mapping[str, Any], key: str) -> str:

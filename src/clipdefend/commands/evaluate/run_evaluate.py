@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clipdefend.canvas import Canvas
+from clipdefend.commands.evaluate.detect_measurement import DetectMeasurement
 from clipdefend.commands.evaluate.gate_checks import Gates
 from clipdefend.commands.evaluate.probe_measurement import ProbeMeasurement
 from clipdefend.commands.evaluate.publish import check_places, export_images, write_results
@@ -50,7 +51,7 @@ def run(config: EvaluateConfig, context: Context) -> Run:
         to_dict(config.eval), canvas=canvas.mode, target=target, poison=poison
     )
     gates.check_comparable(setting)
-    others = _other_measurements(config, canvas, context, attack, target)
+    others = _other_measurements(config, canvas, context, attack, target, benchmark)
     device = make_accelerator(config.device).device
     label = re.sub(r"^\d+-", "", source.name) if source else _bare_name(config)
     with context.begin(config, label, source=source) as folder:
@@ -96,6 +97,7 @@ def _check_asked(config: EvaluateConfig) -> None:
     if config.probe.data is None and config.retrieval.data is None:
         raise ConfigError("There is nothing to evaluate on: give --eval-data, --linear-probe or --retrieval.")
     asked = [*config.gates.bounds]
+    asked += ["--detect"] if config.detect.scores is not None else []
     asked += ["--export"] if config.publish.export is not None else []
     asked += ["--clip-benchmark"] if config.publish.clip_benchmark is not None else []
     if asked:
@@ -149,6 +151,7 @@ def _other_measurements(
     context: Context,
     attack: inputs.AttackRecord | None,
     target: str | None,
+    benchmark: Benchmark | None,
 ) -> dict[str, Measurement]:
     """The measurements besides zero-shot classification, by name, with their data opened."""
     others: dict[str, Measurement] = {}
@@ -158,6 +161,8 @@ def _other_measurements(
         others["retrieval"] = RetrievalMeasurement(
             config, config.retrieval.data, canvas, context, attack, target
         )
+    if config.detect.scores is not None:
+        others["detect"] = DetectMeasurement(config, canvas, context, attack, benchmark)
     return others
 
 

@@ -115,12 +115,16 @@ def clean_model(given: str, suspect: ClipModel, config: FilterConfig, context: C
         model = load_model(f"local-dir:{context.runs / given / 'model'}", None)
     else:
         model = inputs.bare_model(given, config.model, None, config.seed, context)
-    if model.architecture.model != suspect.architecture.model:
+    if _shapes(model) != _shapes(suspect):
         raise ConfigError(
             f"--reference {given} has another architecture than the model that is judged by: give a clean model of"
             " the same one."
         )
     return model
+
+
+def _shapes(model: ClipModel) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(weights.shape) for name, weights in model.clip.state_dict().items()}
 
 
 def draw_rows(pairs: Pairs, seed: int, count: int) -> Rows:

@@ -1,0 +1,64 @@
+"""STRIP: whether a prediction survives that another image is blended over the input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clipdefend.detection.input_score import InputJudge, InputScore, Known
+from clipdefend.draws import permutation
+from clipdefend.errors import DataError
+
+
+def entropies(cosines: Tensor, scale: float) -> Tensor:
+    """Return the entropy in nats of softmax(scale * cosines) over the classes, shape (n,), of cosines (n, classes)."""
+    logs = F.log_softmax(scale * cosines.double(), dim=1)
+    return -(logs.exp() * logs).sum(dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blending(InputScore):
+    """Minus the mean entropy of the predictions for (1 - alpha) x + alpha o, over clean images o.
+
+    A trigger that survives the blend keeps the prediction, and the entropy small. It costs an encoding for each o.
+
+    Attributes:
+        overlays: number of clean images o, drawn by the seed.
+        alpha: their weight, from 0 to 1.
+
+    Reference:
+        Gao et al., STRIP: A Defence Against Trojan Attacks on Deep Neural Networks (ACSAC 2019).
+    Deviates:
+        A convex blend, which stays in [0, 1], of fewer images than the paper's 100; zero-shot predictions.
+    """
+
+    overlays: int = 8
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.overlays < 1 or not 0 < self.alpha < 1:
+            raise ValueError(
+                f"overlays is {self.overlays} and alpha {self.alpha}; they must be at least 1, and between 0 and 1"
+            )
+
+    def prepare(self, known: Known) -> InputJudge:
+        if len(known.clean) < self.overlays:
+            raise DataError(
+                f"strip needs {self.overlays} clean images, and there are {len(known.clean)}: give more."
+            )
+        drawn = permutation(len(known.clean), known.seed, "strip")[: self.overlays]
+        overlays = known.clean[torch.from_numpy(drawn)]
+        texts = known.class_texts(known.prompts())
+
+        def judge(pixels: Tensor, embeddings: Tensor) -> Tensor:
+            total = torch.zeros(len(pixels), dtype=torch.float64)
+            for overlay in overlays:
+                blend = (1 - self.alpha) * pixels + self.alpha * overlay.to(pixels.device)
+                image = F.normalize(known.encode_image(blend), dim=1)
+                total += entropies(image @ texts.T.to(image.device), known.scale).cpu()
+            return -total / len(overlays)
+
+        return judge
