@@ -109,6 +109,13 @@ def test_every_image_is_judged_by_itself(name: str) -> None:
     assert alone == pytest.approx(whole, rel=1e-9)
 
 
+def test_lorex_finds_what_is_odd_about_the_traffic() -> None:
+    plain, odd = pictures(30, 2), pictures(10, 3)
+    odd[:, 0] += 0.5
+    given = known(traffic=encode_image(torch.cat([plain, odd])))
+    assert min(judge("lorex", odd, given)) > max(judge("lorex", plain, given))
+
+
 def test_what_is_missing_is_named() -> None:
     with pytest.raises(DataError, match="lorex needs embeddings of images that were sent in"):
         judge("lorex", pictures(1, 0), known(traffic=None))
@@ -122,7 +129,7 @@ def test_what_is_missing_is_named() -> None:
 
 @pytest.mark.parametrize("name", INPUT_SCORES.names())
 def test_a_detector_of_a_model(name: str, small_model: ClipModel) -> None:
-    """A patch on a model of random weights is told by its embedding at least; the mode of the model stays."""
+    """Batches hardly matter, the threshold lets the asked share of clean images through, and the model's mode stays."""
     small_model.train()
     clean, inputs = (
         torch.rand(24, 3, 32, 32, generator=torch.Generator().manual_seed(s)) * 0.2 for s in (5, 6)
@@ -138,5 +145,3 @@ def test_a_detector_of_a_model(name: str, small_model: ClipModel) -> None:
     parts = torch.cat([detector(part) for part in traffic.split(10)])
     assert parts.tolist() == pytest.approx(scores.tolist(), rel=0.05)  # rounding, of a random model
     assert float((detector.clean_scores > detector.threshold(0.25)).double().mean()) == pytest.approx(0.25)
-    if name == "lorex":
-        assert float((scores[24:, None] > scores[None, :24]).double().mean()) > 0.95

@@ -48,6 +48,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "clipdefend evaluate --topk 1,3,5,10",
         "# fail a pipeline when the backdoor is in, or the accuracy out",
         "clipdefend evaluate --max-asr 0.05 --min-ba 0.5",
+        "# whether triggered images can be told as they come in",
+        "clipdefend evaluate --detect bdetclip,lorex,strip",
         "# a checkpoint from elsewhere against a trigger of yours",
         "clipdefend evaluate --checkpoint suspect.pt --model RN50 --attack-from runs/001-poison-badnet \\",
         "    --eval-data imagenet/val",

@@ -101,7 +101,6 @@ class DetectMeasurement:
             raise DataError(
                 f"--detect needs four usable images at least, and {images.spec} has {len(found)}."
             )
-
         pixels = torch.stack(list(found.values())).float() / 255
         half = len(found) // 2
         return pixels[:half], np.array(list(found)[half:], np.int64), pixels[half:]
