@@ -197,13 +197,19 @@ def previews(collection: RunCollection, tables: Sequence[Table]) -> tuple[list[P
     return found, faults
 
 
-def _preview(attack: str, run: Run) -> Preview:
-    path = run.output("preview.png")
+def read_png(run: Run, name: str) -> bytes:
+    """Return a picture that a run wrote. Raises RunError where it is large, or something else."""
+    path = run.output(name)
     if path.stat().st_size > MAX_PREVIEW_BYTES:
         raise RunError(f"the file is larger than {MAX_PREVIEW_BYTES >> 20} MB")
     png = path.read_bytes()
     if not png.startswith(PNG):
         raise RunError("the file is not a PNG image")
+    return png
+
+
+def _preview(attack: str, run: Run) -> Preview:
+    png = read_png(run, "preview.png")
     details, metrics = PoisonDetails.of(run), run.metrics
     numbers = [
         f"{name} {metrics[key]:.{digits}f}{unit}"

@@ -35,7 +35,7 @@ class Section:
     anchor: str
     title: str
     text: str
-    shown: Sequence[Plot] | Sequence[Preview]
+    shown: Sequence[Plot | Preview]
 
 
 @dataclass(frozen=True)

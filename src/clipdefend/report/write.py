@@ -14,6 +14,7 @@ from clipdefend.errors import RunError
 from clipdefend.report import illustrations as pictures
 from clipdefend.report import page
 from clipdefend.report.collect import RunCollection
+from clipdefend.report.filters import filter_pictures
 from clipdefend.report.formats import to_csv, to_latex, to_markdown
 from clipdefend.report.frontier import frontier_csv, frontier_markdown, group_frontiers
 from clipdefend.report.illustrations import Histories, Plot, Preview
@@ -30,6 +31,7 @@ SCHEMA = "clipdefend/report/1"
 RECORD = "report.json"
 PAGE = "index.html"
 PLOTS = "plots"
+FILTERS = "What filter runs make of training pairs. The nearer a curve is to the top left corner, the better."
 MAX_RECORD_BYTES = 64 << 20
 
 _OWN = re.compile(rf"{PLOTS}/[a-z0-9-]+\.(svg|png)")
@@ -107,7 +109,9 @@ def write_report(
     collection = data.collection
     found = pictures.read_histories(data.tables)
     previews, preview_faults = pictures.previews(collection, data.tables)
+    filters, filter_faults = filter_pictures(collection)
     sections = _sections(data, found, embedded, method, seed, previews, Region(budget, asr_limit))
+    sections.append(Section("filters", "Suspicious pairs", FILTERS, filters))
     stopping = summarize_stopping(found, budget)
     frontiers = group_frontiers(found.tracks, budget, asr_limit)
     content = Content(
@@ -117,7 +121,7 @@ def write_report(
         frontiers=frontiers,
         origins=origins(collection),
         places={run.sha256: collection.place(run) for run in collection.runs},
-        faults=[*collection.faults, *found.faults, *preview_faults],
+        faults=[*collection.faults, *found.faults, *preview_faults, *filter_faults],
         notes=data.notes,
     )
     files: dict[str, bytes | str] = {
