@@ -314,6 +314,40 @@ def test_a_checkpoint_from_elsewhere_stands_in_for_a_run(chain: Shell, tmp_path:
         assert {k: bare.manifest["metrics"][k] for k in TOP} == pytest.approx({k: victim[k] for k in TOP})
 
 
+def test_a_checkpoint_beside_a_run_replaces_its_weights_only(chain: Shell, tmp_path: Path) -> None:
+    """The run's data, evaluation, trigger and parents stay."""
+    weights = chain.folder / "runs" / "004-defend-ft-badnet" / "model"
+    victim = chain.folder / "runs" / "002-finetune-attack-badnet"
+    runs = ("--runs", tmp_path / "runs", "--workers", 0)
+    made = chain("evaluate", "--from", victim, "--checkpoint", weights, *EVAL, *runs)
+    assert made.code == 0, made.err
+    with chain.inside():
+        expected = chain.made["ft"].manifest["metrics"]
+    assert {key: made.manifest["metrics"][key] for key in TOP} == pytest.approx(
+        {key: expected[key] for key in TOP}
+    )
+    assert [parent["command"] for parent in made.manifest["parents"]] == ["finetune-attack"]
+    defended = chain(
+        "defend",
+        "--from",
+        victim,
+        "--checkpoint",
+        weights,
+        "--method",
+        "ft",
+        *EVAL,
+        *TRAIN,
+        "--epochs",
+        1,
+        *runs,
+    )
+    assert defended.code == 0, defended.err
+    assert defended.manifest["parents"][0]["path"].endswith(victim.name)
+    start = json.loads((defended.folder / "metrics.jsonl").read_text().splitlines()[0])
+    assert start["epoch"] == 0
+    assert {key: start[key] for key in TOP} == pytest.approx({key: expected[key] for key in TOP})
+
+
 def test_the_clean_models_figures_are_the_floor(chain: Shell, tmp_path: Path) -> None:
     start = chain.folder / "runs" / "004-defend-ft-badnet" / "model"
     runs = ("--runs", tmp_path / "runs")

@@ -24,6 +24,7 @@ from clipdefend.training.finite import check_loss, check_weights, same_weights
 from clipdefend.training.interrupt import StopRequests
 from clipdefend.training.job import Job
 from clipdefend.training.milestones import FOLDER, Milestones
+from clipdefend.training.norm_check import warn_of_statistics
 from clipdefend.training.pace import Pace
 from clipdefend.training.plan import Plan
 from clipdefend.training.record import Recorder, fingerprint
@@ -236,6 +237,8 @@ class Trainer:
                 raise Interrupted(self.job.folder)
             if met:
                 self._count_bad(bad)
+            if self.progress.global_step == 0:
+                warn_of_statistics(self.console, self.bare, batches[0], self.job.config)
             yield batches
 
     def _count_bad(self, own: list[tuple[int, str]]) -> None:
@@ -274,8 +277,7 @@ class Trainer:
             if any(name.startswith(QUICK) for name in metrics):  # the last evaluation is a full one
                 metrics = self.job.evaluate(self.bare, full=True)
         place = self._place(self.timetable.stage(math.ceil(epoch) - 1)) if epoch else {}
-        record = {"event": "epoch", "epoch": epoch, **place, **metrics}
-        self.record.log(record, self.progress.global_step)
+        self.record.log({"event": "epoch", "epoch": epoch, **place, **metrics}, self.progress.global_step)
         self.console.info(f"epoch {epoch:g}/{self.timetable.epochs}: {headline(metrics)}")
         self.progress.evaluated = dict(metrics)
         if epoch == 0:
