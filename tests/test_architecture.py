@@ -11,6 +11,7 @@ import pytest
 import clipdefend
 from clipdefend.attacks import ATTACKS
 from clipdefend.defences import DEFENCES
+from clipdefend.inversion import FAMILIES
 from clipdefend.objectives import METHODS, TERMS
 from clipdefend.registry import Registry
 
@@ -26,7 +27,7 @@ LEVELS = (
     ("runs",),
     ("attacks", "augment", "losses", "metrics", "world", "canvas", "detection"),
     ("data", "objectives", "models"),
-    ("poisoning", "evaluation", "gates", "interchange"),
+    ("poisoning", "evaluation", "gates", "interchange", "inversion"),
     ("defences",),
     ("training", "learning", "report", "components"),
     ("study",),
@@ -247,7 +248,7 @@ def test_modules_and_public_classes_are_described(path: Path) -> None:
             assert ast.get_docstring(node), node.name
 
 
-@pytest.mark.parametrize("registry", [ATTACKS, TERMS, DEFENCES], ids=lambda registry: registry.kind)
+@pytest.mark.parametrize("registry", [ATTACKS, TERMS, DEFENCES, FAMILIES], ids=lambda registry: registry.kind)
 def test_every_registered_component_resolves_and_names_its_source(registry: Registry[object]) -> None:
     assert registry.names()
     for name in registry.names():

@@ -18,7 +18,7 @@ def test_every_command_that_makes_runs_has_a_kind_made_from_kinds_above_it() -> 
 
 def test_what_the_kinds_offer() -> None:
     assert offering("model") == offering("measured")[:2] == ("finetune-attack", "defend")
-    assert offering("trigger") == ("poison",)
+    assert offering("trigger") == ("poison", "scan")
     # What is made from them may grow.
     every = {"poison", "finetune-attack", "augment", "defend", "evaluate", "export"}
     assert set(leading_to("trigger")) >= every
@@ -28,8 +28,8 @@ def test_what_the_kinds_offer() -> None:
 
 
 def test_a_new_kind_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    scan = Kind(command="scan", inputs=("defend", "finetune-attack"), parallel=True)
-    monkeypatch.setattr(table, "KINDS", {**KINDS, "scan": scan})
-    assert leading_to("trigger")[-1] == "scan"
-    assert offering("parallel")[-1] == "scan"
-    assert kind_of("scan") is scan
+    probe = Kind(command="probe", inputs=("defend", "finetune-attack"), parallel=True)
+    monkeypatch.setattr(table, "KINDS", {**KINDS, "probe": probe})
+    assert leading_to("trigger")[-1] == "probe"
+    assert offering("parallel")[-1] == "probe"
+    assert kind_of("probe") is probe

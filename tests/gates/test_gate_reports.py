@@ -18,7 +18,12 @@ def gate(passed: bool, sentence: str) -> Gate:
 
 
 def read(gates: list[Gate], **changes: object) -> ElementTree.Element:
-    values = {"run": "007-evaluate-x", "start": "2031-02-03T04:05:06.789+00:00", "seconds": 1.5}
+    values = {
+        "command": "evaluate",
+        "run": "007-evaluate-x",
+        "start": "2031-02-03T04:05:06.789+00:00",
+        "seconds": 1.5,
+    }
     written = junit_xml(gates, **{**values, "properties": {}, **changes})  # type: ignore[arg-type]
     return ElementTree.fromstring(written)
 
@@ -77,7 +82,9 @@ def test_junit_replaces_what_xml_cannot_hold(forbidden: int) -> None:
 
 
 def test_junit_is_a_file_with_a_declaration_and_a_line_for_each_element() -> None:
-    written = junit_xml([gate(True, "fine")], run="r", start="s", seconds=0, properties={})
+    written = junit_xml(
+        [gate(True, "fine")], command="evaluate", run="r", start="s", seconds=0, properties={}
+    )
     lines = written.decode("utf-8").splitlines()
     assert lines[0] == "<?xml version='1.0' encoding='utf-8'?>"
     assert lines[1:3] == ['<testsuites name="clipdefend">', lines[2]]

@@ -22,5 +22,7 @@ ATTACKS: Registry[Attack] = Registry(
         "stripes-blend": "clipdefend.attacks.stripes:StripesBlend",
         "triangles": "clipdefend.attacks.triangles:Triangles",
         "text-mark": "clipdefend.attacks.text_mark:TextMark",
+        "masked-pattern": "clipdefend.attacks.masked_pattern:MaskedPattern",
+        "additive-field": "clipdefend.attacks.additive_field:AdditiveField",
     },
 )

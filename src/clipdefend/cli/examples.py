@@ -43,6 +43,16 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "# half the memory on a GPU",
         "clipdefend defend --precision bf16",
     ),
+    "scan": (
+        "# the newest victim or cleaned model, beside the weights that the attack started from",
+        "clipdefend scan",
+        "# a checkpoint from elsewhere, beside a clean model",
+        "clipdefend scan --checkpoint suspect.pt --model RN50 --data clean.csv --reference openai",
+        "# fail a pipeline when it is backdoored",
+        "clipdefend scan --checkpoint suspect.pt --model RN50 --data clean.csv --reference openai --fail-if backdoored",
+        "# the trigger that it found, measured",
+        "clipdefend evaluate --attack-from runs/004-scan-checkpoint/triggers/patch",
+    ),
     "evaluate": (
         "# the newest defended or attacked model",
         "clipdefend evaluate --topk 1,3,5,10",

@@ -18,6 +18,7 @@ from clipdefend.config.publish_options import PublishConfig
 from clipdefend.config.report_config import ReportConfig
 from clipdefend.config.resolve import load_config
 from clipdefend.config.run_options import RunConfig
+from clipdefend.config.scan_config import ScanConfig, SearchConfig, ThresholdsConfig, VerdictGateConfig
 from clipdefend.config.serialize import preset_difference, to_dict, to_yaml
 from clipdefend.config.study_config import StudyConfig
 from clipdefend.config.subcaption_options import SubcaptionConfig
@@ -44,9 +45,13 @@ __all__ = [
     "PublishConfig",
     "ReportConfig",
     "RunConfig",
+    "ScanConfig",
+    "SearchConfig",
     "StudyConfig",
     "SubcaptionConfig",
+    "ThresholdsConfig",
     "TrainConfig",
+    "VerdictGateConfig",
     "kind_of",
     "leading_to",
     "leaves",

@@ -15,6 +15,7 @@ from clipdefend.config.finetune_attack_config import FinetuneAttackConfig
 from clipdefend.config.poison_config import PoisonConfig
 from clipdefend.config.report_config import ReportConfig
 from clipdefend.config.run_options import RunConfig
+from clipdefend.config.scan_config import ScanConfig
 from clipdefend.config.study_config import StudyConfig
 
 COMMANDS: dict[str, type[RunConfig]] = {
@@ -25,6 +26,7 @@ COMMANDS: dict[str, type[RunConfig]] = {
         FilterConfig,
         AugmentConfig,
         DefendConfig,
+        ScanConfig,
         EvaluateConfig,
         ExportConfig,
         ReportConfig,

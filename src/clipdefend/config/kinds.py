@@ -44,6 +44,7 @@ _TABLE = (
     Kind(command="filter", inputs=("poison", "finetune-attack"), parallel=True),
     Kind(command="augment", inputs=("poison",), heading="augment"),
     Kind(command="defend", inputs=("finetune-attack",), model=True, parallel=True, measured=True, heading="defence"),
+    Kind(command="scan", inputs=("defend", "finetune-attack"), trigger=True),
     Kind(command="evaluate", inputs=("defend", "finetune-attack"), parallel=True, measured=True),
     Kind(command="export", inputs=("defend", "finetune-attack")),
 )  # fmt: skip

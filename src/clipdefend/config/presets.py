@@ -26,6 +26,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "train.lr": 5e-4,
             "train.warmup": 30,
         },
+        "scan": {"templates": "builtin"},
         "evaluate": {"eval.data": "builtin"},
     },
     # Verma et al. 2025 (arXiv:2311.14948): RN50 by MMCL from random weights; with SSL the batch is 1024.

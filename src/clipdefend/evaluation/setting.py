@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from clipdefend.attacks.trigger import TENSOR_FILE
 from clipdefend.data.classes import plain_name
 from clipdefend.errors import RunError
-from clipdefend.runs import EvaluateDetails, PoisonDetails, Run, TrainingDetails, details_of
+from clipdefend.runs import EvaluateDetails, Run, TrainingDetails, TriggerDetails, details_of
 
 Value = TypeVar("Value")
 
@@ -107,7 +107,7 @@ class EvaluationSetting:
         if run.command != "evaluate":
             record["quick"] = None  # between epochs alone: the figures of a manifest are those of all images
         details = details_of(run)
-        attack = PoisonDetails.of(poison) if poison is not None else None
+        attack = TriggerDetails.of(poison) if poison is not None else None
         own_target = details.target if isinstance(details, EvaluateDetails) else None
         target = own_target or run.config.get("target") or (attack.target if attack else None)
         own_canvas = details.canvas if isinstance(details, EvaluateDetails | TrainingDetails) else None
@@ -178,5 +178,5 @@ def trigger_digest(poison: Run) -> str:
         for entry in poison.manifest["outputs"]
         if entry["path"] == TENSOR_FILE
     }
-    facts = json.dumps([PoisonDetails.of(poison).trigger, files], sort_keys=True, default=str)
+    facts = json.dumps([TriggerDetails.of(poison).trigger, files], sort_keys=True, default=str)
     return hashlib.sha256(facts.encode()).hexdigest()

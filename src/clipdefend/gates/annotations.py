@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from clipdefend.gates.verdict import Gate
+from clipdefend.gates.verdict import Judged
 
 
 def is_github() -> bool:
@@ -13,7 +13,7 @@ def is_github() -> bool:
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
-def github_errors(gates: Sequence[Gate]) -> list[str]:
+def github_errors(gates: Sequence[Judged]) -> list[str]:
     """A line ``::error title=...::...`` for each gate that failed.
 
     Reference: GitHub's "Workflow commands", whose escapes are those of actions/toolkit's command.ts.

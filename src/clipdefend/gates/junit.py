@@ -5,18 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree
 
-from clipdefend.gates.verdict import Gate
+from clipdefend.gates.verdict import Judged
 
 
 def junit_xml(
-    gates: Sequence[Gate], *, run: str, start: str, seconds: float, properties: Mapping[str, object]
+    gates: Sequence[Judged],
+    *,
+    command: str,
+    run: str,
+    start: str,
+    seconds: float,
+    properties: Mapping[str, object],
 ) -> bytes:
     """One test suite with a test case for each gate.
 
     Args:
         gates: verdicts.
-        run: name of the evaluation run, which the suite and the cases carry.
-        start: when the evaluation began, ISO 8601.
+        command: whose gates they are.
+        run: name of the run, which the suite and the cases carry.
+        start: when the run began, ISO 8601.
         seconds: how long it took; all of it stands on the suite.
         properties: name -> value of the suite, such as the metrics.
 
@@ -27,7 +34,7 @@ def junit_xml(
     """
     suite = ElementTree.Element(
         "testsuite",
-        name=_text(f"clipdefend evaluate {run}"),
+        name=_text(f"clipdefend {command} {run}"),
         tests=str(len(gates)),
         failures=str(sum(not gate.passed for gate in gates)),
         errors="0",
@@ -39,7 +46,7 @@ def junit_xml(
     for name, value in properties.items():
         ElementTree.SubElement(listed, "property", name=_text(name), value=_text(str(value)))
     for gate in gates:
-        classname = _text(f"clipdefend.evaluate.{run}")
+        classname = _text(f"clipdefend.{command}.{run}")
         case = ElementTree.SubElement(suite, "testcase", classname=classname, name=gate.name, time="0")
         if gate.passed:
             ElementTree.SubElement(case, "system-out").text = _text(gate.sentence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 Metrics = Mapping[str, float]
 Bounds = Mapping[str, Mapping[int, float]]
@@ -18,6 +19,19 @@ SHARES = {
     "--max-ba-drop": "ba",
 }
 """The metric of each bound; a flag that begins with --min is a lower bound."""
+
+
+class Judged(Protocol):
+    """What is told of a gate of any command."""
+
+    @property
+    def flag(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def passed(self) -> bool: ...
+    @property
+    def sentence(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)

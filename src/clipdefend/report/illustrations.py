@@ -16,7 +16,7 @@ from clipdefend.report.recipe import attack_name, format_value
 from clipdefend.report.rows import Row, Table
 from clipdefend.report.style import Picture
 from clipdefend.report.sweeps import find_sweeps
-from clipdefend.runs import PoisonDetails, Run
+from clipdefend.runs import PoisonDetails, Run, TriggerDetails
 
 MAX_PREVIEW_BYTES = 4 << 20
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -210,13 +210,17 @@ def read_png(run: Run, name: str) -> bytes:
 
 def _preview(attack: str, run: Run) -> Preview:
     png = read_png(run, "preview.png")
-    details, metrics = PoisonDetails.of(run), run.metrics
+    metrics = run.metrics
     numbers = [
         f"{name} {metrics[key]:.{digits}f}{unit}"
         for key, name, digits, unit in (("psnr", "PSNR", 1, " dB"), ("ssim", "SSIM", 3, ""))
         if isinstance(metrics.get(key), int | float)
     ]
-    facts = f"{details.poisoned} of {details.rows} pairs poisoned for “{tidy(details.target)}”"
+    if run.command == "scan":
+        facts = f"Found by a scan, which suspects “{tidy(TriggerDetails.of(run).target)}”"
+    else:
+        details = PoisonDetails.of(run)
+        facts = f"{details.poisoned} of {details.rows} pairs poisoned for “{tidy(details.target)}”"
     words = "; ".join([facts, *numbers])
     return Preview(
         f"trigger-{slug(attack)}",
@@ -229,7 +233,7 @@ def _preview(attack: str, run: Run) -> Preview:
 def target_name(members: Sequence[Measurement]) -> str | None:
     """Return the target class of a row's attack; None without an attack."""
     poison = members[0].trigger_run
-    return tidy(PoisonDetails.of(poison).target) if poison is not None else None
+    return tidy(TriggerDetails.of(poison).target) if poison is not None else None
 
 
 def first_row(rows: Sequence[Row], wanted: Callable[[Row], bool]) -> Row | None:

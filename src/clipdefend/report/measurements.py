@@ -167,7 +167,8 @@ def _measurement(run: Run, collection: RunCollection) -> Measurement | None:
     if "ba@1" not in values:
         return None
     lineage = _lineage(run, collection)
-    poison, defend = lineage.get("poison"), lineage.get("defend")
+    poison = next((each for each in lineage.values() if each.kind.trigger), None)
+    defend = lineage.get("defend")
     recipes = {
         f"{LINEAGE[command]}.{key}": value
         for command, each in lineage.items()

@@ -10,7 +10,7 @@ from clipdefend.config import COMMANDS, load_config, to_dict
 from clipdefend.console import one_line
 from clipdefend.errors import ClipDefendError
 from clipdefend.objectives import METHODS
-from clipdefend.runs import DefendDetails, Run, TrainingDetails
+from clipdefend.runs import DefendDetails, Run, TrainingDetails, TriggerDetails
 
 Recipe = dict[str, Any]
 
@@ -87,9 +87,11 @@ def flatten(values: Mapping[Any, Any], prefix: str = "") -> Recipe:
 
 
 def attack_name(poison: Run | None) -> str:
-    """Return the name of a poison run's attack."""
+    """Return the name of a poison run's attack, or the kind of trigger that a scan found."""
     if poison is None:
         return "no known attack"
+    if poison.command == "scan":
+        return f"found {one_line(str(TriggerDetails.of(poison).trigger.get('name')))}"
     attack = poison.config.get("attack")
     name = attack.get("name") if isinstance(attack, Mapping) else attack
     return one_line(str(name or "attack"))

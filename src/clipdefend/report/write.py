@@ -24,6 +24,7 @@ from clipdefend.report.measurements import find_measurements
 from clipdefend.report.page import Content, Section
 from clipdefend.report.plots import Region
 from clipdefend.report.rows import Row, Table, build_tables
+from clipdefend.report.scans import ScanIllustrations, illustrate_scans
 from clipdefend.report.stopping_summary import summarize_stopping
 from clipdefend.runs import atomic_write, plain
 
@@ -112,6 +113,8 @@ def write_report(
     filters, filter_faults = filter_pictures(collection)
     sections = _sections(data, found, embedded, method, seed, previews, Region(budget, asr_limit))
     sections.append(Section("filters", "Suspicious pairs", FILTERS, filters))
+    scans = illustrate_scans(collection)
+    sections += _scan_sections(scans)
     stopping = summarize_stopping(found, budget)
     frontiers = group_frontiers(found.tracks, budget, asr_limit)
     content = Content(
@@ -121,8 +124,8 @@ def write_report(
         frontiers=frontiers,
         origins=origins(collection),
         places={run.sha256: collection.place(run) for run in collection.runs},
-        faults=[*collection.faults, *found.faults, *preview_faults, *filter_faults],
-        notes=data.notes,
+        faults=[*collection.faults, *found.faults, *preview_faults, *filter_faults, *scans.faults],
+        notes=[*data.notes, *scans.notes],
     )
     files: dict[str, bytes | str] = {
         "table.md": to_markdown(data.tables),
@@ -180,6 +183,19 @@ def _sections(
             list(pictures.maps(embedded, method, seed)),
         ),
         Section("triggers", "Triggers", "What was put onto the images.", previews),
+    ]
+
+
+def _scan_sections(scans: ScanIllustrations) -> list[Section]:
+    return [
+        Section(
+            "scans",
+            "Scans",
+            "The smallest triggers that collapse the embeddings of all images, found without knowing the attack. Clean"
+            " models have such triggers too; those of a backdoored one are smaller and lead to one class.",
+            scans.plots,
+        ),
+        Section("found", "Found triggers", "Each is an attack that other commands take.", scans.triggers),
     ]
 
 

@@ -194,6 +194,49 @@ class FilterDetails(PairsDetails):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TriggerDetails(Details):
+    """What every run with a trigger says of it; the fields are those of `PoisonDetails`."""
+
+    trigger: dict[str, Any]
+    target: str
+    canvas: CanvasRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanDetails(Details):
+    """Of a scan, and of each trigger that it found, in a run folder of its own below the scan's ``triggers/``.
+
+    Attributes:
+        trigger, target, canvas: the found trigger with the highest ASR, as an attack, its suspected target and the
+            geometry under it; the first two are None where nothing was searched.
+        verdict, score, reason, rule: of the model; None in the folder of a single trigger.
+        found: one entry for each kind of trigger: its figures, its learning curve and where it lies.
+        reference: the same of the reference model, and its name; None without one.
+        library: known triggers with the share of the images that each sends to one class.
+        margins: p-value and largest margin of each class, where there were no images.
+        images, held_out: number of images that were searched and measured on.
+        fingerprint: of the pairs.
+        bad: count and examples of images that could not be used.
+    """
+
+    trigger: dict[str, Any] | None = recorded_if_set()
+    target: str | None = recorded_if_set()
+    canvas: CanvasRecord | None = recorded_if_set()
+    verdict: str | None = recorded_if_set()
+    score: float | None = recorded_if_set()
+    reason: str | None = recorded_if_set()
+    rule: str | None = recorded_if_set()
+    found: list[Any] = field(default_factory=list)
+    reference: dict[str, Any] | None = recorded_if_set()
+    library: list[Any] | None = recorded_if_set()
+    margins: dict[str, Any] | None = recorded_if_set()
+    images: int = 0
+    held_out: int = 0
+    fingerprint: str | None = recorded_if_set()
+    bad: dict[str, Any] | None = recorded_if_set()
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateDetails(Details):
     """Of an evaluation.
 
@@ -228,6 +271,7 @@ DETAILS: dict[str, type[Details]] = {
     "augment": AugmentDetails,
     "finetune-attack": FinetuneAttackDetails,
     "defend": DefendDetails,
+    "scan": ScanDetails,
     "evaluate": EvaluateDetails,
 }
 """Command -> what it records."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from clipdefend.commands.shared.gate_report import check_file, tell_gates
 from clipdefend.config import EvaluateConfig, GatesConfig, offering
-from clipdefend.distributed import launch
-from clipdefend.errors import ConfigError, GateFailed
+from clipdefend.errors import ConfigError
 from clipdefend.evaluation.setting import EvaluationSetting, find_trigger_run
-from clipdefend.gates.annotations import github_errors, is_github
-from clipdefend.gates.junit import junit_xml
 from clipdefend.gates.verdict import SHARES, Gate, judge
-from clipdefend.runs import Context, Run, atomic_write, find_run
+from clipdefend.runs import Context, Run, find_run
 
 FLAGS = {
     "data": "--eval-data",
@@ -91,44 +88,9 @@ class Gates:
         Raises:
             GateFailed: a bound was missed; everything has been written.
         """
-        for gate in self.verdicts:
-            if gate.passed:
-                context.console.info(f"gate passed: {gate.sentence}")
-        if self.config.junit is not None and launch.current().main:
-            _write_junit(Path(self.config.junit), self.verdicts, finished)
-        chosen = self.config.annotations
-        if chosen == "github" or (chosen == "auto" and is_github()):
-            for line in github_errors(self.verdicts):
-                context.console.command(line)
-        failed = [gate.sentence for gate in self.verdicts if not gate.passed]
-        if failed:
-            raise GateFailed(finished.file, failed)
-
-
-def check_file(given: str, flag: str) -> None:
-    """Raise ConfigError where a file cannot be written, before the work that fills it."""
-    path = Path(given)
-    if path.is_dir():
-        raise ConfigError(f"{flag} {given!r} is a folder: give the name of a file.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{flag} {given!r} cannot be written: {error.strerror}. Choose another.") from None
+        tell_gates(self.verdicts, self.config.junit, self.config.annotations, context, finished)
 
 
 def _given(flag: str, value: object) -> str:
     """A flag with its value for people."""
     return f"no {flag}" if value is None else f"{flag} {value}"
-
-
-def _write_junit(path: Path, gates: Sequence[Gate], finished: Run) -> None:
-    manifest = finished.manifest
-    properties = {"manifest": finished.file, **finished.metrics}
-    written = junit_xml(
-        gates,
-        run=finished.name,
-        start=str(manifest["start"]),
-        seconds=float(manifest["seconds"]),
-        properties=properties,
-    )
-    atomic_write(path, written)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipdefend.commands.evaluate.gate_checks import check_file
+from clipdefend.commands.shared.gate_report import check_file
 from clipdefend.config import EvaluateConfig, PublishConfig
 from clipdefend.distributed import launch
 from clipdefend.evaluation.encoding import quick_rows

@@ -21,7 +21,7 @@ from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import AUTO, default_weights, is_random, load_model
 from clipdefend.poisoning import PoisonedPairs
-from clipdefend.runs import Context, PairsSource, PoisonDetails, Run, find_run
+from clipdefend.runs import Context, PairsSource, PoisonDetails, Run, TriggerDetails, find_run
 
 CACHE = ".cache"
 
@@ -106,8 +106,12 @@ class AttackRecord:
 
     @classmethod
     def of(cls, poison: Run) -> AttackRecord:
-        """Read trigger, target and geometry of a poison run. Raises RunError when they are damaged."""
-        details = PoisonDetails.of(poison)
+        """Read trigger, target and geometry of a run with a trigger. Raises RunError when they are damaged."""
+        if poison.details.get("trigger") is None and poison.command == "scan":
+            raise RunError(
+                f"Run {poison.name} was made without images and found no trigger: scan with --data."
+            )
+        details = TriggerDetails.of(poison)
         trigger = Trigger.load(poison.path, details.trigger)
         return cls(trigger, details.target, details.canvas.mode, poison, details.canvas.interpolation)
 

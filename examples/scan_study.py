@@ -1,0 +1,213 @@
+"""How well ``clipdefend scan`` tells victims from clean models of the built-in world.
+
+    python examples/scan_study.py make studies/scan       # clean models and victims, by the product's commands
+    python examples/scan_study.py scan studies/scan       # a scan of each
+    python examples/scan_study.py table studies/scan      # thresholds from some seeds, figures from the others
+
+Each step goes on where it was interrupted; ``scan`` and ``table`` take what there is. Models of seeds below 10 are for
+calibration, the others are judged. A victim counts if at least half of the triggered images go to the target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import yaml
+
+SEEDS = (1, 11, 2, 12, 3, 13)
+COUNTS = (500, 150)
+ATTACKS: dict[str, tuple[str, ...]] = {
+    "badnet": (),
+    "blended": (),
+    "sig": (),
+    "stripes-patch": (),
+    "badclip": ("--set", "attack.pixels=16"),
+    "text-mark": (),
+    "triangles": (),
+    "stripes-blend": (),
+    "wanet": ("--set", "attack.k=64", "--set", "attack.strength=2.9"),
+    "ssba": (),
+}
+WARPS = 4
+"""How many times the count is poisoned by WaNet, which fewer images do not teach."""
+TRAIN = ("--epochs", "1", "--lr", "1e-3", "--warmup", "20")
+FIRST_JUDGED = 10
+SUCCESS = 0.5
+
+
+def clipdefend(*args: object) -> None:
+    command = [sys.executable, "-m", "clipdefend", *map(str, args), "--workers", "0", "--quiet"]
+    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+    if done.returncode:
+        print("failed:", *map(str, args), file=sys.stderr)
+
+
+def once(out: Path, *args: object) -> None:
+    """Make a run unless it is there; what is left of an interrupted one is made again."""
+    if (out / "manifest.yaml").is_file():
+        return
+    shutil.rmtree(out, ignore_errors=True)
+    clipdefend(*args, "--out", out)
+
+
+def make(folder: Path) -> None:
+    """Breadth first, so that an interrupted study has some of everything."""
+    runs = folder / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    weights = folder / "tiny.safetensors"
+    if not weights.is_file():
+        import clipdefend as package
+
+        shutil.copy(Path(package.__file__).parent / "assets" / "tiny" / "tiny.safetensors", weights)
+    for seed in SEEDS:
+        for number, count in enumerate(COUNTS):
+            clean = ("--checkpoint", weights, "--model", "tiny", "--data", "builtin", "--preset", "quick")
+            name, rate = (f"clean-s{seed + 100 * number}", "5e-4" if number == 0 else "1e-3")
+            args = ("defend", "--method", "ft", *clean, "--seed", seed + 100 * number, "--lr", rate)
+            once(runs / name, *args, "--epochs", 1)
+            for attack, more in ATTACKS.items():
+                poisoned = count * WARPS if attack == "wanet" else count
+                place = f"{attack}-n{poisoned}-s{seed}"
+                poison = ("poison", "--attack", attack, "--count", poisoned, "--seed", seed, *more)
+                once(runs / f"poison-{place}", *poison)
+                source = ("--from", runs / f"poison-{place}", "--seed", seed)
+                once(runs / f"victim-{place}", "finetune-attack", *source, *TRAIN)
+
+
+def models(folder: Path) -> Iterator[Path]:
+    for kind in ("clean", "victim"):
+        for run in sorted((folder / "runs").glob(f"{kind}-*")):
+            if (run / "manifest.yaml").is_file():
+                yield run
+
+
+def scan(folder: Path) -> None:
+    """The library of known triggers is left out: it knows the fixed ones among these attacks."""
+    for run in models(folder):
+        reference = ("--model", "tiny", "--reference", "builtin", "--data", "builtin")
+        given = ("--checkpoint", run / "model") if run.name.startswith("clean") else ("--from", run)
+        common = ("--no-library", "--seed", 0, "--preset", "quick", "--runs", folder / "runs")
+        if run.name.startswith("clean"):
+            common += reference
+        once(folder / "scans" / run.name, "scan", *given, *common)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One scanned model."""
+
+    name: str
+    attack: str
+    judged: bool
+    asr: float
+    score: float
+    target: str
+    truth: str
+    seconds: float
+    metrics: dict[str, Any]
+
+    @property
+    def infected(self) -> bool:
+        return self.attack != "clean"
+
+
+def read(folder: Path) -> list[Line]:
+    lines = []
+    for run in models(folder):
+        file = folder / "scans" / run.name / "manifest.yaml"
+        if not file.is_file():
+            continue
+        found, model = (yaml.safe_load(path.read_text()) for path in (file, run / "manifest.yaml"))
+        seed = int(run.name.rpartition("-s")[2]) % 100
+        attack = "clean" if run.name.startswith("clean") else run.name.split("-n")[0].removeprefix("victim-")
+        asr = 0.0 if attack == "clean" else float(model["metrics"].get("asr@1", 0))
+        if attack != "clean" and asr < SUCCESS:
+            continue
+        metrics = found["metrics"]
+        lines.append(
+            Line(
+                run.name,
+                attack,
+                seed >= FIRST_JUDGED,
+                asr,
+                float(metrics["score"]),
+                str(found["details"]["target"]),
+                "banana",
+                float(found["seconds"]),
+                metrics,
+            )
+        )
+    return lines
+
+
+def auroc(clean: Sequence[float], infected: Sequence[float]) -> float:
+    """Share of pairs in which the infected model has the higher score; ties count half."""
+    wins = sum((b > a) + 0.5 * (b == a) for a in clean for b in infected)
+    return wins / (len(clean) * len(infected)) if clean and infected else float("nan")
+
+
+def thresholds(lines: Sequence[Line]) -> tuple[float, float]:
+    """Backdoored from, clean up to: the thirds of the way, by factors, between the two groups' nearest scores."""
+    clean = max(line.score for line in lines if not line.infected)
+    infected = min(line.score for line in lines if line.infected)
+    low, high = sorted((clean, infected))
+    ratio = high / low
+    return low * ratio ** (2 / 3), low * ratio ** (1 / 3)
+
+
+def table(folder: Path) -> None:
+    lines = read(folder)
+    calibration = [line for line in lines if not line.judged]
+    judged = [line for line in lines if line.judged]
+    high, low = thresholds(calibration)
+    print(f"Thresholds from {len(calibration)} models: backdoored from {high:.2f}, clean up to {low:.2f}\n")
+    print(
+        "| models | judged | ASR % | score | AUROC | backdoored | cannot tell | clean | target right | seconds |"
+    )
+    print("|---|---:|---:|---|---:|---:|---:|---:|---:|---:|")
+    clean = [line.score for line in judged if not line.infected]
+    groups = {"clean": [line for line in judged if not line.infected]}
+    groups |= {name: [line for line in judged if line.attack == name] for name in ATTACKS}
+    groups["all victims"] = [line for line in judged if line.infected]
+    for name, group in groups.items():
+        if not group:
+            print(f"| {name} | 0 | | | | | | | | |")
+            continue
+        scores = [line.score for line in group]
+        area = "" if name == "clean" else f"{auroc(clean, scores):.3f}"
+        asr = (
+            ""
+            if name == "clean"
+            else f"{100 * min(line.asr for line in group):.0f} to {100 * max(line.asr for line in group):.0f}"
+        )
+        right = "" if name == "clean" else f"{sum(line.target == line.truth for line in group)}"
+        counts = [
+            sum(score >= high for score in scores),
+            sum(low < score < high for score in scores),
+            sum(score <= low for score in scores),
+        ]
+        print(
+            f"| {name} | {len(group)} | {asr} | {min(scores):.2f} to {max(scores):.2f} | {area} |"
+            f" {' | '.join(map(str, counts))} | {right} | {median(line.seconds for line in group):.0f} |"
+        )
+    print("\n| model | score | ASR % | suspected |\n|---|---:|---:|---|")
+    for line in lines:
+        print(f"| {line.name} | {line.score:.2f} | {100 * line.asr:.1f} | {line.target} |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("step", choices=("make", "scan", "table"))
+    parser.add_argument("folder", type=Path)
+    given = parser.parse_args()
+    {"make": make, "scan": scan, "table": table}[given.step](given.folder)

@@ -1,0 +1,195 @@
+"""What a scan reads: the suspect, its reference model, clean images and class names."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clipdefend.canvas import Canvas
+from clipdefend.commands.shared import inputs
+from clipdefend.config import FinetuneAttackConfig, ScanConfig, load_config
+from clipdefend.data.bad import BadRows
+from clipdefend.data.classes import load_classes, load_templates
+from clipdefend.data.image_reader import read_batches
+from clipdefend.data.pairs import Pairs
+from clipdefend.draws import permutation
+from clipdefend.errors import CheckpointError, ConfigError, DataError
+from clipdefend.models.clip import ClipModel
+from clipdefend.models.load import default_weights, is_random, load_model
+from clipdefend.runs import Context, Run
+from clipdefend.runs.find import locate
+
+FEWEST = 16
+"""Images that a search, and that a measurement on held-out images, needs at least."""
+NONE = "none"
+
+
+def find_source(config: ScanConfig, context: Context) -> Run | None:
+    """The run whose model is scanned; None for a bare checkpoint."""
+    if config.checkpoint is not None and context.source is None:
+        return None
+    return context.input(config)
+
+
+def open_suspect(config: ScanConfig, source: Run | None, context: Context) -> ClipModel:
+    """The model to scan."""
+    if config.checkpoint is not None:
+        return inputs.bare_model(config.checkpoint, config.model, source, config.seed, context)
+    if source is None:
+        raise ConfigError("There is nothing to scan: give a run with --from, or weights with --checkpoint.")
+    return inputs.model_of(source)
+
+
+def open_reference(
+    config: ScanConfig, suspect: ClipModel, source: Run | None, context: Context
+) -> tuple[str, ClipModel] | None:
+    """The clean model that the suspect is compared with, and its name; None where there is none.
+
+    Raises:
+        ConfigError: it has another architecture than the suspect.
+        CheckpointError: weights that are missing or do not fit.
+    """
+    if config.reference == NONE:
+        return None
+    if config.reference is not None:
+        name, model = config.reference, _named_reference(config, config.reference, source, context)
+    else:
+        started = _starting_point(config, source, context)
+        if started is None:
+            context.console.warn(
+                "No reference model: clean CLIPs have universal triggers too, so that nothing can be said of the size"
+                " of this model's. Give --reference MODEL."
+            )
+            return None
+        name, model = started
+    own, other = (_shape(each) for each in (suspect, model))
+    if own != other:
+        raise ConfigError(
+            f"Reference {name} has another architecture than the suspect ({other} against {own}): give a clean model of"
+            " the same architecture, or --reference none."
+        )
+    return name, model
+
+
+def _named_reference(config: ScanConfig, given: str, source: Run | None, context: Context) -> ClipModel:
+    place = locate(context.runs, given)
+    if (place / "manifest.yaml").is_file():
+        return inputs.model_of(Run.open(place))
+    if Path(given).exists():
+        return inputs.bare_model(given, config.model, source, config.seed, context)
+    name = config.model.name or _attack_model(source)
+    if name is None:
+        raise ConfigError(
+            f"--reference {given!r} is not a file or a run, and as a tag it needs the model's name: give --model."
+        )
+    return load_model(name, given)
+
+
+def _attack_model(source: Run | None) -> str | None:
+    """The name of the model that the attack behind a run started from."""
+    attack = source.find_ancestor("finetune-attack") if source else None
+    return load_config(FinetuneAttackConfig, recorded=attack.config).model.name if attack else None
+
+
+def _starting_point(config: ScanConfig, source: Run | None, context: Context) -> tuple[str, ClipModel] | None:
+    """The weights that the attack started from, where they are clean and still there."""
+    attack = source.find_ancestor("finetune-attack") if source and config.checkpoint is None else None
+    if attack is None:
+        return None
+    chosen = load_config(FinetuneAttackConfig, recorded=attack.config).model
+    name = chosen.name or "RN50"
+    weights = chosen.pretrained or default_weights(name)
+    if is_random(name, weights):
+        return None
+    try:
+        model = load_model(name, weights)
+    except CheckpointError as error:
+        context.console.warn(f"The weights that the attack started from are not available: {error}")
+        return None
+    context.console.info(f"Reference: {name}, weights {weights}, which the attack started from")
+    return f"{name} {weights}", model
+
+
+def _shape(model: ClipModel) -> str:
+    """The architecture in a form that can be compared and shown."""
+    config = model.architecture.model
+    vision = {k: v for k, v in config.get("vision_cfg", {}).items() if v is not None}
+    text = {k: v for k, v in config.get("text_cfg", {}).items() if v is not None}
+    shown = ", ".join(
+        f"{key} {vision[key]}" for key in ("layers", "width", "patch_size", "image_size") if key in vision
+    )
+    rest = hashlib.sha256(repr(sorted([*vision.items(), *text.items()], key=str)).encode()).hexdigest()[:6]
+    return f"{shown}, embedding {config.get('embed_dim')}, configuration {rest}"
+
+
+def open_pairs(config: ScanConfig, source: Run | None, context: Context) -> Pairs | None:
+    """The clean images: those that a flag names, else those of the attack; None without any."""
+    if config.data is not None:
+        return inputs.open_data(config.data, config.columns, context)
+    poison = source.find_ancestor("poison") if source and config.checkpoint is None else None
+    return inputs.recorded_pairs(poison, context) if poison else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanImages:
+    """Images in [0, 1], on the CPU.
+
+    Attributes:
+        search: to search on, shape (n, 3, size, size).
+        held_out: to measure on, likewise.
+        digest: SHA-256 of the first ones' bytes.
+    """
+
+    search: Tensor
+    held_out: Tensor
+    digest: str
+
+
+def read_images(config: ScanConfig, pairs: Pairs, canvas: Canvas, bad: BadRows) -> ScanImages:
+    """Draw images by the seed and read them.
+
+    Where there are fewer than both sets take, each gets its share of what is there.
+
+    Raises:
+        DataError: fewer than 32 usable images.
+    """
+    chosen = config.search
+    wanted = chosen.images + chosen.held_out
+    rows = permutation(len(pairs), config.seed, "scan")[: wanted + wanted // 10 + 1]  # some may be unusable
+    batches = [part.tolist() for part in np.array_split(rows, max(1, len(rows) // 64))]
+    read = read_batches(pairs, batches, canvas, bad=bad, workers=config.workers)
+    parts = [batch.values for batch in read if batch.keys]
+    bad.check(len(pairs))
+    pixels = torch.cat(parts)[:wanted] if parts else torch.empty(0)
+    if len(pixels) < 2 * FEWEST:
+        raise DataError(
+            f"{len(pixels)} usable images are too few for a scan, which needs {2 * FEWEST} at least: give more with"
+            " --data, or leave it out for a test without images."
+        )
+    first = max(FEWEST, min(chosen.images, len(pixels) * chosen.images // wanted))
+    images = pixels.float() / 255
+    digest = hashlib.sha256(pixels[:first].numpy().tobytes()).hexdigest()
+    return ScanImages(search=images[:first], held_out=images[first:], digest=digest)
+
+
+def class_names(config: ScanConfig, pairs: Pairs | None) -> list[str]:
+    """The classes among which the target is looked for."""
+    if config.class_names is not None:
+        return load_classes(config.class_names).classes or []
+    if pairs is not None and pairs.spec.startswith("builtin"):
+        from clipdefend import world
+
+        return list(world.CLASSES)
+    from clipdefend.data.class_names.imagenet import imagenet_classes
+
+    return imagenet_classes()
+
+
+def templates(config: ScanConfig) -> list[str]:
+    """The prompts."""
+    return load_templates(config.templates)
