@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,14 +14,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import clipdefend
 from command_lines import EVAL, MODEL, Shell, write_data
+from launched import TIMEOUT, end_of, launch
 
-ROOT = Path(__file__).parents[2]
-SETTINGS = ROOT / "examples" / "launch" / "two-cpu-processes.yaml"
 TRAIN = ("--batch-size", 8, "--epochs", 8, "--lr", "1e-3", "--warmup", 2, "--log-every", 1, "--workers", 0)
 STEPS = 32
-TIMEOUT = 240.0
 FINETUNE = ("finetune-attack", "--from", "001-poison-badnet", *MODEL, *TRAIN)
 
 
@@ -38,30 +34,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     assert out == "whole/manifest.yaml\n"
     assert "Global batch: 16 pairs = 8 x 2 processes; 4 steps an epoch" in err.splitlines()
     return shell
-
-
-def launch(place: Shell, *args: object) -> subprocess.Popen[str]:
-    port = ("--main_process_port", "0")
-    command = (sys.executable, "-m", "accelerate.commands.launch", "--config_file", SETTINGS, *port)
-    return subprocess.Popen(
-        [*map(str, command), "-m", "clipdefend", *map(str, args)],
-        cwd=place.folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(clipdefend.__file__).parents[1])},
-    )
-
-
-def end_of(process: subprocess.Popen[str]) -> tuple[str, str, int]:
-    try:
-        out, err = process.communicate(timeout=TIMEOUT)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    return out, err, process.returncode
 
 
 def steps_of(folder: Path) -> list[int]:

@@ -109,11 +109,12 @@ class PairEmbeddings:
                 report(len(self._rows(number)))
         with evaluating(self.model), torch.no_grad():
             for chunk in self._embedded(missing, report):
+                if collectives.world() == 1:  # of several processes all have to meet it together, below
+                    self.bad.check(len(self.pairs))
                 kept = {"rows": chunk.rows, "image": chunk.image}
                 self.cache.put(
                     self._facts(chunk.number), kept | ({} if chunk.text is None else {"text": chunk.text})
                 )
-        self.bad.check(len(self.pairs))
         for met, examples in collectives.all_gather_object([sorted(self.bad.rows), self.bad.examples]):
             self.bad.rows.update(met)
             self.bad.examples += [text for text in examples if text not in self.bad.examples]
