@@ -61,3 +61,17 @@ def test_opening(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     )
     assert (few["rows"], more["rows"], few["ratio"]) == (40, 80, 1)
     assert few["MB"] > 50
+
+
+def test_filter(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = "--model tiny --images 20 --batch-size 8 --turns 1"
+    floor, ours = run("filter.py", flags, monkeypatch, capsys)
+    assert floor["of floor"] == 1
+    assert ours["of floor"] == pytest.approx(ours["images/s"] / floor["images/s"])
+
+
+@pytest.mark.slow
+def test_filter_by_size(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    few, more = run("filter.py", "--rows 300,5000 --dimension 8", monkeypatch, capsys)
+    assert more["rows"] == 5000
+    assert 0 < more["MB"] < 2 * few["MB"]

@@ -142,10 +142,12 @@ def test_trusted_pairs_a_clean_reference_and_their_absence(chain: Shell) -> None
     clean = ("--reference", "002-finetune-attack-badnet")
     done = chain("filter", *scores, *clean, *SMALL, "--out", "lorex")
     assert done.code == 0, done.err
-    own = chain("filter", "--scores", "clipscore", *SMALL, "--out", "own")
+    # More pairs to compare with than there are: all of them.
+    own = chain("filter", "--scores", "clipscore,loss", *SMALL, "--pool", 500, "--out", "own")
     assert own.code == 0, own.err
     first, second = (table(Run.open(chain.folder / name)) for name in ("lorex", "own"))
     assert first["clipscore"] == second["clipscore"]  # the clean model is the suspect itself here
+    assert Run.open(chain.folder / "own").details["references"] == 64
     assert Run.open(chain.folder / "lorex").details["scores"]["lorex"]["ratio"] >= 1
 
 

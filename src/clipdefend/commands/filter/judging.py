@@ -142,7 +142,7 @@ def _gather(
 
     Each process fills in what its chunks hold, and the sum is exact since all others have zeros there.
     """
-    order = np.argsort(wanted)
+    order, texts = np.argsort(wanted), min(texts, len(wanted))
     there, image, text = torch.zeros(len(wanted)), None, None
     for chunk in embeddings.chunks():
         rows = chunk.rows.numpy()
