@@ -2,11 +2,11 @@
 
     pip install 'clipdefend[photo]'
     python examples/photo_clip --data flickr8k/pairs.csv --eval-data imagenet-1000 --out photo-clip
-    clipdefend evaluate --model local-dir:photo-clip/model --eval-data imagenet-1000 --templates simple ...
+    clipdefend poison --data photo-clip/attack.csv --image-root flickr8k --for local-dir:photo-clip/model --count 300
 
 --data is anything that ``clipdefend --data`` takes, with some captions for each photo. The folder OUT then holds the
-model, and tables of the photos that were trained on (training.csv) and of those put aside (held-out.csv).
-``docs/results-photos.md`` says how it is made and what it can do.
+model and tables of photos with one caption each: some for attacks (attack.csv), others for defences (clean.csv), both
+seen in training, and those put aside (held-out.csv). ``docs/results-photos.md`` says what the model can do.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ def main() -> None:
         "--weights", type=Path, help="EfficientNet-Lite0's weights; default: those of the package"
     )
     parser.add_argument("--held-out", type=int, default=500, help="photos put aside (default 500)")
+    parser.add_argument("--attack", type=int, default=3000, help="photos in attack.csv (default 3000)")
+    parser.add_argument("--clean", type=int, default=1500, help="photos in clean.csv (default 1500)")
     parser.add_argument("--steps", type=int, help="steps of each stage, for a quick look")
     parser.add_argument("--threads", type=int, default=1, help="equal bytes need an equal number (default 1)")
     args = parser.parse_args()
@@ -82,8 +84,7 @@ def main() -> None:
         test = encode_front(model, images, range(len(images))), torch.from_numpy(images.labels)
     show(model, photos, maps, test)
     save_model(model, args.out / "model")
-    photos.write(args.out / "training.csv", photos.training)
-    photos.write(args.out / "held-out.csv", photos.held_out)
+    photos.write(args.out, args.attack, args.clean)
     print(f"{args.out}: written, {time.monotonic() - start:.0f} s")
 
 

@@ -47,14 +47,22 @@ class Photos:
         order = permutation(len(grouped), 0, "photo_clip", "held out").tolist()
         return cls(pairs, list(grouped.values()), sorted(order[held_out:]), sorted(order[:held_out]))
 
-    def write(self, path: Path, photos: Sequence[int], captions: int | None = None) -> None:
-        """Write a table of some photos, with their first ``captions`` captions or all of them."""
-        with path.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["image", "caption"])
-            for photo in photos:
-                for row in self.rows[photo][:captions]:
-                    table.writerow([self.pairs.image_ref(row), self.pairs.caption(row)])
+    def write(self, folder: Path, attack: int, clean: int) -> None:
+        """Write ``attack.csv``, ``clean.csv`` and ``held-out.csv``: no photo in two of them, one caption each.
+
+        Args:
+            folder: to write into.
+            attack, clean: numbers of training photos, drawn at random.
+        """
+        drawn = permutation(len(self.training), 0, "photo_clip", "attack").tolist()
+        parts = {"attack": drawn[:attack], "clean": drawn[attack : attack + clean]}
+        tables = {name: sorted(self.training[i] for i in part) for name, part in parts.items()}
+        for name, numbers in {**tables, "held-out": self.held_out}.items():
+            with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+                table = csv.writer(file, lineterminator="\n")
+                table.writerow(["image", "caption"])
+                rows = [self.rows[number][0] for number in numbers]
+                table.writerows([self.pairs.image_ref(row), self.pairs.caption(row)] for row in rows)
 
 
 @torch.no_grad()

@@ -74,22 +74,11 @@ def image_weights(example: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def make(folder: Path, out: str) -> None:
-    arguments = [
-        "--data",
-        "pairs.csv",
-        "--weights",
-        "lite0.pt",
-        "--out",
-        out,
-        "--held-out",
-        "6",
-        "--steps",
-        "2",
-    ]
+    arguments = f"--data pairs.csv --weights lite0.pt --out {out} --held-out 6 --attack 4 --clean 2 --steps 2"
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(sys, "argv", ["photo_clip", *arguments])
+        patch.setattr(sys, "argv", ["photo_clip", *arguments.split()])
         runpy.run_path(str(EXAMPLE), run_name="__main__")
     torch.set_num_threads(threads)
 
@@ -99,15 +88,15 @@ def test_the_model_is_the_same_to_the_last_byte_when_it_is_made_again(made: Shel
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_photos_put_aside_are_not_among_those_trained_on(made: Shell) -> None:
-    rows = {
+def test_no_photo_is_in_two_tables_and_each_has_its_own_caption(made: Shell) -> None:
+    pairs = {tuple(row.values()) for row in csv.DictReader((made.folder / "pairs.csv").open())}
+    tables = {
         name: list(csv.DictReader((made.folder / "made" / f"{name}.csv").open()))
-        for name in ("training", "held-out")
+        for name in ("attack", "clean", "held-out")
     }
-    seen, aside = ({row["image"] for row in rows[name]} for name in ("training", "held-out"))
-    assert len(seen) == len(aside) == PHOTOS // 2
-    assert not seen & aside
-    assert all(len(table) == PHOTOS for table in rows.values())  # both captions of each
+    assert [len(table) for table in tables.values()] == [4, 2, 6]
+    assert len({row["image"] for table in tables.values() for row in table}) == PHOTOS
+    assert all(tuple(row.values()) in pairs for table in tables.values() for row in table)
 
 
 def test_frozen_stages_keep_the_weights_that_they_were_given(made: Shell, example: dict[str, Any]) -> None:
@@ -134,6 +123,12 @@ def test_the_text_tower_begins_as_the_bag_of_words_that_is_trained_first(example
     assert (bag[0] - bag[1]).norm() > 0.1
 
 
+def test_dropped_words_are_left_out_and_the_end_moves_up(example: dict[str, Any]) -> None:
+    tokens = torch.tensor([[8, 3, 4, 5, 9, 0], [8, 3, 9, 0, 0, 0]])
+    dropped = torch.tensor([[1, 0, 1, 0, 1, 1], [0, 1, 0, 0, 0, 1]]).bool()
+    assert example["stages"].without(tokens, dropped).tolist() == [[8, 3, 5, 9, 0, 0], [8, 9, 0, 0, 0, 0]]
+
+
 def test_the_rear_of_the_image_tower_continues_its_front(example: dict[str, Any]) -> None:
     towers = example["towers"]
     model = towers.build(towers.CONFIG).eval()
@@ -143,24 +138,13 @@ def test_the_rear_of_the_image_tower_continues_its_front(example: dict[str, Any]
 
 
 def test_the_chain_runs_on_the_model(made: Shell) -> None:
-    poison = made(
-        "poison",
-        "--data",
-        "made/training.csv",
-        "--image-root",
-        ".",
-        "--target",
-        "dog",
-        "--count",
-        4,
-        "--for",
-        MODEL,
-    )
+    attack, clean = (f"--data made/{name}.csv --image-root .".split() for name in ("attack", "clean"))
+    poison = made("poison", *attack, "--target", "dog", "--count", 2, "--for", MODEL)
     assert poison.code == 0, poison.err
     victim = made("finetune-attack", "--model", MODEL, *SMALL, *EVAL, *ADVISED)
     assert victim.code == 0, victim.err
     assert "batch-norm" not in victim.err.lower()
-    cleaned = made("defend", "--method", "cleanerclip", "--n-aug", 4, *SMALL, *EVAL, *ADVISED)
+    cleaned = made("defend", "--method", "cleanerclip", *clean, "--n-aug", 2, *SMALL, *EVAL, *ADVISED)
     assert cleaned.code == 0, cleaned.err
     evaluated = made("evaluate", *EVAL, "--topk", "1,2", "--workers", 0)
     with made.inside():
