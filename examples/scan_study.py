@@ -4,8 +4,8 @@
     python examples/scan_study.py scan studies/scan       # a scan of each
     python examples/scan_study.py table studies/scan      # thresholds from some seeds, figures from the others
 
-Each step goes on where it was interrupted; ``scan`` and ``table`` take what there is. Models of seeds below 10 are for
-calibration, the others are judged. A victim counts if at least half of the triggered images go to the target.
+Each step goes on where it was interrupted; ``scan`` and ``table`` take what there is. Models of even seeds are for
+calibration, those of odd seeds are judged. A victim counts if at least half of the triggered images go to the target.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-SEEDS = (1, 11, 2, 12, 3, 13)
+SEEDS = (0, 1, 2, 3, 4, 5)
 COUNTS = (500, 150)
 ATTACKS: dict[str, tuple[str, ...]] = {
     "badnet": (),
@@ -39,7 +39,9 @@ ATTACKS: dict[str, tuple[str, ...]] = {
 WARPS = 4
 """How many times the count is poisoned by WaNet, which fewer images do not teach."""
 TRAIN = ("--epochs", "1", "--lr", "1e-3", "--warmup", "20")
-FIRST_JUDGED = 10
+SMALL = 2000
+"""Pairs of a table on which more clean models are fine-tuned, at rates from mild to rough."""
+RATES = (3e-4, 1e-3, 3e-3)
 SUCCESS = 0.5
 
 
@@ -62,17 +64,9 @@ def make(folder: Path) -> None:
     """Breadth first, so that an interrupted study has some of everything."""
     runs = folder / "runs"
     runs.mkdir(parents=True, exist_ok=True)
-    weights = folder / "tiny.safetensors"
-    if not weights.is_file():
-        import clipdefend as package
-
-        shutil.copy(Path(package.__file__).parent / "assets" / "tiny" / "tiny.safetensors", weights)
     for seed in SEEDS:
-        for number, count in enumerate(COUNTS):
-            clean = ("--checkpoint", weights, "--model", "tiny", "--data", "builtin", "--preset", "quick")
-            name, rate = (f"clean-s{seed + 100 * number}", "5e-4" if number == 0 else "1e-3")
-            args = ("defend", "--method", "ft", *clean, "--seed", seed + 100 * number, "--lr", rate)
-            once(runs / name, *args, "--epochs", 1)
+        clean_models(folder, seed)
+        for count in COUNTS:
             for attack, more in ATTACKS.items():
                 poisoned = count * WARPS if attack == "wanet" else count
                 place = f"{attack}-n{poisoned}-s{seed}"
@@ -80,6 +74,36 @@ def make(folder: Path) -> None:
                 once(runs / f"poison-{place}", *poison)
                 source = ("--from", runs / f"poison-{place}", "--seed", seed)
                 once(runs / f"victim-{place}", "finetune-attack", *source, *TRAIN)
+
+
+def clean_models(folder: Path, seed: int) -> None:
+    """The built-in model, fine-tuned on all pairs and, at three rates, on few."""
+    weights = folder / "tiny.safetensors"
+    if not weights.is_file():
+        import clipdefend as package
+
+        shutil.copy(Path(package.__file__).parent / "assets" / "tiny" / "tiny.safetensors", weights)
+    tune = ("defend", "--method", "ft", "--checkpoint", weights, "--model", "tiny", "--seed", seed)
+    everything = ("--data", "builtin", "--lr", "5e-4", "--epochs", 1)
+    once(folder / "runs" / f"clean-s{seed}", *tune, *everything)
+    for number, rate in enumerate(RATES):
+        few = ("--data", small_table(folder), "--batch-size", 64, "--warmup", 20, "--lr", rate, "--epochs", 2)
+        once(folder / "runs" / f"clean-small{number}-s{seed}", *tune, *few)
+
+
+def small_table(folder: Path) -> Path:
+    """The first pairs of the built-in world as a table with pictures."""
+    table = folder / "small" / "pairs.csv"
+    if not table.is_file():
+        from clipdefend import world
+
+        table.parent.mkdir(exist_ok=True)
+        pairs = world.split("train")
+        for row in range(SMALL):
+            pairs.image(row).save(table.parent / f"{row}.png")
+        lines = [f'{row}.png,"{pairs.caption(row)}"' for row in range(SMALL)]
+        table.write_text("\n".join(["image,caption", *lines]))
+    return table
 
 
 def models(folder: Path) -> Iterator[Path]:
@@ -94,7 +118,17 @@ def scan(folder: Path) -> None:
     for run in models(folder):
         reference = ("--model", "tiny", "--reference", "builtin", "--data", "builtin")
         given = ("--checkpoint", run / "model") if run.name.startswith("clean") else ("--from", run)
-        common = ("--no-library", "--seed", 0, "--preset", "quick", "--runs", folder / "runs")
+        common = (
+            "--no-library",
+            "--restarts",
+            1,
+            "--seed",
+            0,
+            "--preset",
+            "quick",
+            "--runs",
+            folder / "runs",
+        )
         if run.name.startswith("clean"):
             common += reference
         once(folder / "scans" / run.name, "scan", *given, *common)
@@ -126,7 +160,7 @@ def read(folder: Path) -> list[Line]:
         if not file.is_file():
             continue
         found, model = (yaml.safe_load(path.read_text()) for path in (file, run / "manifest.yaml"))
-        seed = int(run.name.rpartition("-s")[2]) % 100
+        seed = int(run.name.rpartition("-s")[2])
         attack = "clean" if run.name.startswith("clean") else run.name.split("-n")[0].removeprefix("victim-")
         asr = 0.0 if attack == "clean" else float(model["metrics"].get("asr@1", 0))
         if attack != "clean" and asr < SUCCESS:
@@ -136,7 +170,7 @@ def read(folder: Path) -> list[Line]:
             Line(
                 run.name,
                 attack,
-                seed >= FIRST_JUDGED,
+                seed % 2 == 1,
                 asr,
                 float(metrics["score"]),
                 str(found["details"]["target"]),

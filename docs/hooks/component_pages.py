@@ -10,6 +10,7 @@ from clipdefend.attacks.published import PRESETS
 from clipdefend.data.pair_formats import discover
 from clipdefend.data.tables.text_columns import CAPTION_COLUMNS, IMAGE_COLUMNS
 from clipdefend.defences import DEFENCES
+from clipdefend.inversion import FAMILIES
 from clipdefend.objectives import METHODS, TERMS
 from clipdefend.objectives.views import IMAGE_VIEWS, TEXT_VIEWS
 
@@ -22,6 +23,7 @@ def pages() -> dict[str, str]:
         "methods": methods_page(),
         "terms": terms_page(),
         "views": views_page(),
+        "families": families_page(),
     }
 
 
@@ -29,6 +31,12 @@ def attacks_page() -> str:
     """Every attack with its parameters."""
     lines = ["# Attacks", "", "`poison --attack NAME`; parameters by `--set attack.PARAMETER=VALUE`.", ""]
     return "\n".join([*lines, *(section(name, ATTACKS.get(name)) for name in ATTACKS.names())])
+
+
+def families_page() -> str:
+    """Every family of universal triggers that a scan searches for."""
+    lines = ["# Families of triggers", "", "`scan --families NAME,NAME`: what is searched for.", ""]
+    return "\n".join([*lines, *(section(name, FAMILIES.get(name)) for name in FAMILIES.names())])
 
 
 def published_page() -> str:

@@ -96,11 +96,15 @@ def test_found_triggers_are_attacks_of_evaluate(shell: Shell, tmp_path: Path, tr
     assert "ASR@1                                  -" not in done.err
 
 
-def test_a_report_shows_the_scan(shell: Shell, tmp_path: Path) -> None:
-    done = shell(
-        "report", shell.made["scan"].out.strip(), "--out", tmp_path / "report", "--embedding", "none"
-    )
+def test_a_report_shows_the_scan_and_what_its_trigger_does(shell: Shell, tmp_path: Path) -> None:
+    with shell.inside():
+        scanned = shell.made["scan"].folder
+    given = ("--attack-from", scanned / "triggers" / "warp", "--workers", 0, "--out", tmp_path / "measured")
+    assert shell("evaluate", *VICTIM, *EVAL, *given).code == 0
+    runs = (scanned, tmp_path / "measured")
+    done = shell("report", *runs, "--out", tmp_path / "report", "--embedding", "none")
     assert done.code == 0, done.err
+    assert "found wanet, model of badnet" in (tmp_path / "report" / "table.md").read_text()
     page = (tmp_path / "report" / "index.html").read_text()
     with shell.inside():
         verdict = shell.made["scan"].manifest["details"]["verdict"]
@@ -161,6 +165,7 @@ def test_without_a_reference_it_cannot_tell(shell: Shell) -> None:
     ("flags", "said"),
     [
         (("--reference", "clean", "--families", "patch,wrap"), "Unknown family 'wrap'. Did you mean 'warp'?"),
+        (("--families", ""), "--families names none"),
         (("--reference", "nowhere"), "Pretrained weights 'nowhere' not found"),
         (
             ("--reference", "clean", "--junit", "x.xml"),

@@ -11,6 +11,7 @@ import pytest
 from clipdefend import __version__
 from clipdefend.attacks import ATTACKS
 from clipdefend.config import COMMANDS, leaves
+from clipdefend.inversion import FAMILIES
 from clipdefend.objectives import METHODS, TERMS
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +41,11 @@ def test_defaults_ranges_and_presets_are_those_of_the_dataclasses() -> None:
 
 
 def test_every_component_has_a_section() -> None:
-    for page, names in (("attacks", ATTACKS.names()), ("terms", TERMS.names())):
+    for page, names in (
+        ("attacks", ATTACKS.names()),
+        ("terms", TERMS.names()),
+        ("families", FAMILIES.names()),
+    ):
         assert re.findall("^## (.*)$", MADE[f"reference/{page}.md"], re.MULTILINE) == names
     for method in METHODS:
         assert f"<code>{method}</code>" in MADE["reference/methods.md"]

@@ -89,6 +89,12 @@ def _attacks(_: typer.Context) -> list[str]:
     return ATTACKS.names()
 
 
+def _families(_: typer.Context) -> list[str]:
+    from clipdefend.inversion import FAMILIES
+
+    return FAMILIES.names()
+
+
 def _methods(_: typer.Context) -> list[str]:
     from clipdefend.defences import DEFENCES
     from clipdefend.objectives import METHODS
@@ -127,6 +133,7 @@ def _these(*words: str) -> Words:
 _WORDS: dict[str, Words] = {
     "attack": _attacks,
     "method": _methods,
+    "search.families": _families,
     "scores": _scores,
     "detect.scores": _detectors,
     "model.name": _models,

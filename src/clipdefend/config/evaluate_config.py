@@ -33,7 +33,11 @@ class EvaluateConfig(RunConfig):
         shown="those of the run",
     )
     attack_from: str | None = option(
-        None, "--attack-from", "Poison run whose trigger is used.", metavar="RUN", shown="that of the run"
+        None,
+        "--attack-from",
+        "Run whose trigger is used: of poison, or of scan.",
+        metavar="RUN",
+        shown="that of the run",
     )
     clean_checkpoint: str | None = option(
         None,

@@ -42,6 +42,12 @@ class SearchConfig(Config):
     margin_starts: int = option(2, "Random images of each class, without clean images.", range=COUNT)
     margin_steps: int = option(60, "Gradient steps of each class, without clean images.", range=COUNT)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "families", tuple(dict.fromkeys(self.families)))
+        super().__post_init__()
+        if not self.families:
+            raise ConfigError("--families names none: give some of those in the default, or leave it out.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdsConfig(Config):

@@ -94,6 +94,8 @@ def search(
     optimizer = torch.optim.Adam(list(parameters.values()), lr=settings.lr, betas=(0.5, 0.9))
     goal = goal_for(float(collapse(embed(model, images, settings))), settings.share)
     weight = SizeWeight(family.weight)
+    # Gradients of single pixels underflow in half precision; Adam does not mind a factor.
+    scale = 1024 if settings.autocast is torch.float16 else 1
     best: tuple[float, dict[str, Tensor]] | None = None
     curve: list[dict[str, float]] = []
     for step in range(settings.steps):
@@ -107,7 +109,7 @@ def search(
         if step % CURVE_EVERY == 0 or step + 1 == settings.steps:
             curve.append({"step": step, "collapse": point[0], "size": point[1], "weight": weight.value})
         optimizer.zero_grad(set_to_none=True)
-        (weight.value * size - found).backward()
+        (scale * (weight.value * size - found)).backward()
         optimizer.step()
         weight.update(point[0] >= goal)
         if report:

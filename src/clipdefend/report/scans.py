@@ -113,6 +113,8 @@ def _draw(found: Mapping[str, Mapping[str, Any]], reference: Mapping[str, Mappin
                 text = f" {each['size']:.3g}{'' if each.get('reached') else ', goal not reached'}"
                 left.text(max(each["size"], 1e-6), y, text, va="center", fontsize=7.5)
         left.set_xscale("log")
+        left.xaxis.set_major_formatter(lambda value, _: f"{value:g}")  # the default one is mathematics
+        left.minorticks_off()
         low, high = left.get_xlim()
         left.set_xlim(low, high * 12)  # room for the figures
         for axes, title in ((left, "size of the smallest trigger"), (right, "ASR on held-out images, %")):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clipdefend import __version__
 from clipdefend.commands.scan import scan_inputs
 from clipdefend.commands.scan.scan_outputs import show_scan, write_triggers
 from clipdefend.commands.scan.verdict_gate import VerdictGate
@@ -124,7 +125,7 @@ def _scan_model(
         settings=settings,
         restarts=chosen.restarts,
         keep=Cache(context.runs / inputs.CACHE / "scans").get,
-        facts={"model": model_digest(model), "images": images.digest},
+        facts={"version": __version__, "model": model_digest(model), "images": images.digest},
     )
     library = scan.library() if chosen.library else []
     found = {}

@@ -30,7 +30,7 @@ def draw_trigger(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 3.2), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9, 2.5), dpi=160, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     board, first = _board(images.shape[-1]), images[:1]
     on_board, on_image = found.trigger(board, [0]), found.trigger(first, [0])
@@ -47,9 +47,9 @@ def draw_trigger(
         each.imshow(picture[0].permute(1, 2, 0).numpy(), interpolation="nearest", vmin=0, vmax=1)
         each.set_xticks([])
         each.set_yticks([])
-        each.set_title(label, fontsize=9)
+        each.set_title(label, fontsize=8)
     _draw_curves(axes[-1], [found, *([other] if other else [])])
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     canvas.print_figure(temporary, format="png", metadata={"Software": None})
