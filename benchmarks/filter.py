@@ -66,7 +66,7 @@ def judge(pairs: Pairs, model: ClipModel, folder: Path, batch: int) -> None:
     embeddings = PairEmbeddings(
         model=model,
         pairs=pairs,
-        rows=np.arange(len(pairs)),
+        rows=range(len(pairs)),
         reading=Reading(canvas=Canvas(model.image_size), batch_size=batch),
         cache=Cache(folder / "embeddings"),
         texts=True,

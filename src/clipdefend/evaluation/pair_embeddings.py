@@ -24,6 +24,8 @@ from clipdefend.models.clip import ClipModel, evaluating
 
 CHUNK = 4096
 """Pairs of a file, at least; it is a whole number of batches."""
+GROUP = 64
+"""Chunks that are embedded in one go."""
 MET_BEFORE = "could not be used when the pairs were embedded"
 
 
@@ -53,7 +55,7 @@ class PairEmbeddings:
     Attributes:
         model: on its device.
         pairs: what the rows are of.
-        rows: ascending.
+        rows: ascending; a range where they are all, which takes no memory.
         reading: how images are read; its batch size is that of captions, too.
         cache: where chunks are kept.
         texts: whether captions are embedded.
@@ -62,7 +64,7 @@ class PairEmbeddings:
 
     model: ClipModel
     pairs: Pairs
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64] | range
     reading: Reading
     cache: Cache
     texts: bool
@@ -108,7 +110,7 @@ class PairEmbeddings:
             if report:
                 report(len(self._rows(number)))
         with evaluating(self.model), torch.no_grad():
-            for chunk in self._embedded(missing, report):
+            for chunk in self._in_groups(missing, report):
                 if collectives.world() == 1:  # of several processes all have to meet it together, below
                     self.bad.check(len(self.pairs))
                 kept = {"rows": chunk.rows, "image": chunk.image}
@@ -135,9 +137,13 @@ class PairEmbeddings:
         for number in self.own:
             self.cache.path(self._facts(number)).unlink(missing_ok=True)
 
+    def _in_groups(self, numbers: Sequence[int], report: Report | None) -> Iterator[Chunk]:
+        """Embed chunks; the processes that read images are started once a group, whose rows are listed at once."""
+        for start in range(0, len(numbers), GROUP):
+            yield from self._embedded(numbers[start : start + GROUP], report)
+
     def _embedded(self, numbers: Sequence[int], report: Report | None) -> Iterator[Chunk]:
-        """Embed chunks in one go, so that the processes that read images are started once."""
-        todo = np.concatenate([self.rows[:0], *(self._rows(number) for number in numbers)])
+        todo = np.concatenate([self._rows(number) for number in numbers])
         waiting = list(numbers)
         parts: list[tuple[NDArray[np.int64], Tensor, Tensor | None]] = []
         for part in encode(self.model, self.pairs, todo, self.reading, self.bad):
@@ -183,7 +189,8 @@ class PairEmbeddings:
         return Chunk(number, torch.from_numpy(np.concatenate(rows)), torch.cat(image), texts)
 
     def _rows(self, number: int) -> NDArray[np.int64]:
-        return self.rows[number * self.size : (number + 1) * self.size]
+        part = self.rows[number * self.size : (number + 1) * self.size]
+        return np.arange(part.start, part.stop) if isinstance(part, range) else part
 
     def _find(self, number: int) -> dict[str, Tensor] | None:
         return self.cache.find(self._facts(number))

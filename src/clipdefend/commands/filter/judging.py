@@ -121,7 +121,7 @@ class Judging:
             )
         trusted = None
         if self.trusted is not None:
-            _, trusted, _ = _gather(self.trusted, self.trusted.rows, 0)
+            _, trusted, _ = _gather(self.trusted, np.asarray(self.trusted.rows), 0)
             trusted = trusted.to(self.device)
         references = Embedded(
             rows=rows[:count].to(self.device),

@@ -145,7 +145,7 @@ def _judging(
         rows = launch.current().from_main(lambda: draw_rows(pairs, config.seed, count).tolist())
         return np.array(rows, np.int64)
 
-    everything = np.arange(len(judged.pairs))
+    everything = range(len(judged.pairs))
     return Judging(
         scores=scores,
         suspect=embeddings(judged.model, judged.pairs, everything, texts),
