@@ -25,9 +25,9 @@ class Recipe:
 
 
 RECIPE = Recipe(
-    bag=Stage(steps=600, captions=512, prompts=256, dropped=0.3, lr=3e-3),
-    text=Stage(steps=200, captions=256, prompts=128, dropped=0.1, lr=5e-4),
-    both=Stage(steps=120, captions=192, prompts=96, dropped=0.1, lr=2e-4),
+    bag=Stage(steps=400, captions=512, prompts=256, lr=3e-3),
+    text=Stage(steps=80, captions=192, prompts=64, lr=5e-4),
+    both=Stage(steps=60, captions=128, prompts=48, lr=2e-4),
 )
 
 

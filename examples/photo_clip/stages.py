@@ -28,14 +28,12 @@ class Stage:
     Attributes:
         steps: optimiser steps; 0 leaves the stage out.
         captions, prompts: of each step.
-        dropped: share of the captions' words that are left out, anew in each step.
         lr: peak rate of AdamW, after a warm-up of a tenth of the steps, on a cosine to zero.
     """
 
     steps: int
     captions: int
     prompts: int
-    dropped: float
     lr: float
 
 
@@ -88,28 +86,15 @@ class Lessons:
         texts = [TEMPLATES[t].replace("{}", CLASSES[c]) for c, t in zip(classes, templates, strict=True)]
         return self.model.tokenize(texts), self.proxies[classes]
 
-    def captions(self, name: str, step: int, stage: Stage) -> tuple[Tensor, Tensor]:
+    def captions(self, stage: str, step: int, count: int) -> tuple[Tensor, Tensor]:
         """Numbers of photos (n,), each once in a batch, and tokens of one caption of each (n, length)."""
-        count = stage.captions
         per_epoch = max(1, len(self.training) // count)
         epoch, place = divmod(step, per_epoch)
-        order = torch.from_numpy(permutation(len(self.training), 0, "photo_clip", name, epoch))
+        order = torch.from_numpy(permutation(len(self.training), 0, "photo_clip", stage, epoch))
         photos = self.training[order[place * count : (place + 1) * count]]
-        drawn = generator(0, "photo_clip", name, "captions", step)
+        drawn = generator(0, "photo_clip", stage, "captions", step).random(len(photos))
         several = self.first[photos + 1] - self.first[photos]
-        tokens = self.tokens[
-            self.first[photos] + (torch.from_numpy(drawn.random(len(photos))) * several).long()
-        ]
-        return photos, without(tokens, torch.from_numpy(drawn.random(tokens.shape)) < stage.dropped)
-
-
-def without(tokens: Tensor, dropped: Tensor) -> Tensor:
-    """Leave out the words that are ``dropped``, booleans (n, length), but neither start nor end tokens."""
-    ends = tokens.argmax(dim=1)
-    words = torch.arange(tokens.shape[1])
-    dropped = dropped & (words > 0) & (words < ends[:, None])
-    order = dropped.to(torch.uint8).argsort(dim=1, stable=True)
-    return tokens.masked_fill(dropped, 0).gather(1, order)
+        return photos, self.tokens[self.first[photos] + (torch.from_numpy(drawn) * several).long()]
 
 
 def encode_texts(model: ClipModel, tokens: Tensor, parts: int = 4) -> Tensor:
@@ -135,7 +120,7 @@ def train_text(name: str, stage: Stage, lessons: Lessons, images: Tensor, *, bag
 
     def loss_of(step: int) -> dict[str, Tensor]:
         prompts, proxies = lessons.prompts(name, step, stage.prompts)
-        photos, captions = lessons.captions(name, step, stage)
+        photos, captions = lessons.captions(name, step, stage.captions)
         tokens = torch.cat([prompts, captions])
         texts = encode_bag(clip, tokens) if bag else encode_texts(lessons.model, tokens)
         own, told = texts.split([len(prompts), len(captions)])
@@ -169,7 +154,7 @@ def train_both(stage: Stage, lessons: Lessons, maps: Tensor, before: Tensor) -> 
 
     def loss_of(step: int) -> dict[str, Tensor]:
         prompts, proxies = lessons.prompts("both", step, stage.prompts)
-        photos, captions = lessons.captions("both", step, stage)
+        photos, captions = lessons.captions("both", step, stage.captions)
         texts = encode_texts(lessons.model, torch.cat([prompts, captions]))
         own, told = texts.split([len(prompts), len(captions)])
         images = rear(trunk, maps[photos])

@@ -123,12 +123,6 @@ def test_the_text_tower_begins_as_the_bag_of_words_that_is_trained_first(example
     assert (bag[0] - bag[1]).norm() > 0.1
 
 
-def test_dropped_words_are_left_out_and_the_end_moves_up(example: dict[str, Any]) -> None:
-    tokens = torch.tensor([[8, 3, 4, 5, 9, 0], [8, 3, 9, 0, 0, 0]])
-    dropped = torch.tensor([[1, 0, 1, 0, 1, 1], [0, 1, 0, 0, 0, 1]]).bool()
-    assert example["stages"].without(tokens, dropped).tolist() == [[8, 3, 5, 9, 0, 0], [8, 9, 0, 0, 0, 0]]
-
-
 def test_the_rear_of_the_image_tower_continues_its_front(example: dict[str, Any]) -> None:
     towers = example["towers"]
     model = towers.build(towers.CONFIG).eval()

@@ -9,7 +9,7 @@ import pytest
 
 from clipdefend.errors import ConfigError
 from clipdefend.study.choice import Candidate, choose
-from clipdefend.study.grid import reported_nodes
+from clipdefend.study.grid import labels, reported_nodes
 from clipdefend.study.study_file import read_study
 from command_lines import Shell, write_data
 
@@ -52,6 +52,18 @@ def test_equal_steps_are_one_run(tmp_path: Path) -> None:
     }
     assert len(names) == 2
     assert names < {node.name for node in nodes}
+
+
+def test_plan_names_only_the_settings_that_differ(tmp_path: Path) -> None:
+    steps = {
+        "poison": [{"attack": "badnet", "attack.pixels": 8, "count": 20}, {"attack": "sig", "count": 20}],
+        "finetune-attack": {"train.lr": [1e-4, 1e-3], "train.epochs": 2},
+    }
+    found = labels(reported_nodes(read_study(study_file(tmp_path, seeds=[1, 2], steps=steps)), None))
+    assert found[:2] == ["attack badnet, attack.pixels 8, seed 1", "attack sig, seed 1"]
+    assert found[2] == "attack badnet, attack.pixels 8, seed 1, train.lr 0.0001"
+    assert found[-1] == "attack sig, seed 2, train.lr 0.001"
+    assert len(set(found)) == len(found)
 
 
 @pytest.mark.parametrize(

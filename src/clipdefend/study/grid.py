@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,14 +49,36 @@ class Node:
         return f"{self.command}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]}"
 
     @property
-    def label(self) -> str:
-        """Its settings for people."""
-        return ", ".join(f"{key} {value}" for key, value in self.settings.items())
-
-    @property
     def poison(self) -> Node:
         """The poison run it descends from."""
         return self.source.poison if self.source else self
+
+
+def labels(nodes: Sequence[Node]) -> list[str]:
+    """For each run, for people: the settings that tell it from others of its command, those of its inputs first."""
+    every = list({each.name: each for node in nodes for each in (*_inputs(node), node)}.values())
+    counts = Counter(node.command for node in every)
+    given = Counter((node.command, key) for node in every for key in node.settings)
+    values = {(node.command, key, repr(value)) for node in every for key, value in node.settings.items()}
+    varied = Counter((command, key) for command, key, _ in values)
+
+    def own(node: Node) -> list[str]:
+        return [
+            f"{key} {value}"
+            for key, value in node.settings.items()
+            if varied[node.command, key] > 1 or given[node.command, key] < counts[node.command]
+        ]
+
+    # Equal words of input and run, such as the seed, stand once.
+    return [
+        ", ".join(dict.fromkeys(word for each in (*_inputs(node), node) for word in own(each)))
+        for node in nodes
+    ]
+
+
+def _inputs(node: Node) -> list[Node]:
+    """Its input run and that one's, the first of them first."""
+    return [*_inputs(node.source), node.source] if node.source else []
 
 
 def group_of(settings: Mapping[str, Any], choose: tuple[str, ...]) -> str:

@@ -23,7 +23,7 @@ from clipdefend.runs.lock import acquire, release
 from clipdefend.study.carry_out import FAILED, GOOD, LOG, SKIPPED, STOPPED, Job
 from clipdefend.study.choice import Candidate, choose
 from clipdefend.study.engine import run_graph
-from clipdefend.study.grid import Node, group_of, held_out_nodes, reported_nodes
+from clipdefend.study.grid import Node, group_of, held_out_nodes, labels, reported_nodes
 from clipdefend.study.study_file import StudyFile, read_study
 
 ACTIONS = ("plan", "run", "report")
@@ -99,9 +99,9 @@ def _plan(study: StudyFile) -> Planned:
             "name": node.name,
             "state": _state(study.folder / node.name),
             "seconds": seconds.get(node.command),
-            "settings": node.label,
+            "settings": label,
         }
-        for node in nodes
+        for node, label in zip(nodes, labels(nodes), strict=True)
     ]
     missing = [row for row in rows if row["state"] != "finished"]
     costs = [seconds.get(node.command) for node in nodes if _state(study.folder / node.name) != "finished"]
