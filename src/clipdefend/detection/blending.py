@@ -56,9 +56,9 @@ class Blending(InputScore):
         def judge(pixels: Tensor, embeddings: Tensor) -> Tensor:
             total = torch.zeros(len(pixels), dtype=torch.float64)
             for overlay in overlays:
-                blend = (1 - self.alpha) * pixels + self.alpha * overlay.to(pixels.device)
+                blend = (1 - self.alpha) * pixels + self.alpha * overlay
                 image = F.normalize(known.encode_image(blend), dim=1)
-                total += entropies(image @ texts.T.to(image.device), known.scale).cpu()
+                total += entropies(image @ texts.T, known.scale)
             return -total / len(overlays)
 
         return judge

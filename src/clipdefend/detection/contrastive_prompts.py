@@ -45,7 +45,7 @@ class ContrastivePrompts(InputScore):
         direction = (known.class_texts(plain) - known.class_texts(changed)).double().mean(dim=0)
 
         def judge(pixels: Tensor, embeddings: Tensor) -> Tensor:
-            return -(F.normalize(embeddings.double(), dim=1) @ direction.to(embeddings.device))
+            return -(F.normalize(embeddings.double(), dim=1) @ direction)
 
         return judge
 

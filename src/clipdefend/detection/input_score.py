@@ -18,8 +18,8 @@ class Known:
     """What a service knows before it judges inputs.
 
     Attributes:
-        encode_image: pixels in [0, 1], (n, 3, h, w) -> outputs of the image tower, (n, d).
-        encode_text: texts -> unit vectors, (n, d).
+        encode_image: pixels in [0, 1], (n, 3, h, w) -> outputs of the image tower, (n, d); both on the CPU.
+        encode_text: texts -> unit vectors on the CPU, (n, d).
         classes: names of the classes.
         templates: prompts with ``{}`` for a name.
         clean: pixels of images that are known to be clean, (m, 3, h, w), in [0, 1].

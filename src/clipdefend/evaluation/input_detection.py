@@ -41,8 +41,7 @@ class Detector:
             float64 on the CPU, shape (n,).
         """
         with _inference(self.model):
-            parts = [part.to(self.model.device) for part in pixels.split(BATCH)]
-            scores = [self.judge(part, self.model.image_features(part)).double().cpu() for part in parts]
+            scores = [self.judge(part, _encode(self.model, part)) for part in pixels.split(BATCH)]
         return torch.cat([torch.empty(0, dtype=torch.float64), *scores])
 
     def threshold(self, false_alarms: float = 0.01) -> float:
@@ -98,9 +97,10 @@ def _inference(model: ClipModel) -> Iterator[None]:
 
 
 def _encode(model: ClipModel, pixels: Tensor) -> Tensor:
-    return torch.cat([model.image_features(part.to(model.device)) for part in pixels.split(BATCH)])
+    """Outputs of the image tower on the CPU: some devices lack the float64 that scores are computed in."""
+    return torch.cat([model.image_features(part.to(model.device)).cpu() for part in pixels.split(BATCH)])
 
 
 def _encode_texts(model: ClipModel, texts: list[str]) -> Tensor:
     parts = [model.tokenize(texts[at : at + BATCH]) for at in range(0, len(texts), BATCH)]
-    return torch.cat([model.encode_text(tokens.to(model.device)) for tokens in parts])
+    return torch.cat([model.encode_text(tokens.to(model.device)).cpu() for tokens in parts])

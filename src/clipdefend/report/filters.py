@@ -16,6 +16,7 @@ from clipdefend.report.style import COLOURS, LINES, Picture, Theme, draw_picture
 from clipdefend.runs import FilterDetails, Run
 
 CURVES, SHEET = "curves.json", "suspects.png"
+"""Files of a filter run."""
 MAX_CURVES_BYTES = 1 << 20
 Curves = Mapping[str, tuple[list[float], list[float]]]
 """Score -> false and true positive rates, ascending."""

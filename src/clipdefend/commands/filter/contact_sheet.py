@@ -17,7 +17,6 @@ from clipdefend.data.pairs import Pairs
 from clipdefend.errors import DataError
 from clipdefend.runs.files import atomic_write
 
-SHEET = "suspects.png"
 COLUMNS = 6
 SIDE = 160
 """Pixels of a thumbnail."""

@@ -16,9 +16,9 @@ from clipdefend.data.pairs import Pairs
 from clipdefend.draws import draw_seed
 from clipdefend.errors import ConfigError
 from clipdefend.models.clip import ClipModel
-from clipdefend.models.load import load_model
 from clipdefend.poisoning import CHUNK_ROWS, POISONED, PoisonedPairs, read_changed_rows
-from clipdefend.runs import Context, Run, find_run
+from clipdefend.runs import MANIFEST, Context, Run, find_run
+from clipdefend.runs.find import locate
 
 Rows = NDArray[np.int64]
 
@@ -111,8 +111,9 @@ def clean_model(given: str, suspect: ClipModel, config: FilterConfig, context: C
         ConfigError: it has another architecture.
         CheckpointError: it cannot be loaded.
     """
-    if (context.runs / given / "model").is_dir():
-        model = load_model(f"local-dir:{context.runs / given / 'model'}", None)
+    place = locate(context.runs, given)
+    if place.name == MANIFEST or (place / MANIFEST).is_file():
+        model = inputs.model_of(Run.open(place))
     else:
         model = inputs.bare_model(given, config.model, None, config.seed, context)
     if _shapes(model) != _shapes(suspect):

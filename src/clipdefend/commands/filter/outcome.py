@@ -19,10 +19,10 @@ from clipdefend.config import FilterConfig
 from clipdefend.detection.curves import Curve
 from clipdefend.detection.top_share import Flagging
 from clipdefend.intervals import wilson_interval
+from clipdefend.report.filters import CURVES
 from clipdefend.runs.files import atomic_write
 from clipdefend.runs.flagged_rows import rows_writer
 
-CURVES = "curves.json"
 POINTS = 200
 """Points of a recorded ROC curve, at most."""
 SHOWN = 24

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clipdefend.commands.filter.contact_sheet import SHEET, write_sheet
+from clipdefend.commands.filter.contact_sheet import write_sheet
 from clipdefend.commands.filter.judged_pairs import Judged, clean_model, draw_rows, open_judged
 from clipdefend.commands.filter.judging import Judging, Spool, build_scores
 from clipdefend.commands.filter.outcome import Outcome, conclude
@@ -22,6 +22,7 @@ from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.encoding import Reading
 from clipdefend.evaluation.pair_embeddings import PairEmbeddings
 from clipdefend.models.clip import ClipModel
+from clipdefend.report.filters import SHEET
 from clipdefend.runs import CanvasRecord, Context, FilterDetails, Run
 from clipdefend.training.devices import make_accelerator
 
