@@ -54,6 +54,21 @@ def test_equal_steps_are_one_run(tmp_path: Path) -> None:
     assert names < {node.name for node in nodes}
 
 
+def test_pairs_are_filtered_by_models_unless_a_checkpoint_is_given(tmp_path: Path) -> None:
+    steps = {"poison": {"data": "pairs.csv"}, "finetune-attack": None, "filter": None}
+    for block, sources in (
+        (None, ["finetune-attack"]),
+        ({"checkpoint": "m.pt"}, ["finetune-attack", "poison"]),
+    ):
+        study = read_study(study_file(tmp_path, seeds=[1], steps={**steps, "filter": block}))
+        found = [
+            node.source.command
+            for node in reported_nodes(study, None)
+            if node.command == "filter" and node.source
+        ]
+        assert sorted(found) == sources
+
+
 def test_plan_names_only_the_settings_that_differ(tmp_path: Path) -> None:
     steps = {
         "poison": [{"attack": "badnet", "attack.pixels": 8, "count": 20}, {"attack": "sig", "count": 20}],

@@ -49,6 +49,11 @@ class Node:
         return f"{self.command}-{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]}"
 
     @property
+    def has_model(self) -> bool:
+        """Whether the run writes weights."""
+        return KINDS[self.command].model
+
+    @property
     def poison(self) -> Node:
         """The poison run it descends from."""
         return self.source.poison if self.source else self
@@ -111,6 +116,8 @@ def _expand(study: StudyFile, steps: list[str], seed: int, chosen: Chosen | None
                     values = chosen.get(group_of(settings, study.choose))
                     if values is None or any(settings.get(key) != value for key, value in values.items()):
                         continue
+                if command == "filter" and source and not source.has_model and not settings.get("checkpoint"):
+                    continue  # the pairs of a poison run, with nothing to judge them by
                 after = _sub_captions(made, source) if command == "defend" else ()
                 node = _node(study, command, {**settings, "seed": seed}, source, after)
                 here.setdefault(node.name, node)
