@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from clipdefend.attacks import ATTACKS
-from clipdefend.config import DefendConfig, FinetuneAttackConfig, PoisonConfig, RunConfig
+from clipdefend.config import DefendConfig, FilterConfig, FinetuneAttackConfig, PoisonConfig, RunConfig
 from clipdefend.defences import DEFENCES
+from clipdefend.detection import PAIR_SCORES
 from clipdefend.errors import ConfigError
 from clipdefend.objectives import METHODS
 
 
 def check_components(config: RunConfig) -> None:
-    """Check the names and parameters of a configuration's attack, method, terms and defence.
+    """Check the names and parameters of a configuration's attack, method, terms, defence and scores.
 
     A known name without parameters imports nothing, so that ``--dry-run`` stays fast.
 
@@ -21,6 +22,9 @@ def check_components(config: RunConfig) -> None:
     """
     if isinstance(config, PoisonConfig):
         ATTACKS.check(*attack_parameters(config))
+    if isinstance(config, FilterConfig):
+        for name in config.scores:
+            PAIR_SCORES.check(name, {})
     if not isinstance(config, DefendConfig | FinetuneAttackConfig):
         return
     if config.terms or config.defence or config.method not in (*METHODS, *DEFENCES.names()):

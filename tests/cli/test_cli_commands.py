@@ -123,6 +123,7 @@ def test_a_dry_run_prints_what_can_be_given_back_and_makes_nothing(cli: Any) -> 
         ("defend --set terms.sl.weight=2", "Did you mean 'ssl'?"),
         ("defend --method shrink-perturb --set defence.shrnk=0.5", "Did you mean 'shrink'?"),
         ("defend --method shrink-perturb --set defence.shrink=x", "shrink is 'x'"),
+        ("filter --scores dao,slif", "Did you mean 'slof'?"),
         ("finetune-attack --method ft --set defence.size=8", "has no parameters of its own"),
     ],
 )

@@ -18,6 +18,9 @@ from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
 from clipdefend.data.decode import ImageError
 from clipdefend.data.labelled.labelled_images import LabelledImages
+from clipdefend.defences.deep_clustering import DeepClustering
+from clipdefend.defences.defence import Defence
+from clipdefend.defences.shrink_perturb import ShrinkPerturb
 from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, Interrupted
 from clipdefend.evaluation.zero_shot import Benchmark
@@ -36,6 +39,11 @@ STILL: dict[str, Any] = {
     "eval_every": 4,
     "term_shares": 3,
 }
+DEFENCES: dict[str, Defence] = {
+    "shrink-perturb": ShrinkPerturb(shrink=0.9, perturb=0.01, method="ft"),
+    "deep-clustering": DeepClustering(clusters=4, method="ft", assignment="stored"),
+}
+"""Weights that are changed before the first step; clusters of all processes' images, made in each epoch."""
 MOVING: dict[str, Any] = {"method": "cleanerclip", "epochs": 2}
 
 
@@ -84,6 +92,8 @@ def steps_by(folder: Path, *, batch: int) -> None:
     """What one process and two do alike, for each method."""
     for method in METHODS:
         train(folder / method, method=method, batch_size=batch, evaluate=benchmark(), **STILL)
+    for name, defence in DEFENCES.items():
+        train(folder / name, defence=defence, batch_size=batch, evaluate=None, **STILL)
     train(
         folder / "cached", method="cleanerclip", batch_size=batch // 2, accum_freq=2, evaluate=None, **STILL
     )
@@ -145,7 +155,7 @@ def results(place: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*METHODS, "cached"])
+@pytest.mark.parametrize("name", [*METHODS, "shrink-perturb", "cached"])
 def test_two_processes_make_the_steps_of_one(place: Path, name: str) -> None:
     one, two = log_of(place / "one" / name), log_of(place / "two" / name)
     steps = [[record for record in log if record["event"] == "step"] for log in (one, two)]
@@ -154,7 +164,7 @@ def test_two_processes_make_the_steps_of_one(place: Path, name: str) -> None:
         assert second["loss"] == pytest.approx(first["loss"], abs=1e-5)
         assert (second["step"], second["lr"]) == (first["step"], first["lr"])
     shares = [[record for record in log if record["event"] == "terms-epoch"] for log in (one, two)]
-    assert len(shares[0]) == (0 if name in ("ft", "ssl") else 4)
+    assert len(shares[0]) == (0 if name in ("ft", "shrink-perturb") else 4)
     for first, second in zip(*shares, strict=True):
         names = [key for key in first if key.startswith("share_")]
         assert [second[key] for key in names] == pytest.approx([first[key] for key in names], abs=1e-4)
@@ -168,6 +178,17 @@ def test_two_processes_make_the_steps_of_one(place: Path, name: str) -> None:
         bound = 1e-4 if key.endswith(("attn.in_proj_bias", "k_proj.bias")) else 2e-6
         assert torch.allclose(end, ends[1][key], rtol=0, atol=bound), key
     assert float((ends[0]["text_projection"] - start["text_projection"]).abs().max()) > 2e-5
+
+
+@pytest.mark.slow
+def test_two_processes_find_the_clusters_of_one(place: Path) -> None:
+    """The first epoch's: later, a last bit of the weights can put an image into another cluster."""
+    logs = [log_of(place / name / "deep-clustering") for name in ("one", "two")]
+    one, two = ([r for r in log if r["event"] == "step" and r["epoch"] == 1] for log in logs)
+    assert len(one) == len(two) == 5
+    for first, second in zip(one, two, strict=True):
+        assert second["cluster"] == pytest.approx(first["cluster"], abs=1e-6)
+        assert second["mmcl"] == pytest.approx(first["mmcl"], abs=1e-5)
 
 
 @pytest.mark.slow
