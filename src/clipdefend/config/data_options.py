@@ -18,13 +18,15 @@ def excluded_run() -> Any:
     )
 
 
-def pairs_option(default: str | None, shown: str | None = None) -> Any:
-    """The clean pairs of a command; a dataclass field."""
+def pairs_option(
+    default: str | None, shown: str | None = None, what: str = "Clean image-caption pairs"
+) -> Any:
+    """The pairs of a command, clean ones for most; a dataclass field."""
     return option(
         default,
         "--data",
         "--train-data",
-        "Clean image-caption pairs: a table, a folder, tar shards, or builtin.",
+        f"{what}: a table, a folder, tar shards, or builtin.",
         metavar="DATA",
         shown=shown,
     )

@@ -21,7 +21,9 @@ class FilterConfig(RunConfig):
     group: ClassVar[str] = "Filter"
     exclusive: ClassVar[tuple[str, ...]] = ("keep", "threshold")
 
-    data: str | None = pairs_option(None, shown="those that the input run was trained on")
+    data: str | None = pairs_option(
+        None, shown="those that the input run was trained on", what="Image-caption pairs to judge"
+    )
     checkpoint: str | None = option(
         None,
         "--checkpoint",
