@@ -23,6 +23,7 @@ SubcaptionSchedule = Literal["interleave", "epoch-end", "in-batch"]
 """Where the mini-batches of sub-captions go in an epoch."""
 
 Precision = Literal["fp32", "bf16", "fp16"]
+TrainPrecision = Literal["fp32", "bf16", "fp16", "auto"]
 """Arithmetic of forward passes in training."""
 
 BatchNormMode = Literal["train", "eval"]

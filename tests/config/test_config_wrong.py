@@ -24,7 +24,7 @@ FLAGS: list[tuple[str, dict[str, Any], str]] = [
     (
         "defend",
         {"train.precision": "fp61"},
-        "--precision is 'fp61'; it takes 'fp32' or 'bf16' or 'fp16'. Did you mean 'fp16'?",
+        "--precision is 'fp61'; it takes 'fp32' or 'bf16' or 'fp16' or 'auto'. Did you mean 'fp16'?",
     ),
     ("defend", {"train.grad_clip": "0"}, "--grad-clip-norm is 0.0; it must be above 0."),
     ("defend", {"fc_schedule": "later"}, "--fc-schedule is 'later'; it takes 'interleave' or 'epoch-end' or"),

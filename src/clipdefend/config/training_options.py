@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clipdefend.choices import BatchNormMode, LrSchedule, Precision
+from clipdefend.choices import BatchNormMode, LrSchedule, TrainPrecision
 from clipdefend.config.conditions import parse_conditions
 from clipdefend.config.fields import COUNT, NATURAL, POSITIVE, Config, Range, option
 from clipdefend.config.model_options import device_option
@@ -40,7 +40,12 @@ class TrainConfig(Config):
     grad_clip: float | None = option(
         None, "--grad-clip-norm", "Clip the gradient norm to this value.", range=POSITIVE
     )
-    precision: Precision = option("fp32", "--precision", "Floating-point precision of the forward pass.")
+    precision: TrainPrecision = option(
+        "fp32",
+        "--precision",
+        "Floating-point precision of the forward pass; auto tries a few steps and takes the fastest one for this"
+        " model on this machine.",
+    )
     batch_norm: BatchNormMode = option(
         "train",
         "--batch-norm",

@@ -85,6 +85,7 @@ class ClipModel(nn.Module):
         tokenize: list of strings -> tokens (n, context length), end token the highest id.
 
     Attributes:
+        layout: memory format of images and convolutions.
         remarks: what is odd about the weights that were loaded, a sentence each, shown as warnings.
         notes: what was recognised or assumed when it was loaded, a sentence each, for people.
     """
@@ -101,6 +102,7 @@ class ClipModel(nn.Module):
         self.clip: Any = clip  # which attributes it has depends on the architecture
         self.architecture = architecture
         self._tokenize = tokenize
+        self.layout = architecture.memory_format
         self.remarks = []
         self.notes = []
         for name, default in (("mean", OPENAI_MEAN), ("std", OPENAI_STD)):
@@ -152,12 +154,17 @@ class ClipModel(nn.Module):
         """Unit text vectors (m, d), without the wrapper of several processes: for evaluation."""
         return self._encode_text(tokens)
 
+    def set_layout(self, layout: torch.memory_format) -> None:
+        """Change the memory format of images and convolutions; no value changes but by rounding."""
+        self.layout = layout
+        self.clip.to(memory_format=layout)
+
     def _encode_image(self, images: Tensor) -> Tensor:
         return F.normalize(self._image_features(images), dim=-1)
 
     def _image_features(self, images: Tensor) -> Tensor:
         pixels = images.float() / 255 if images.dtype == torch.uint8 else images
-        pixels = ((pixels - self.mean) / self.std).contiguous(memory_format=self.architecture.memory_format)
+        pixels = ((pixels - self.mean) / self.std).contiguous(memory_format=self.layout)
         return self.clip.encode_image(pixels).float()  # type: ignore[no-any-return]
 
     def _encode_text(self, tokens: Tensor) -> Tensor:

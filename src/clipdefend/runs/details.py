@@ -103,6 +103,7 @@ class TrainingDetails(Details):
         terms: name -> settings of each term, where the defence is a set of terms.
         defence, phases: of any other defence.
         steps, subcaption_steps: optimiser steps, and those of them that carried a sub-captioned batch.
+        arithmetic: precision, layout and the seconds that chose them, for ``--precision auto``.
         processes, global_batch: how many processes, and the pairs of a step over all of them.
         training_seconds: without evaluations.
         best_epoch: of ``best/``; None where there is none. A fraction for an evaluation within an epoch.
@@ -117,6 +118,7 @@ class TrainingDetails(Details):
     defence: dict[str, Any] | None = recorded_if_set()
     phases: list[Any] | None = recorded_if_set()
     steps: int = 0
+    arithmetic: dict[str, Any] | None = recorded_if_set()
     processes: int = 1
     global_batch: int = 0
     subcaption_steps: int = 0

@@ -8,7 +8,8 @@ from typing import Any
 
 from clipdefend.errors import ConfigError
 
-MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16", "auto": "no"}
+"""Names of ours -> of Accelerate's; "auto" is full precision until it is decided."""
 FOREIGN = {
     "ACCELERATE_USE_FSDP": "FSDP",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",

@@ -144,7 +144,7 @@ def suggest_changes(
     if estimate.disk_bytes > estimate.disk_free:
         found.append("--runs or --out on a disk with more room.")
     if train.precision == "fp32" and machine.fast_bf16(device) and not small:
-        found.append("--precision bf16 is faster here and needs less memory.")
+        found.append("--precision auto finds out whether bf16 is faster here, which also needs less memory.")
     if estimate.data_bound:
         slowest = max(cost.reading * train.batch_size / cost.seconds(train.batch_size) for cost in costs)
         enough = max(1, math.ceil(slowest))

@@ -15,7 +15,7 @@ from clipdefend.commands.doctor.diagnosis import Diagnosis
 from clipdefend.commands.doctor.estimate import add_estimate
 from clipdefend.commands.doctor.few_pairs import FewPairs
 from clipdefend.commands.finetune_attack.prepare_attack import AttackPreparation
-from clipdefend.commands.shared.fitting import Training
+from clipdefend.commands.shared.fitting import Training, settle
 from clipdefend.config import DefendConfig, FinetuneAttackConfig
 from clipdefend.console import Console
 from clipdefend.data.pairs import Pairs
@@ -149,10 +149,13 @@ def _steps(prepared: Training) -> tuple[list[Costs], str]:
     with tempfile.TemporaryDirectory(prefix="clipdefend-") as folder:
         few = FewPairs.spread(prepared.pairs, SAMPLE)
         job = replace(prepared.trial_job(Path(folder), few), config=train, workers=0)
+        train, chosen = settle(job, prepared.context.console)
+        job = replace(job, config=train)
         accelerator = make_accelerator(train.device, train.precision, every_weight=job.uses_all)
         trainer = Trainer(job, accelerator, prepared.context.console)
         costs = [measure(trainer, stage) for stage in trainer.timetable.stages]
     size, one = train.batch_size, costs[0]
     what = "a step" if train.accum_freq == 1 else "a micro-batch"
     found = f"{one.seconds(size):.3g} s {what} of {size}, {1000 * one.reading:.3g} ms to read a pair"
+    found += f"; precision auto is {chosen}" if chosen else ""
     return costs, f"{found}; tried for {time.perf_counter() - began:.0f} s"

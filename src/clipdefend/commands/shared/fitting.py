@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from clipdefend.commands.shared.preparation import Preparation
-from clipdefend.config import DefendConfig, FinetuneAttackConfig
+from clipdefend.config import DefendConfig, FinetuneAttackConfig, TrainConfig
+from clipdefend.console import Console
 from clipdefend.defences.terms_defence import TermsDefence
+from clipdefend.distributed import launch
 from clipdefend.evaluation.zero_shot import QUICK
 from clipdefend.runs import CanvasRecord, TrainingDetails
 from clipdefend.training.advice import advice, is_small, trains_batch_norm
+from clipdefend.training.arithmetic import LAYOUTS, Arithmetic, measure_arithmetic, settle_arithmetic
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.job import Job
 from clipdefend.training.loop import Trainer
@@ -45,7 +49,8 @@ def fit(prepared: Training, folder: Path) -> Fitted:
         folder: of the run.
     """
     job, console = prepared.job(folder), prepared.context.console
-    train = job.config
+    train, arithmetic = settle(job, console)
+    job = replace(job, config=train)
     accelerator = make_accelerator(train.device, train.precision, every_weight=job.uses_all)
     trainer = Trainer(job, accelerator, console)
     timetable = trainer.timetable
@@ -73,6 +78,7 @@ def fit(prepared: Training, folder: Path) -> Fitted:
         objective=str(job.objective),
         **describe(job),
         steps=progress.global_step,
+        arithmetic=asdict(arithmetic) if arithmetic else None,
         processes=timetable.stages[0].plan.world,
         global_batch=timetable.stages[0].plan.batch,
         subcaption_steps=progress.extra_steps,
@@ -82,6 +88,22 @@ def fit(prepared: Training, folder: Path) -> Fitted:
         bad=trainer.bad.summary(),
     )
     return Fitted(_full(progress.start), _full(progress.evaluated), details, str(accelerator.device))
+
+
+def settle(job: Job, console: Console) -> tuple[TrainConfig, Arithmetic | None]:
+    """Decide ``--precision auto`` in the main process, for all; see ``settle_arithmetic``."""
+    if job.config.precision != "auto":
+        return job.config, None
+    device = make_accelerator(job.config.device).device
+
+    def decide() -> dict[str, Any]:
+        measure = partial(measure_arithmetic, job.model, job.config, device)
+        return asdict(settle_arithmetic(job.folder, measure))
+
+    chosen = Arithmetic(**launch.current().from_main(decide))
+    console.info(f"Precision auto: {chosen}")
+    job.model.set_layout(LAYOUTS[chosen.layout])
+    return replace(job.config, precision=chosen.precision), chosen  # type: ignore[arg-type]
 
 
 def describe(job: Job) -> dict[str, Any]:
