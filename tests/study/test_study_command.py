@@ -9,10 +9,11 @@ import pytest
 
 from clipdefend.errors import ConfigError
 from clipdefend.study.choice import Candidate, choose
-from clipdefend.study.grid import labels, reported_nodes
+from clipdefend.study.grid import held_out_nodes, labels, reported_nodes
 from clipdefend.study.study_file import read_study
 from command_lines import Shell, write_data
 
+EXAMPLES = Path(__file__).parents[2] / "examples" / "studies"
 SMALL = {
     "seeds": [1],
     "steps": {
@@ -144,3 +145,22 @@ def test_an_interruption_says_that_the_same_command_goes_on(
     found = Shell(tmp_path)("study", "run", "grid.yaml")
     assert found.code == 130
     assert "what is finished is kept in studies/grid; the same command makes the rest." in found.err
+
+
+@pytest.mark.parametrize("name", ["small-grid", "photos"])
+def test_examples_give_every_defence_the_same_budget(name: str) -> None:
+    """What differs between the defences of an example is the method, its terms and the rate that is chosen."""
+    study = read_study(EXAMPLES / f"{name}.yaml")
+    defences = [node.settings for node in held_out_nodes(study) if node.command == "defend"]
+    budgets = {
+        json.dumps(
+            {k: v for k, v in each.items() if k not in ("method", "terms", "train.lr")}, sort_keys=True
+        )
+        for each in defences
+    }
+    assert len(budgets) == 1
+    rates: dict[str, set[object]] = {}
+    for each in defences:
+        rates.setdefault(f"{each['method']} {each.get('terms')}", set()).add(each["train.lr"])
+    assert len({frozenset(each) for each in rates.values()}) == 1
+    assert all(len(each) >= 3 for each in rates.values())
