@@ -44,6 +44,18 @@ def test_evaluation(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     assert ours["times floor"] == pytest.approx(floor["images/s"] / ours["images/s"])
 
 
+@pytest.mark.slow
+def test_surroundings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = run("surroundings.py", "--models tiny --steps 1", monkeypatch, capsys)
+    assert [(row["work"], row["machine"]) for row in rows] == [
+        ("train", "idle"),
+        ("train", "busy"),
+        ("evaluate", "idle"),
+        ("evaluate", "busy"),
+    ]
+    assert all(row[name] > 0 for row in rows for name in ("default, s", "waiting", "memory", "clipdefend"))
+
+
 def test_the_median_turn_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that slows down: 1.2 is the median, though the medians of both alone are 3 and 2."""
     monkeypatch.syspath_prepend(str(FOLDER))

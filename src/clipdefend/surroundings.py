@@ -19,7 +19,7 @@ def tune_process() -> None:
     """Set up threads and memory of this process; the processes that it starts inherit the former."""
     tune_threads(os.environ)
     if sys.platform == "linux" and not _has_malloc_settings(os.environ):
-        _keep_memory()
+        keep_memory()
 
 
 def tune_threads(environment: MutableMapping[str, str], cgroup: Path = CGROUP) -> None:
@@ -59,7 +59,7 @@ def _has_malloc_settings(environment: MutableMapping[str, str]) -> bool:
     return any(name.startswith("MALLOC_") for name in environment)
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Keep freed memory for the next tensor: the kernel clears each page that it hands out again.
 
     glibc reads its variables before Python starts, so it is told by a call; other C libraries have none.
