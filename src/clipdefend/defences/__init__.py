@@ -20,6 +20,7 @@ DEFENCES: Registry[Defence] = Registry(
         "roclip": "clipdefend.defences.roclip:RoClip",
         "safeclip": "clipdefend.defences.safeclip:SafeClip",
         "shrink-perturb": "clipdefend.defences.shrink_perturb:ShrinkPerturb",
+        "unlearn": "clipdefend.defences.unlearn:Unlearn",
     },
 )
 

@@ -194,9 +194,6 @@ class Unlearn(ComposedDefence):
             raise ValueError("patch, field, overlay and warp are all 0; one kind must be left")
         if not self.caption + self.pull > 0:
             raise ValueError("caption and pull are both 0; one must be above 0")
-        taken = {"caption", "pull", "keep"} & set(self.terms)
-        if taken:
-            raise ValueError(f"terms.{min(taken)} is not a term of the method: set defence.{min(taken)}")
 
     @property
     def kinds(self) -> list[Perturbation]:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from clipdefend.augment.eda import Eda
 from clipdefend.draws import draw_seed
+from clipdefend.errors import ConfigError
 from clipdefend.objectives.image_changes import (
     add_noise_and_erase,
     auto_augment,
@@ -164,6 +165,14 @@ def strong(pair: Pair, seed: int) -> Tensor:
     return strong_augment(pair.picture, seed)
 
 
+def universal(given: DeviceBatch) -> Tensor:
+    """The image under a perturbation that the defence hands out, see ``clipdefend.defences.unlearn``."""
+    if "universal" not in given.extra:
+        raise ConfigError("The image view 'universal' is made by --method unlearn alone: leave it out.")
+    made: Tensor = given.extra["universal"](given.images, given.seeds)
+    return made
+
+
 def whole_caption(pair: Pair, seed: int) -> str:
     """The caption as it is."""
     return pair.caption
@@ -201,6 +210,7 @@ IMAGE_VIEWS: dict[str, ImageView | DeviceView] = _by_name(
     ImageView(name="perturbed", summary="PAR's noise and erasing", make=perturbed),
     ImageView(name="strong", summary="crop, flip, colours and blur", make=strong),
     ImageView(name="strong2", summary="a second draw of `strong`", make=strong),
+    DeviceView(name="universal", summary="under a universal perturbation of `unlearn`", make=universal),
     ImageView(name="subset", summary="the image of a sub-captioned sample", make=clean, batch="subset"),
 )
 TEXT_VIEWS: dict[str, TextView] = _by_name(

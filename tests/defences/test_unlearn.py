@@ -1,0 +1,147 @@
+"""Unlearn: perturbations by hand and within their bounds, the goal's gradient, and runs that are resumed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from clipdefend.defences.build_defence import build_defence
+from clipdefend.defences.perturbations import Field, Overlay, Patch, Perturbation, Warp
+from clipdefend.defences.unlearn import Keep, Unlearn, goal
+from clipdefend.errors import ConfigError, Interrupted
+from clipdefend.objectives.term import Embeddings
+from training_jobs import ROWS, Watcher, equal, interrupt, log_of, make_job, make_trainer, train, weights
+
+KINDS = [
+    Patch(share=0.25),
+    Field(bound=0.1),
+    Overlay(share=0.3),
+    Warp(share=0.05),
+    Warp(share=0.05, points=64),
+]
+SMALL = Unlearn(members=2, inner_batch=4, ramp=4)
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def images_of(count: int = 3, size: int = 32) -> Tensor:
+    return torch.sigmoid(draw(count, 3, size, size, seed=5))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: type(kind).__name__)
+def test_a_kind_keeps_to_its_bound_and_treats_each_image_alone(kind: Perturbation) -> None:
+    images, seeds = images_of(), [3 << 20, 4, 9 << 20]
+    values = draw(3, *kind.shape(32), seed=1)
+    made = kind.apply(images, values, seeds, 1.0)
+    assert made.shape == images.shape
+    assert bool((made >= 0).all()) and bool((made <= 1).all())  # noqa: PT018
+    assert not torch.allclose(made, images, atol=1e-3)
+    alone = kind.apply(images[1:2], values[1:2], seeds[1:2], 1.0)
+    assert torch.allclose(alone, made[1:2], atol=1e-6)
+    # Without strength nothing changes, and the gradient in the values flows.
+    assert torch.allclose(kind.apply(images, values, seeds, 0.0), images, atol=1e-5)
+    free = values.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(kind.apply(images, free, seeds, 1.0).square().sum(), free)
+    assert float(gradient.abs().sum()) > 0
+
+
+def test_a_patch_by_hand() -> None:
+    """A quarter of 8 pixels is 2: seed 1 + (2 << 20) puts it at row 2097153 % 7 = 2, column 2."""
+    images = torch.zeros(1, 3, 8, 8)
+    seed = 1 + (2 << 20)
+    made = Patch(share=0.25).apply(images, torch.full((1, 3, 2, 2), math.log(3) / 2), [seed], 0.5)
+    top, left = seed % 7, (seed >> 20) % 7
+    expected = torch.zeros(1, 3, 8, 8)
+    expected[:, :, top : top + 2, left : left + 2] = 0.5 * 0.75  # sigmoid(log 3) = 3/4, half opaque
+    assert torch.allclose(made, expected, atol=1e-6)
+
+
+def test_fields_and_overlays_stay_within_their_share() -> None:
+    images = torch.full((2, 3, 32, 32), 0.5)
+    for kind, bound in ((Field(bound=0.1), 0.1), (Overlay(share=0.3), 0.15)):
+        values = draw(2, *kind.shape(32), seed=2)
+        change = (kind.apply(images, values, [0, 1], 1.0) - images).abs()
+        assert 0.3 * bound < float(change.max()) <= bound + 1e-6
+
+
+def test_the_goal_by_hand() -> None:
+    """All perturbed images alike and at a right angle to their own: 1 - 0; unchanged and apart: 1/2 - 1."""
+    clean = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    assert float(goal(torch.tensor([[0.0, 0.0, 1.0]] * 2), clean)) == pytest.approx(1.0)
+    assert float(goal(clean, clean)) == pytest.approx(-0.5)
+
+
+def test_the_pull_by_hand() -> None:
+    image = {"clean": torch.tensor([[1.0, 0.0]]), "universal": torch.tensor([[0.6, 0.8]])}
+    reference = {"clean": torch.tensor([[0.0, 1.0]])}
+    e = Embeddings(image=image, text={}, scale=torch.tensor(1.0), reference_image=reference)
+    assert float(Keep(image_view="universal").loss(e)) == pytest.approx(0.2)
+    assert float(Keep().loss(e)) == pytest.approx(1.0)
+
+
+def test_a_step_raises_the_goal_of_the_perturbation_in_turn(tmp_path: Path) -> None:
+    trainer = make_trainer(make_job(tmp_path, defence=Unlearn(members=1, inner_batch=4, ramp=0, step=0.05)))
+    bank: Any = trainer.stepper.course
+    model, images = trainer.bare.eval(), bank.images[:4].float() / 255
+    kind, before = bank.kinds[2], bank.values2[0].clone()
+    direction = bank._direction(model, 2, before, 0)
+
+    def value(values: Tensor) -> float:
+        with torch.no_grad():
+            perturbed = model.encode_image(kind.apply(images, values.expand(4, *values.shape), [0] * 4, 1.0))
+            return float(goal(perturbed, model.encode_image(images)))
+
+    assert value(before + 0.05 * direction.sign()) > value(before) > value(before - 0.05 * direction.sign())
+
+
+def test_the_images_carry_perturbations_and_the_terms_see_them(tmp_path: Path) -> None:
+    train(tmp_path, defence=Unlearn(members=2, inner_batch=4, ramp=0), epochs=1, batch_norm="eval")
+    steps = [record for record in log_of(tmp_path) if record["event"] == "step"]
+    assert len(steps) == ROWS // 4
+    assert {"mmcl", "caption", "pull", "keep"} <= steps[0].keys()
+    # Before the first step the model is the suspect, and only what changes the image moves an embedding.
+    assert abs(steps[0]["keep"]) < 2e-7
+    assert steps[0]["pull"] > 1e-6
+
+
+def test_a_stopped_run_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    train(tmp_path / "whole", defence=SMALL)
+    for at in (3, 7):
+        with pytest.raises(Interrupted):
+            train(tmp_path / "stopped", Watcher(at, interrupt), defence=SMALL, save_every=2)
+    train(tmp_path / "stopped", defence=SMALL, save_every=2)
+    assert log_of(tmp_path / "stopped") == log_of(tmp_path / "whole")
+    assert equal(weights(tmp_path / "stopped"), weights(tmp_path / "whole"))
+
+
+def test_micro_batches_make_the_step_of_one_batch(tmp_path: Path) -> None:
+    train(tmp_path / "one", defence=SMALL, epochs=1, batch_size=4, batch_norm="eval")
+    train(tmp_path / "two", defence=SMALL, epochs=1, batch_size=2, accum_freq=2, batch_norm="eval")
+    losses = [
+        [record["loss"] for record in log_of(tmp_path / name) if record["event"] == "step"]
+        for name in ("one", "two")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_wrong_parameters_are_refused_in_words() -> None:
+    for name, value in (("patch", 2), ("members", 0), ("step", -1), ("inner_batch", 1), ("ramp", -1)):
+        with pytest.raises(ConfigError, match=name):
+            build_defence("unlearn", parameters={name: value})
+    with pytest.raises(ConfigError, match="one kind must be left"):
+        build_defence("unlearn", parameters={"patch": 0, "field": 0, "overlay": 0, "warp": 0})
+    with pytest.raises(ConfigError, match="both 0"):
+        build_defence("unlearn", parameters={"caption": 0, "pull": 0})
+
+
+def test_the_view_belongs_to_the_defence(tmp_path: Path) -> None:
+    job = make_job(tmp_path, method="ft", defence=build_defence("ft", {"mmcl": {"image_view": "universal"}}))
+    with pytest.raises(ConfigError, match="--method unlearn alone"):
+        make_trainer(job).run()
