@@ -96,6 +96,28 @@ def test_found_triggers_are_attacks_of_evaluate(shell: Shell, tmp_path: Path, tr
     assert "ASR@1                                  -" not in done.err
 
 
+def test_a_found_trigger_can_be_planted(shell: Shell, tmp_path: Path) -> None:
+    with shell.inside():
+        folder = shell.made["scan"].folder / "triggers" / "patch"
+    poison = (
+        "--data",
+        "pairs.csv",
+        "--image-size",
+        32,
+        "--count",
+        3,
+        "--templates",
+        "simple",
+        "--workers",
+        0,
+    )
+    given = ("--attack", "masked-pattern", "--trigger-from", folder, "--out", tmp_path / "out")
+    done = shell("poison", *poison, *given)
+    assert done.code == 0, done.err
+    found, planted = (place / "trigger.safetensors" for place in (shell.folder / folder, tmp_path / "out"))
+    assert found.read_bytes() == planted.read_bytes()
+
+
 def test_a_report_shows_the_scan_and_what_its_trigger_does(shell: Shell, tmp_path: Path) -> None:
     with shell.inside():
         scanned = shell.made["scan"].folder
@@ -165,7 +187,7 @@ def test_without_a_reference_it_cannot_tell(shell: Shell) -> None:
     ("flags", "said"),
     [
         (("--reference", "clean", "--families", "patch,wrap"), "Unknown family 'wrap'. Did you mean 'warp'?"),
-        (("--families", ""), "--families names none"),
+        (("--families", ""), "--families is ''; it takes names"),
         (("--reference", "nowhere"), "Pretrained weights 'nowhere' not found"),
         (
             ("--reference", "clean", "--junit", "x.xml"),

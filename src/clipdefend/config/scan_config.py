@@ -45,8 +45,6 @@ class SearchConfig(Config):
     def __post_init__(self) -> None:
         object.__setattr__(self, "families", tuple(dict.fromkeys(self.families)))
         super().__post_init__()
-        if not self.families:
-            raise ConfigError("--families names none: give some of those in the default, or leave it out.")
 
 
 @dataclass(frozen=True, kw_only=True)

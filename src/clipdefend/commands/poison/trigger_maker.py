@@ -104,7 +104,8 @@ class TriggerMaker:
                 f" {trigger.name} --image-size {trigger.size} with --trigger-from."
             )
         self.context.console.info(f"Trigger of run {run.name}: {trigger.describe()}")
-        return MadeTrigger(trigger, PoisonDetails.of(run).learning, run)
+        learning = PoisonDetails.of(run).learning if run.command == "poison" else None
+        return MadeTrigger(trigger, learning, run)
 
     def _task(self, drawn: Trigger, folder: RunDir | None = None) -> Task:
         config = self.config

@@ -76,5 +76,5 @@ def _draw_curves(axes: object, found: Sequence[FoundTrigger]) -> None:
         axes.semilogy(steps, reached, ".", color=colour, markersize=5)  # type: ignore[attr-defined]
     axes.set_xlabel("step (dots: goal reached)", fontsize=8)  # type: ignore[attr-defined]
     axes.set_title(found[0].unit, fontsize=9)  # type: ignore[attr-defined]
-    axes.tick_params(labelsize=7)  # type: ignore[attr-defined]
+    axes.tick_params(which="both", labelsize=7)  # type: ignore[attr-defined]
     axes.legend(fontsize=8)  # type: ignore[attr-defined]
