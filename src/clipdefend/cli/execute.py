@@ -175,7 +175,12 @@ def prepare(request: Request, invocation: Invocation, args: list[str]) -> Prepar
     out = Path(invocation.out) if invocation.out is not None else None
     many = request.inputs if cls.many else ()
     inputs = tuple(launch.current().from_main(lambda: [_given(path) for path in many]))
-    context = Context(runs=runs, source=source, inputs=inputs, out=out, console=console, cli_args=args)
+    typed = frozenset(
+        (*request.flags, *request.invocation, *(text.split("=")[0] for text in invocation.sets))
+    )
+    context = Context(
+        runs=runs, source=source, inputs=inputs, out=out, console=console, cli_args=args, given=typed
+    )
     return Prepared(config=config, context=context)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from clipdefend.config.fields import COUNT, option
+from clipdefend.config.model_options import device_option
 from clipdefend.config.run_options import RunConfig
 
 
@@ -26,3 +27,4 @@ class StudyConfig(RunConfig):
     scheduler: str | None = option(
         None, "--scheduler", "Address of a Dask scheduler whose workers make the runs.", metavar="ADDRESS"
     )
+    device: str = device_option()

@@ -27,6 +27,7 @@ class Context:
         out: the new run's folder as given; None: the next under ``runs``.
         console: for people.
         cli_args: the command line, for the record.
+        given: keys of the configuration and of the invocation that the command line sets.
     """
 
     runs: Path
@@ -35,6 +36,7 @@ class Context:
     out: Path | None = None
     console: Console = field(default_factory=Console)
     cli_args: list[str] = field(default_factory=list)
+    given: frozenset[str] = frozenset()
     _begun: list[RunDir] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def input(self, config: RunConfig) -> Run:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipdefend.components import check_components
-from clipdefend.config import COMMANDS, KINDS, RunConfig, load_config, to_dict
+from clipdefend.config import COMMANDS, KINDS, RunConfig, leaves, load_config, to_dict
 from clipdefend.errors import ConfigError
 from clipdefend.runs.unfinished import FREE_ON_RESUME
-from clipdefend.study.study_file import Block, StudyFile
+from clipdefend.study.study_file import StudyFile
+from clipdefend.study.where import Change
 
 RECORDED = "the recorded configuration: "
 Chosen = Mapping[str, Mapping[str, Any]]
@@ -111,7 +112,7 @@ def _expand(study: StudyFile, steps: list[str], seed: int, chosen: Chosen | None
         sources: list[Node | None] = [node for kind in inputs for node in made.get(kind, {}).values()]
         here = made[command] = {}
         for source in sources if inputs else [None]:
-            for settings in _combined(study.steps[command]):
+            for settings in _combined(study, command, seed, source):
                 if command == "defend" and chosen is not None:
                     values = chosen.get(group_of(settings, study.choose))
                     if values is None or any(settings.get(key) != value for key, value in values.items()):
@@ -119,15 +120,58 @@ def _expand(study: StudyFile, steps: list[str], seed: int, chosen: Chosen | None
                 if command == "filter" and source and not source.has_model and not settings.get("checkpoint"):
                     continue  # the pairs of a poison run, with nothing to judge them by
                 after = _sub_captions(made, source) if command == "defend" else ()
-                node = _node(study, command, {**settings, "seed": seed}, source, after)
+                config = _configure(study, command, {**settings, "seed": seed}, source)
+                node = Node(command, config, {**settings, "seed": seed}, source, after)
                 here.setdefault(node.name, node)
     return [node for nodes in made.values() for node in nodes.values()]
 
 
-def _combined(blocks: tuple[Block, ...]) -> Iterator[dict[str, Any]]:
-    for block in blocks:
-        for values in itertools.product(*block.values()):
-            yield dict(zip(block, values, strict=True))
+def _combined(study: StudyFile, command: str, seed: int, source: Node | None) -> Iterator[dict[str, Any]]:
+    """The settings of a command's runs on one input."""
+    for block in study.steps[command]:
+        found = list(_product(block))
+        for change in study.changes[command]:
+            found = [
+                {**settings, **more}
+                for settings in found
+                for more in (
+                    _product(change.values)
+                    if _holds(study, change, command, {**settings, "seed": seed}, source)
+                    else ({},)
+                )
+            ]
+        yield from found
+
+
+def _product(block: Mapping[str, tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    for values in itertools.product(*block.values()):
+        yield dict(zip(block, values, strict=True))
+
+
+def _holds(
+    study: StudyFile, change: Change, command: str, settings: Mapping[str, Any], source: Node | None
+) -> bool:
+    config = _configure(study, command, settings, source)
+    try:
+        return change.holds([config, *(_line(source) if source else ())])
+    except ConfigError as error:
+        raise ConfigError(f"{study.path}: steps.{command}: {error}") from None
+
+
+def _line(node: Node) -> list[RunConfig]:
+    """Its configuration, then its input's, and so on."""
+    return [node.config, *(_line(node.source) if node.source else ())]
+
+
+def check_changes(study: StudyFile) -> None:
+    """Raise ConfigError for a ``where`` that holds for no run, such as a misspelt attack."""
+    if not any(study.changes.values()):
+        return
+    nodes = [*held_out_nodes(study), *reported_nodes(study, None)]
+    for command, changes in study.changes.items():
+        for change in changes:
+            if not any(change.holds(_line(node)) for node in nodes if node.command == command):
+                raise ConfigError(f"{study.path}: steps.{command}: where {{{change}}} holds for no run.")
 
 
 def _sub_captions(made: Mapping[str, Mapping[str, Node]], source: Node | None) -> tuple[Node, ...]:
@@ -135,18 +179,26 @@ def _sub_captions(made: Mapping[str, Mapping[str, Node]], source: Node | None) -
     return tuple(node for node in nodes if source and node.poison.name == source.poison.name)
 
 
-def _node(
-    study: StudyFile, command: str, settings: Mapping[str, Any], source: Node | None, after: tuple[Node, ...]
-) -> Node:
+def _configure(study: StudyFile, command: str, settings: Mapping[str, Any], source: Node | None) -> RunConfig:
     data = getattr(source.poison.config, "data", None) if source else None
+    recorded = {**_shared(study.common, command), **settings, **_shared(study.forced, command)}
     try:
         config = load_config(
-            COMMANDS[command], recorded=settings, inherited_data=data, source_given=source is not None
+            COMMANDS[command], recorded=recorded, inherited_data=data, source_given=source is not None
         )
         check_components(config)
     except ConfigError as error:
         raise ConfigError(f"{study.path}: steps.{command}: {str(error).replace(RECORDED, '')}") from None
-    return Node(command, config, settings, source, after)
+    return config
+
+
+def _shared(values: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """Those of a study's common values that a command has, by its own keys."""
+    known = leaves(COMMANDS[command])
+    places = (
+        (path, value) for key, value in values.items() for path in (key, f"train.{key}") if path in known
+    )
+    return dict(places)
 
 
 def _deciding(config: dict[str, Any], at: str = "") -> dict[str, Any]:

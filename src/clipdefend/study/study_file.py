@@ -13,12 +13,15 @@ from clipdefend.config import KINDS
 from clipdefend.config.yamlfile import YamlError, read_yaml
 from clipdefend.errors import ConfigError
 from clipdefend.registry import nearest
+from clipdefend.study.where import Change
 
 MAX_BYTES = 1_000_000
 MAX_RUNS = 10_000
 RULES = ("ba-asr",)
 _LIMIT = re.compile(r"asr<=(0(\.\d+)?|1)")
-_KEYS = ("name", "folder", "seeds", "held_out", "choose", "rule", "steps")
+COMMON = ("preset", "workers", "max_bad", "device")
+"""Keys that may stand at the top, for all runs."""
+_KEYS = ("name", "folder", "seeds", "held_out", "choose", "rule", *COMMON, "steps")
 
 Block = dict[str, tuple[Any, ...]]
 """Key of a command's configuration -> its values; the runs are their product."""
@@ -36,6 +39,9 @@ class StudyFile:
         choose: keys of ``defend`` that are chosen.
         rule: "ba-asr": the largest mean of BA@1 - ASR@1; "asr<=X": the largest mean BA@1 whose mean ASR@1 is at most X.
         steps: command -> its blocks.
+        changes: command -> its blocks with ``where``, of which later ones win.
+        common: key of all commands -> value, for steps that do not set it themselves.
+        forced: the same from the command line, which wins over the file.
     """
 
     path: Path
@@ -45,10 +51,17 @@ class StudyFile:
     choose: tuple[str, ...]
     rule: str
     steps: Mapping[str, tuple[Block, ...]]
+    changes: Mapping[str, tuple[Change, ...]]
+    common: Mapping[str, Any]
+    forced: Mapping[str, Any]
 
 
-def read_study(path: Path) -> StudyFile:
+def read_study(path: Path, forced: Mapping[str, Any] | None = None) -> StudyFile:
     """Read a study.
+
+    Args:
+        path: the file.
+        forced: key of ``COMMON`` -> a value that wins over the file's.
 
     Raises:
         ConfigError: the file cannot be read, or something in it does not fit.
@@ -70,6 +83,9 @@ def read_study(path: Path) -> StudyFile:
     if not isinstance(folder, str) or not folder or "\0" in folder:
         raise ConfigError(f"{path}: folder {folder!r} is not a path.")
     seeds, held_out = (_seeds(found, key, path) for key in ("seeds", "held_out"))
+    blocks = {
+        command: _blocks(found["steps"], command, path) for command in KINDS if command in found["steps"]
+    }
     study = StudyFile(
         path=path,
         folder=Path(folder),
@@ -77,9 +93,10 @@ def read_study(path: Path) -> StudyFile:
         held_out=held_out,
         choose=_choose(found, path),
         rule=_rule(found, path),
-        steps={
-            command: _blocks(found["steps"], command, path) for command in KINDS if command in found["steps"]
-        },
+        steps={command: runs for command, (runs, _) in blocks.items()},
+        changes={command: changes for command, (_, changes) in blocks.items()},
+        common={key: found[key] for key in COMMON if key in found},
+        forced=forced or {},
     )
     _check(study)
     return study
@@ -141,7 +158,7 @@ def _check(study: StudyFile) -> None:
         )
 
 
-def combinations(block: Block) -> int:
+def combinations(block: Mapping[str, tuple[Any, ...]]) -> int:
     """Number of combinations of a block's values."""
     return math.prod(len(values) for values in block.values())
 
@@ -152,22 +169,40 @@ def grid_size(study: StudyFile) -> int:
     for command, blocks in study.steps.items():
         inputs = KINDS[command].inputs
         parents = sum(counts.get(kind, 0) for kind in inputs) if inputs else 1
-        counts[command] = parents * sum(combinations(block) for block in blocks)
+        more = math.prod(combinations(change.values) for change in study.changes[command])
+        counts[command] = parents * sum(combinations(block) for block in blocks) * more
     return sum(counts.values()) * (len(study.seeds) + len(study.held_out))
 
 
-def _blocks(steps: Mapping[str, Any], command: str, path: Path) -> tuple[Block, ...]:
+def _blocks(
+    steps: Mapping[str, Any], command: str, path: Path
+) -> tuple[tuple[Block, ...], tuple[Change, ...]]:
+    """The blocks that make runs, and those that change them where a condition holds."""
     given = steps[command]
-    blocks = given if isinstance(given, list) else [given]
     where = f"{path}: steps.{command}"
-    found = []
-    for block in blocks:
+    runs: list[Block] = []
+    changes: list[Change] = []
+    for block in given if isinstance(given, list) else [given]:
         if block is not None and not isinstance(block, dict):
             raise ConfigError(f"{where} must be keys with values, or a list of such blocks.")
-        if "seed" in (block or {}):
+        keys = dict(block or {})
+        condition = keys.pop("where", None)
+        if "seed" in keys:
             raise ConfigError(f"{where}.seed: seeds are those of the whole study; give 'seeds' at the top.")
-        found.append({str(key): _values(value, f"{where}.{key}") for key, value in (block or {}).items()})
-    return tuple(found)
+        found = {str(key): _values(value, f"{where}.{key}") for key, value in keys.items()}
+        if "where" not in (block or {}):
+            runs.append(found)
+        elif not isinstance(condition, dict) or not condition or not found:
+            raise ConfigError(
+                f"{where}: a block with 'where' takes conditions and settings, as in"
+                " {where: {attack: wanet}, train.epochs: 4}."
+            )
+        else:
+            conditions = {
+                str(key): _values(value, f"{where}.where.{key}") for key, value in condition.items()
+            }
+            changes.append(Change(conditions, found))
+    return tuple(runs or [{}]), tuple(changes)
 
 
 def _values(value: Any, where: str) -> tuple[Any, ...]:

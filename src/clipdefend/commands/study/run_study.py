@@ -23,8 +23,8 @@ from clipdefend.runs.lock import acquire, release
 from clipdefend.study.carry_out import FAILED, GOOD, LOG, SKIPPED, STOPPED, Job
 from clipdefend.study.choice import Candidate, choose
 from clipdefend.study.engine import run_graph
-from clipdefend.study.grid import Node, group_of, held_out_nodes, labels, reported_nodes
-from clipdefend.study.study_file import StudyFile, read_study
+from clipdefend.study.grid import Node, check_changes, group_of, held_out_nodes, labels, reported_nodes
+from clipdefend.study.study_file import COMMON, StudyFile, read_study
 
 ACTIONS = ("plan", "run", "report")
 CHOICE = "choice.json"
@@ -80,10 +80,25 @@ def run(config: StudyConfig, context: Context) -> Planned | Report:
         raise ConfigError(
             f"{action!r} is not an action of study.{nearest(action, [*ACTIONS])} There are: {', '.join(ACTIONS)}."
         )
-    study = read_study(Path(file))
+    study = read_study(Path(file), _forced(action, config, context))
+    check_changes(study)
     if action == "plan":
         return _plan(study)
     return _make(study, config, context) if action == "run" else _report(study, context)
+
+
+def _forced(action: str, config: StudyConfig, context: Context) -> dict[str, Any]:
+    """What the command line sets for all runs. Raises ConfigError for what it cannot set."""
+    default = StudyConfig()
+    given = context.given | {
+        key for key in (*COMMON, "seed") if getattr(config, key) != getattr(default, key)
+    }
+    for key, advice in (("seed", "seeds: [1, 2, 3]"), ("runs", "folder: DIR")):
+        if key in given:
+            raise ConfigError(f"--{key} does not apply to a study. Set it in the file, as in {advice}.")
+    if "out" in given and action != "report":
+        raise ConfigError(f"--out applies to study report, not to study {action}. Leave it out.")
+    return {key: getattr(config, key) for key in COMMON if key in given}
 
 
 def _plan(study: StudyFile) -> Planned:

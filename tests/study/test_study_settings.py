@@ -1,0 +1,103 @@
+"""A study's settings for all runs, and those that hold only where another key has a value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from clipdefend.config import DefendConfig, FinetuneAttackConfig, RunConfig
+from clipdefend.errors import ConfigError
+from clipdefend.study.grid import check_changes, reported_nodes
+from clipdefend.study.study_file import read_study
+from command_lines import Shell
+
+GRID = """
+seeds: [1]
+steps:
+  poison:
+    attack: [badnet, wanet]
+  finetune-attack:
+    - train.epochs: 2
+      method: [ft, cleanclip]
+    - where: {attack: wanet, method: ft}
+      train.epochs: 4
+      train.lr: [2e-3, 1e-3]
+  defend:
+    - method: ft
+    - where: {finetune-attack.method: cleanclip}
+      train.lr: 3e-5
+"""
+
+
+def nodes(folder: Path, text: str, forced: dict[str, Any] | None = None) -> list[RunConfig]:
+    path = folder / "grid.yaml"
+    path.write_text(text)
+    study = read_study(path, forced)
+    check_changes(study)
+    return [node.config for node in reported_nodes(study, None)]
+
+
+def test_settings_where_another_key_has_a_value(tmp_path: Path) -> None:
+    found = nodes(tmp_path, GRID)
+    victims = [(c.method, c.train.epochs, c.train.lr) for c in found if isinstance(c, FinetuneAttackConfig)]
+    assert sorted(victims) == sorted(
+        [
+            ("ft", 2, 5e-4),
+            ("cleanclip", 2, 5e-4),
+            ("ft", 4, 2e-3),
+            ("ft", 4, 1e-3),
+            ("cleanclip", 2, 5e-4),
+        ]
+    )
+    rates = sorted(c.train.lr for c in found if isinstance(c, DefendConfig))
+    assert rates == [3e-5, 3e-5, 5e-4, 5e-4, 5e-4]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("{attack: wanet,", "{attack: wannet,", "where .*wannet.* holds for no run"),
+        ("{attack: wanet,", "{atack: wanet,", "Did you mean 'attack'"),
+        ("{attack: wanet, method: ft}", "[wanet]", "takes conditions and settings"),
+    ],
+)
+def test_conditions_that_do_not_fit(tmp_path: Path, before: str, after: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        nodes(tmp_path, GRID.replace(before, after))
+
+
+def test_settings_of_all_runs(tmp_path: Path) -> None:
+    text = (
+        "{device: cpu, preset: paper, workers: 0,"
+        " steps: {poison: {workers: 2}, finetune-attack: , defend: {method: ft}}}"
+    )
+    poison, victim, defence = nodes(tmp_path, text)
+    assert [each.workers for each in (poison, victim, defence)] == [2, 0, 0]
+    assert {each.preset for each in (poison, victim, defence)} == {"paper"}
+    assert isinstance(victim, FinetuneAttackConfig)
+    assert victim.train.device == "cpu"
+    assert victim.train.lr != 5e-4  # of quick
+    forced = nodes(tmp_path, text, {"workers": 1, "preset": "quick"})
+    assert [each.workers for each in forced] == [1, 1, 1]
+    assert {each.preset for each in forced} == {"quick"}
+
+
+def test_flags_are_passed_on_or_refused(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump({"steps": {"poison": {"attack": ["badnet", "sig"]}}}))
+    plan = shell("study", "plan", "grid.yaml")
+    assert plan.code == 0, plan.err
+    # The file's data chooses quick; the command line's preset makes other runs, its workers the same ones.
+    assert shell("study", "plan", "grid.yaml", "--preset", "quick", "--workers", 0).out == plan.out
+    assert shell("study", "plan", "grid.yaml", "--preset", "paper").out != plan.out
+    for flags, words in (
+        (("--seed", 3), "--seed does not apply to a study. Set it in the file, as in seeds: [1, 2, 3]."),
+        (("--runs", "x"), "folder: DIR"),
+        (("--out", "x"), "study report"),
+    ):
+        found = shell("study", "plan", "grid.yaml", *flags)
+        assert found.code == 2
+        assert words in found.err
