@@ -272,3 +272,16 @@ def test_a_configuration_made_in_python_is_checked_too() -> None:
 
 def test_every_interpolation_that_can_be_chosen_can_be_done() -> None:
     assert set(RESAMPLING) == set(get_args(Interpolation))
+
+
+def test_pretraining_in_the_built_in_world() -> None:
+    def victim(data: str, **flags: object) -> FinetuneAttackConfig:
+        return load_config(FinetuneAttackConfig, preset="pretrain", inherited_data=data, flags=flags)
+
+    built_in, other = victim("builtin:pretrain"), victim("cc3m.csv")
+    assert (built_in.model.name, built_in.model.pretrained) == ("tiny", "none")
+    assert (built_in.train.batch_size, built_in.train.lr, built_in.eval.data) == (128, 1e-3, "builtin")
+    assert (other.model.name, other.train.batch_size, other.train.epochs) == ("RN50", 2048, 64)
+    assert victim("builtin", **{"train.epochs": 3}).train.epochs == 3
+    assert load_config(PoisonConfig, preset="pretrain").image_size == 64
+    assert load_config(PoisonConfig, preset="pretrain", flags={"data": "a.csv"}).image_size == 224

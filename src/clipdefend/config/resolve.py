@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from clipdefend.config.coerce import coerce
 from clipdefend.config.fields import Leaf, leaves
-from clipdefend.config.presets import TIED, component_values, preset_values
+from clipdefend.config.presets import TIED, WORLD, component_values, preset_values
 from clipdefend.config.run_options import RunConfig
 from clipdefend.config.suggest import siblings, suggest
 from clipdefend.config.yamlfile import YamlError, parse_yaml, read_yaml
@@ -69,25 +69,28 @@ def load_config(
     given = {item.leaf.path: item.value for layer in layers for item in layer}
     if any(given.get(path) for path in cls.stand_ins) and not source_given:  # for an input run
         inherited_data = None
-    chosen = given.get("preset") or _preset_by_data(cls, given, inherited_data)
-    layers.insert(0, _from_preset(cls, chosen, layers))
+    builtin = _is_builtin(cls, given, inherited_data)
+    chosen = given.get("preset") or ("quick" if builtin else "paper")
+    layers.insert(0, _from_preset(cls, chosen, layers, builtin))
     return _build(cls, layers)
 
 
-def _preset_by_data(cls: type[C], given: Mapping[str, Any], inherited: str | None) -> str:
+def _is_builtin(cls: type[C], given: Mapping[str, Any], inherited: str | None) -> bool:
+    """Whether the run is in the built-in world."""
     data = given.get(cls.data_key) or getattr(cls(), cls.data_key, None) or inherited
     if data is None and "model.name" in cls.stand_ins and given.get("model.name") == "tiny":
         data = "builtin"  # the world that this model was trained on
-    return "quick" if data is not None and str(data).split(":")[0] == "builtin" else "paper"
+    return data is not None and str(data).split(":")[0] == "builtin"
 
 
-def _from_preset(cls: type[C], preset: str, layers: Sequence[Layer]) -> Layer:
+def _from_preset(cls: type[C], preset: str, layers: Sequence[Layer], builtin: bool) -> Layer:
     given = {item.leaf.path: item.value for layer in layers for item in layer}
     components = dict(_components(cls, layers))
     plain = {path: given.get(path, leaf.default) for path, leaf in leaves(cls).items()}
+    world = {WORLD: "builtin"} if builtin else {}
     values = {
         path: value
-        for path, value in preset_values(preset, cls.command, plain | components).items()
+        for path, value in preset_values(preset, cls.command, plain | components | world).items()
         if value == "none" or TIED.get(path) not in given
     }
     for path, name in components.items():
