@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from clipdefend.commands.doctor.diagnosis import Diagnosis, Estimate
 from clipdefend.config import DefendConfig, FinetuneAttackConfig, RunConfig
 from clipdefend.errors import ConfigError
 from clipdefend.study.grid import check_changes, reported_nodes
@@ -101,3 +104,41 @@ def test_flags_are_passed_on_or_refused(tmp_path: Path) -> None:
         found = shell("study", "plan", "grid.yaml", *flags)
         assert found.code == 2
         assert words in found.err
+
+
+def test_the_plan_measures_a_step_of_each_shape_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[float] = []
+
+    def examine(config: FinetuneAttackConfig, context: object) -> Diagnosis:
+        measured.append(config.train.lr)
+        numbers: dict[str, Any] = dict.fromkeys((field.name for field in fields(Estimate)), 0)
+        return Diagnosis(
+            command=config.command,
+            estimate=Estimate(**{**numbers, "training_seconds": 60.0 * config.train.epochs}),
+        )
+
+    monkeypatch.setattr("clipdefend.commands.doctor.run_doctor.run", examine)
+    shell = Shell(tmp_path)
+    grid = {
+        "poison": {"attack": ["badnet", "sig"]},
+        "finetune-attack": {"train.epochs": [1, 2], "train.lr": [1, 2]},
+    }
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump({"seeds": [1, 2], "steps": grid}))
+    assert "20 runs of unknown cost" in shell("study", "plan", "grid.yaml", "--no-measure").out
+    assert not measured
+    # Of the 16 victims half take one epoch: 8 * 60 s + 8 * 120 s.
+    for _ in range(2):
+        out = shell("study", "plan", "grid.yaml", "--jobs", 2).out
+        assert (
+            "20 runs, 0 finished, 20 to make: about 24 min, 12 min with --jobs 2, and 4 runs of unknown cost."
+            in out
+        )
+    assert len(measured) == 2
+    # What a run took counts more than an estimate; both parts of a resumed one.
+    names = [line.split()[0] for line in out.splitlines() if "train.epochs 1" in line]
+    log = [
+        {"name": names[0], "command": "finetune-attack", "state": state, "seconds": 50.0}
+        for state in ("stopped", "made")
+    ]
+    (tmp_path / "studies/grid/study.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+    assert "about 29 min" in shell("study", "plan", "grid.yaml").out  # 8 * 100 s + 8 * 120 s

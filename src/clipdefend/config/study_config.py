@@ -27,4 +27,9 @@ class StudyConfig(RunConfig):
     scheduler: str | None = option(
         None, "--scheduler", "Address of a Dask scheduler whose workers make the runs.", metavar="ADDRESS"
     )
+    no_measure: bool = option(
+        False,
+        "--no-measure",
+        "Plan without measuring training steps: costs are those of runs that were made.",
+    )
     device: str = device_option()

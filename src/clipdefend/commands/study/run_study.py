@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clipdefend.commands.report import run_report
+from clipdefend.commands.study.plan_costs import Costs
 from clipdefend.config import ReportConfig, StudyConfig, to_yaml
 from clipdefend.console import one_line
 from clipdefend.errors import ConfigError, Interrupted, RunError
@@ -20,7 +20,7 @@ from clipdefend.registry import nearest
 from clipdefend.report.write import Report
 from clipdefend.runs import MANIFEST, UNFINISHED, Context, Run, atomic_write
 from clipdefend.runs.lock import acquire, release
-from clipdefend.study.carry_out import FAILED, GOOD, LOG, SKIPPED, STOPPED, Job
+from clipdefend.study.carry_out import FAILED, SKIPPED, STOPPED, Job
 from clipdefend.study.choice import Candidate, choose
 from clipdefend.study.engine import run_graph
 from clipdefend.study.grid import Node, check_changes, group_of, held_out_nodes, labels, reported_nodes
@@ -83,7 +83,7 @@ def run(config: StudyConfig, context: Context) -> Planned | Report:
     study = read_study(Path(file), _forced(action, config, context))
     check_changes(study)
     if action == "plan":
-        return _plan(study)
+        return _plan(study, config, context)
     return _make(study, config, context) if action == "run" else _report(study, context)
 
 
@@ -101,40 +101,38 @@ def _forced(action: str, config: StudyConfig, context: Context) -> dict[str, Any
     return {key: getattr(config, key) for key in COMMON if key in given}
 
 
-def _plan(study: StudyFile) -> Planned:
+def _plan(study: StudyFile, config: StudyConfig, context: Context) -> Planned:
     chosen = _chosen(study) if study.choose else None
-    held_out, reported = (
-        _unique(held_out_nodes(study)),
-        _unique(reported_nodes(study, chosen or {} if study.choose else None)),
-    )
-    seconds = _seconds(study.folder)
-    nodes = _unique([*held_out, *reported])
+    nodes = _unique([*held_out_nodes(study), *reported_nodes(study, chosen or {} if study.choose else None)])
+    costs = Costs(study.folder, nodes, context.console, measure=not config.no_measure)
     rows = [
         {
             "name": node.name,
             "state": _state(study.folder / node.name),
-            "seconds": seconds.get(node.command),
+            "seconds": costs.seconds(node),
             "settings": label,
         }
         for node, label in zip(nodes, labels(nodes), strict=True)
     ]
-    missing = [row for row in rows if row["state"] != "finished"]
-    costs = [seconds.get(node.command) for node in nodes if _state(study.folder / node.name) != "finished"]
-    known = math.fsum(cost for cost in costs if cost is not None)
+    missing = [row["seconds"] for row in rows if row["state"] != "finished"]
+    known = math.fsum(float(str(cost)) for cost in missing if cost is not None)
     lines = [
         f"{row['name']:30} {row['state']:10} {_cost(row['seconds']):>9}  {one_line(str(row['settings']))}"
         for row in rows
     ]
+    unknown = f", and {missing.count(None)} runs of unknown cost" if None in missing else ""
+    at_once = f", {_duration(known / config.jobs)} with --jobs {config.jobs}" if config.jobs > 1 else ""
     lines.append(
-        f"{len(rows)} runs, {len(rows) - len(missing)} finished, {len(missing)} to make: {_duration(known)} of one job"
-        f" for those whose cost is known{f', {costs.count(None)} unknown' if None in costs else ''}."
+        f"{len(rows)} runs, {len(rows) - len(missing)} finished, {len(missing)} to make:"
+        f" about {_duration(known)}{at_once}{unknown}."
     )
     if study.choose and not chosen:
         lines.append(
             f"The defences of seeds {', '.join(map(str, study.seeds))} follow once the held-out runs have chosen"
             f" {', '.join(study.choose)}."
         )
-    return Planned(study.path, {"runs": rows, "chosen": chosen}, "\n".join(lines))
+    manifest = {"runs": rows, "chosen": chosen, "seconds": known, "unknown": missing.count(None)}
+    return Planned(study.path, manifest, "\n".join(lines))
 
 
 def _make(study: StudyFile, config: StudyConfig, context: Context) -> Planned:
@@ -248,20 +246,6 @@ def _state(run: Path) -> str:
     if (run / MANIFEST).is_file():
         return "finished"
     return "unfinished" if (run / UNFINISHED).is_file() else "missing"
-
-
-def _seconds(folder: Path) -> dict[str, float]:
-    """Command -> median seconds of its runs that this study has made."""
-    found: dict[str, list[float]] = {}
-    if (folder / LOG).is_file():
-        for line in (folder / LOG).read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-                if record["state"] in GOOD:
-                    found.setdefault(record["command"], []).append(float(record["seconds"]))
-            except (ValueError, KeyError, TypeError):  # a line that a kill has cut
-                continue
-    return {command: statistics.median(values) for command, values in found.items()}
 
 
 def _cost(seconds: Any) -> str:
