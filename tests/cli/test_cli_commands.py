@@ -44,7 +44,9 @@ def test_the_five_lines_each_print_their_manifest_and_nothing_else(cli: Any) -> 
 
 
 def test_the_preset_is_said_when_it_applies(cli: Any) -> None:
-    assert "Preset quick: count 500, image_size 64, templates builtin, eval_data builtin." in cli("poison").err
+    assert (
+        "Preset quick: count 500, image_size 64, templates builtin, eval_data builtin." in cli("poison").err
+    )
     assert "Preset" not in cli("poison", "--data", "pairs.csv").err
     assert "Preset" not in cli("poison", "--preset", "paper").err
     assert "Preset" not in cli("poison", "--quiet").err
