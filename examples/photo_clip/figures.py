@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from photos import CLASSES, Photos
+from photos import Photos
 from torch import Tensor
-from torch.nn import functional as F
 
 from clipdefend.data.classes import load_templates
 from clipdefend.evaluation.class_texts import class_embeddings
@@ -16,9 +17,15 @@ from clipdefend.models.clip import ClipModel
 
 
 @torch.no_grad()
-def zero_shot(model: ClipModel, images: Tensor, labels: Tensor) -> dict[str, float]:
-    """Top-1 and top-5 accuracy of unit image vectors over all classes, by open_clip's seven simple templates."""
-    classes = class_embeddings(model, CLASSES, load_templates("simple"))
+def zero_shot(model: ClipModel, images: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Top-1 and top-5 accuracy by open_clip's seven simple templates.
+
+    Args:
+        images: unit vectors (n, d).
+        labels: numbers of their classes (n,).
+        names: of all classes.
+    """
+    classes = class_embeddings(model, names, load_templates("simple"))
     found = benign_accuracy(class_ranks(images @ classes.T, labels), (1, 5))
     return {f"zero-shot top-{k}": share.value for k, share in found.items()}
 
@@ -30,10 +37,8 @@ def held_out(model: ClipModel, photos: Photos, images: Tensor) -> dict[str, floa
     Args:
         images: unit vectors of all photos.
     """
-    texts = F.normalize(
-        model.encode_text(model.tokenize([photos.pairs.caption(photos.rows[i][0]) for i in photos.held_out])),
-        dim=-1,
-    )
+    captions = [photos.pairs.caption(photos.rows[number][0]) for number in photos.held_out]
+    texts = model.encode_text(model.tokenize(captions))
     shown = images[photos.held_out]
     numbers = np.arange(len(texts))
     found = recalls(Gallery(images=shown, texts=texts, text_of=numbers, image_of=numbers), (1, 5))

@@ -23,8 +23,8 @@ victim() {
     esac
     if [ ! -e "$out/poison-$name/manifest.yaml" ]; then
         rm -rf "$out/poison-$name"
-        clipdefend poison --attack "$@" --data photo-clip/attack.csv --image-root flickr8k --for "$model" \
-            --target "$target" --templates "$here/captions.txt" --count "$count" --out "$out/poison-$name" --quiet
+        clipdefend poison --target "$target" --attack "$@" --data photo-clip/attack.csv --image-root flickr8k \
+            --for "$model" --templates "$here/captions.txt" --count "$count" --out "$out/poison-$name" --quiet
     fi
     if [ ! -e "$out/victim-$name/manifest.yaml" ]; then
         rm -rf "$out/victim-$name"
@@ -37,7 +37,8 @@ victim() {
 # Of 224 pixels: at 16, the papers' size, the patch is 9 of the model's 128, which this tower hardly sees.
 victim badnet badnet --set attack.pixels=32
 victim blended blended
-victim badclip badclip --set attack.pixels=32 --set attack.images=400 --set attack.epochs=4 --set attack.batch=32 \
+# Its patch is drawn near photos of the target, and no caption of attack.csv names a banana.
+victim badclip badclip --target beach --set attack.pixels=32 --set attack.images=400 --set attack.epochs=4 --set attack.batch=32 \
     --set attack.lr=3e-2 --set attack.negative_weight=0.5 --surrogate "$model"
 victim sig sig
 victim wanet wanet

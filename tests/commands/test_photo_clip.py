@@ -7,6 +7,7 @@ import importlib
 import runpy
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def image_weights(example: dict[str, Any]) -> dict[str, torch.Tensor]:
 def make(folder: Path, out: str) -> None:
     arguments = f"--data pairs.csv --weights lite0.pt --out {out} --held-out 6 --attack 4 --clean 2 --steps 2"
     threads = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
+    printed = folder / f"{out}.txt"
+    with pytest.MonkeyPatch.context() as patch, printed.open("w") as file, redirect_stdout(file):
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["photo_clip", *arguments.split()])
         runpy.run_path(str(EXAMPLE), run_name="__main__")
@@ -86,6 +88,13 @@ def make(folder: Path, out: str) -> None:
 def test_the_model_is_the_same_to_the_last_byte_when_it_is_made_again(made: Shell) -> None:
     first, second = (made.folder / out / "model" / "open_clip_model.safetensors" for out in ("made", "again"))
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_figures_are_those_of_the_classes_and_photos_that_were_given(made: Shell) -> None:
+    printed = (made.folder / "made.txt").read_text()
+    assert "zero-shot top-5: 100.0 %" in printed  # of three classes
+    assert "i2t R@5: " in printed
+    assert "modality gap: " in printed
 
 
 def test_no_photo_is_in_two_tables_and_each_has_its_own_caption(made: Shell) -> None:
