@@ -76,6 +76,7 @@ def image_weights(example: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 def make(folder: Path, out: str) -> None:
     arguments = f"--data pairs.csv --weights lite0.pt --out {out} --held-out 6 --attack 4 --clean 2 --steps 2"
+    arguments += " --eval-data eval"
     threads = torch.get_num_threads()
     printed = folder / f"{out}.txt"
     with pytest.MonkeyPatch.context() as patch, printed.open("w") as file, redirect_stdout(file):
