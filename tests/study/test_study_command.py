@@ -130,6 +130,11 @@ def test_made_once_resumed_and_a_failure_passed_over(tmp_path: Path) -> None:
     again = {p.parent.name: p.stat().st_mtime_ns for p in tmp_path.glob("studies/grid/*/manifest.yaml")}
     assert again == made
     assert "4 finished, 2 to make" in shell("study", "plan", "grid.yaml").out
+    report = shell("study", "report", "grid.yaml")
+    assert report.code == 0, report.err
+    assert "2 of 6 runs are missing from this report" in report.err
+    table = (tmp_path / "studies/grid/report/table.csv").read_text()
+    assert table.count("badnet,") == 2  # k = 1 and 3
 
 
 def test_an_interruption_says_that_the_same_command_goes_on(
