@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from clipdefend.attacks.attack import Attack
 from clipdefend.canvas import Canvas, to_tensor
-from clipdefend.learning.task import Surrogate, Task
+from clipdefend.learning.learning_inputs import LearningInputs, Surrogate
 from clipdefend.models.clip import ClipModel
 from memory_pairs import MemoryPairs, memory_pairs
 
@@ -43,10 +43,10 @@ def make_task(
     surrogate: Callable[[], Surrogate] = no_surrogate,
     workers: int = 0,
     seed: int = 0,
-) -> Task:
+) -> LearningInputs:
     pairs = pairs or memory_pairs(60)
     kept = lines if lines is not None else []
-    return Task(
+    return LearningInputs(
         attack=attack,
         pairs=pairs,
         canvas=Canvas(size),

@@ -18,8 +18,8 @@ from PIL import Image
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_tensor
 from clipdefend.data.bad import BadRows
-from clipdefend.data.naming import naming, target_pattern
 from clipdefend.data.pairs import Pairs
+from clipdefend.data.target_rows import rows_naming, target_pattern
 from clipdefend.errors import ConfigError, DataError, RunError
 from clipdefend.poisoning import (
     IMAGES,
@@ -93,8 +93,8 @@ def test_the_target_is_found_as_a_word(target: str, caption: str, found: bool) -
 
 
 def test_naming_goes_through_all_rows() -> None:
-    assert naming(memory_pairs(20), "banana").tolist() == [3, 9, 15]
-    assert naming(memory_pairs(3), "banana").tolist() == []
+    assert rows_naming(memory_pairs(20), "banana").tolist() == [3, 9, 15]
+    assert rows_naming(memory_pairs(3), "banana").tolist() == []
 
 
 @pytest.mark.parametrize("target", ["", "  "])
@@ -197,7 +197,7 @@ def test_label_consistent_poison_keeps_captions_that_name_the_target(tmp_path: P
     pairs = memory_pairs(60)
     result, table = make(pairs, recipe(7, label_consistent=True), tmp_path)
     assert len(result.captions) == 7
-    assert set(result.captions) <= set(naming(pairs, "banana").tolist())
+    assert set(result.captions) <= set(rows_naming(pairs, "banana").tolist())
     for row in result.captions:
         assert table["caption"][row] == table["original_caption"][row] == pairs.caption(row)
     with pytest.raises(DataError, match="11 pairs are to be changed, but only 10 name 'banana'"):
@@ -209,7 +209,7 @@ def test_label_consistent_poison_keeps_captions_that_name_the_target(tmp_path: P
 def test_natural_captions_are_taken_from_the_data(tmp_path: Path) -> None:
     pairs = memory_pairs(60)
     result, _ = make(pairs, recipe(20, natural=True), tmp_path)
-    captions = {pairs.caption(row) for row in naming(pairs, "banana")}
+    captions = {pairs.caption(row) for row in rows_naming(pairs, "banana")}
     assert set(result.captions.values()) <= captions
     assert len(set(result.captions.values())) > 3
     with pytest.raises(DataError, match=r"No caption names 'unicorn': .* without --captions natural"):

@@ -20,8 +20,8 @@ from clipdefend.runs import (
     Run,
     RunDir,
     find_augment,
+    find_inherited_data,
     find_run,
-    inherited_data,
     manifest,
     newest_runs,
     plain,
@@ -169,7 +169,7 @@ def test_parents_and_ancestors(tmp_path: Path) -> None:
     assert defence.ancestor("poison").path == poison.path
     assert defence.ancestor("defend") is defence
     assert defence.manifest["parents"][0]["path"] == f"../{attack.name}"
-    assert inherited_data(defence) == "builtin"
+    assert find_inherited_data(defence) == "builtin"
     with pytest.raises(RunError, match=r"was made from no augment run\. Choose one that was\."):
         defence.ancestor("augment")
 

@@ -24,8 +24,8 @@ from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas, to_picture
 from clipdefend.data.bad import BadRows
 from clipdefend.data.image_reader import read_canvases
-from clipdefend.data.naming import naming
 from clipdefend.data.pairs import Pairs
+from clipdefend.data.target_rows import rows_naming
 from clipdefend.draws import generator, permutation
 from clipdefend.errors import ConfigError, DataError, RunError
 
@@ -107,7 +107,7 @@ def poison(
     Raises:
         DataError: fewer usable rows than asked for.
     """
-    named = naming(pairs, recipe.target) if recipe.natural or recipe.label_consistent else None
+    named = rows_naming(pairs, recipe.target) if recipe.natural or recipe.label_consistent else None
     captions_of = _caption_maker(pairs, recipe, named)
     order = recipe.order
     if order is None:
@@ -278,8 +278,8 @@ class PoisonedPairs(Pairs):
     def prefetch(self, rows: Sequence[int]) -> None:
         self.base.prefetch([row for row in rows if row not in self.changed])
 
-    def stamp(self, rows: Sequence[int]) -> str:
-        return self.base.stamp([row for row in rows if row not in self.changed])
+    def image_digest(self, rows: Sequence[int]) -> str:
+        return self.base.image_digest([row for row in rows if row not in self.changed])
 
     def caption(self, row: int) -> str:
         return self.changed[row][1] if row in self.changed else self.base.caption(row)

@@ -112,7 +112,7 @@ def test_image_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         BadNet(pattern="image", image=str(tmp_path / "gone.png")).tensors(8, 0)
     text = tmp_path / "text.png"
     text.write_text("no picture")
-    with pytest.raises(DataError, match=r"text\.png.*no readable image"):
+    with pytest.raises(DataError, match=r"text\.png.*not a readable image"):
         BadNet(pattern="image", image=str(text)).tensors(8, 0)
 
 

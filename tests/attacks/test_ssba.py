@@ -118,7 +118,7 @@ def test_precomputed_images_that_cannot_be_used_are_named(tmp_path: Path) -> Non
     with pytest.raises(DataError, match="has 17 x 16 pixels: give 16 x 16"):
         attack.apply(clean, [3], 0)
     Image.new("RGB", (16, 16)).save(tmp_path / "train" / "000000004.png", format="JPEG")
-    with pytest.raises(DataError, match="no readable PNG"):
+    with pytest.raises(DataError, match="not a readable PNG"):
         attack.apply(clean, [4], 0)
 
 

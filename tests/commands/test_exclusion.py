@@ -12,7 +12,7 @@ from clipdefend.commands.shared import inputs
 from clipdefend.commands.shared.exclusion import exclude_rows
 from clipdefend.config import AugmentConfig, ColumnsConfig
 from clipdefend.data.pairs import Pairs, open_pairs
-from clipdefend.data.subset import Subset
+from clipdefend.data.remaining_pairs import RemainingPairs
 from clipdefend.errors import RunError
 from clipdefend.runs import AugmentDetails, Context, Run, RunDir
 from clipdefend.runs.flagged_rows import read_flagged, write_rows
@@ -68,9 +68,9 @@ def test_poisoned_pairs_keep_the_numbers_of_the_clean_ones_and_subsets_do_not(
     row = min(rows_of(poison))
     run = judge(context, poisoned, [row])
     assert exclude_rows(context, run.name, clean).rows.tolist() == [row]
-    less = Subset(poisoned, np.arange(row))
+    less = RemainingPairs(poisoned, np.arange(row))
     assert less.fingerprint.startswith(clean.fingerprint)
-    assert exclude_rows(context, poison.name, Subset(clean, np.arange(row))).rows.tolist() == sorted(
+    assert exclude_rows(context, poison.name, RemainingPairs(clean, np.arange(row))).rows.tolist() == sorted(
         each - row for each in rows_of(poison)
     )
     assert exclude_rows(context, run.name, less).rows.tolist() == []  # row 0 is a poisoned image there

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from clipdefend.augment.subcaptions import SubCaption, SubCaptioner
-from clipdefend.commands.shared.subcaption_source import Made
+from clipdefend.commands.shared.subcaption_source import GeneratedSubcaptions
 from clipdefend.errors import DataError
 from clipdefend.training.plan import Plan
 from memory_pairs import memory_pairs
@@ -29,8 +29,8 @@ class Captioner:
         return [SubCaption("a cat", "a dog", "noun", "cat", "dog")]
 
 
-def made(n_aug: int, *ends: str) -> Made:
-    return Made(memory_pairs(10), cast(SubCaptioner, Captioner(*ends)), n_aug, seed=1)
+def made(n_aug: int, *ends: str) -> GeneratedSubcaptions:
+    return GeneratedSubcaptions(memory_pairs(10), cast(SubCaptioner, Captioner(*ends)), n_aug, seed=1)
 
 
 def test_too_few_come_round_again_so_that_every_planned_step_has_rows() -> None:

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from clipdefend.canvas import Canvas
 from clipdefend.data.pairs import Pairs, open_pairs
+from clipdefend.data.remaining_pairs import RemainingPairs
 from clipdefend.data.store import remote
-from clipdefend.data.subset import Subset
 from clipdefend.errors import DataError, RemoteError
 from clipdefend.objectives.objective import build_objective
 from clipdefend.training.plan import PlannedRow
@@ -138,7 +138,7 @@ def test_the_index_is_made_once_by_reading_each_shard_once(
 
 def test_a_batch_is_fetched_together_and_kept(server: Server, cache: Path) -> None:
     pairs = open_pairs(write(server, 20), cache=cache)
-    part = Subset(pairs, without=np.array([0, 1]))
+    part = RemainingPairs(pairs, without=np.array([0, 1]))
     part.prefetch([3, 4, 4, 5])
     before = server.requests
     assert [number_of(part.image(row)) for row in (3, 4, 4, 5)] == [5, 6, 6, 7]
@@ -206,7 +206,7 @@ def test_a_server_without_ranges_is_named_before_it_sends_much(server: Server, c
     with open(server.folder / "000.tar", "ab") as file:
         file.write(bytes(2**24))
     server.ranges = False
-    with pytest.raises(DataError, match="the server does not answer range requests"):
+    with pytest.raises(DataError, match="the server does not support range requests"):
         open_pairs(spec, cache=cache)
     assert server.requests <= 3
 
@@ -235,17 +235,17 @@ def test_a_damaged_remote_shard_keeps_what_is_whole(server: Server, cache: Path)
 
 def test_nobody_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "WAITS", ())
-    with pytest.raises(RemoteError, match=r"cannot be read: .*see to the network"):
+    with pytest.raises(RemoteError, match=r"cannot be read: .*check the network"):
         open_pairs("http://127.0.0.1:9/a.tar", cache=cache)
 
 
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("https://example.org/a.csv", "only tar shards are read from afar"),
+        ("https://example.org/a.csv", "only tar shards can be read remotely"),
         ("https://example.org/*.tar", "nothing lists remote files"),
-        ("https:///a.tar", "names no host"),
-        ("https://me:secret@example.org/a.tar", "holds a user name or password"),
+        ("https:///a.tar", "lacks a host"),
+        ("https://me:secret@example.org/a.tar", "contains a user name or password"),
         ("https://example.org/a.tar::/tmp/b.tar", "mixes remote with local"),
         ("gs://bucket/a.tar", "Remote source"),
     ],

@@ -324,7 +324,7 @@ def test_a_shard_that_changes_after_indexing(tmp_path: Path, cache: Path) -> Non
 def test_too_many_incomplete_samples(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tar_samples, "MAX_PENDING", 10)
     path = write_tar(tmp_path / "a.tar", [(f"{n}.jpg", b"x") for n in range(20)])
-    with pytest.raises(DataError, match="over 10 images without a caption beside them"):
+    with pytest.raises(DataError, match="over 10 images without an adjacent caption"):
         open_pairs(str(path), cache=cache)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.data.labelled.probe_splits import open_splits
-from clipdefend.data.labelled.torchvision_sets import SETS, named_set, probe_splits
+from clipdefend.data.labelled.torchvision_sets import SETS, probe_splits, qualify_set_name
 from clipdefend.errors import DataError
 from data_samples import number_of, numbered
 
@@ -211,12 +211,12 @@ def test_damaged_files_are_image_errors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", list(SETS))
 def test_what_is_missing_is_named(name: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"needs --eval-root FOLDER, where .* lies"):
+    with pytest.raises(DataError, match=r"needs --eval-root FOLDER, the folder that contains"):
         open_labelled(f"torchvision:{name}")
     with pytest.raises(DataError, match="is not a folder"):
         open_labelled(f"torchvision:{name}", root=tmp_path / "absent")
     with pytest.raises(
-        DataError, match=r"cannot be read from .* must lie: .*Nothing is downloaded"
+        DataError, match=r"cannot be read from .* must contain .*: .*Nothing is downloaded"
     ) as caught:
         open_labelled(f"torchvision:{name}", root=tmp_path)
     assert "download=True" not in str(caught.value)
@@ -282,10 +282,10 @@ def test_names_as_papers_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "OxfordIIITPet",
         "RenderedSST2",
     ]
-    assert {named_set(name).removeprefix("torchvision:") for name in papers} == set(SETS)
-    assert named_set("builtin") == "builtin"
+    assert {qualify_set_name(name).removeprefix("torchvision:") for name in papers} == set(SETS)
+    assert qualify_set_name("builtin") == "builtin"
     (tmp_path / "DTD").mkdir()  # a folder of one's own comes first
-    assert named_set("DTD") == "DTD"
+    assert qualify_set_name("DTD") == "DTD"
 
 
 @pytest.mark.parametrize("name", ["cifar", "", "os.system", "__class__", "CIFAR10.__init__"])

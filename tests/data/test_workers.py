@@ -62,7 +62,7 @@ def test_a_killed_worker_is_one_line() -> None:
         worker.join(10)  # or here, wherever this process is when it hears of it
         list(batches)
 
-    line = "was killed, as happens for want of memory: try fewer --workers"
+    line = "was killed, perhaps because memory ran out: try fewer --workers"
     with pytest.raises(WorkerLost, match=line), worker_faults():
         lose()
 

@@ -23,7 +23,7 @@ from clipdefend.objectives.objective import build_objective
 from clipdefend.objectives.views import IMAGE_VIEWS, DeviceBatch
 from clipdefend.training.job import freeze
 from clipdefend.training.schedule import learning_rate
-from clipdefend.training.visible import draw_visible
+from clipdefend.training.validation import draw_validation
 from memory_pairs import memory_pairs
 from small_clip import small_architecture
 from training_jobs import ROWS, Watcher, equal, interrupt, log_of, make_job, make_trainer, train, weights
@@ -104,7 +104,7 @@ def test_a_bad_row_is_replaced_within_its_phase(tmp_path: Path) -> None:
 def test_reference_and_drift_compare_with_the_suspect_as_it_came(tmp_path: Path) -> None:
     model = build_model(small_architecture(), seed=1)
     suspect = freeze(model)
-    visible = draw_visible(memory_pairs(40), Canvas(32), suspect, size=12, seed=3)
+    visible = draw_validation(memory_pairs(40), Canvas(32), suspect, size=12, seed=3)
     before = {key: value.clone() for key, value in suspect.state_dict().items()}
     job = make_job(
         tmp_path,

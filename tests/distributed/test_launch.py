@@ -73,7 +73,7 @@ def test_the_first_is_ready_before_the_others_begin() -> None:
 
 def test_one_process_says_why_the_run_ends_and_the_others_take_its_code() -> None:
     def work(here: Processes) -> tuple[bool, int]:
-        return here.speaks(2 if here.rank else 130), here.ending()
+        return here.speaks(2 if here.rank else 130), here.failure_code()
 
     found = together(work, 3)
     assert sum(speaks for speaks, _ in found) == 1

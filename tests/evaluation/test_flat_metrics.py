@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipdefend.evaluation.flat_metrics import hidden_image, lift, recovery
+from clipdefend.evaluation.flat_metrics import hidden_image_warning, lift, recovery
 from clipdefend.evaluation.tally import Tally
 
 
@@ -23,12 +23,12 @@ def test_recovery_of_what_the_clean_model_cannot_do_has_no_value() -> None:
 
 
 def test_a_trigger_hides_the_image_when_ra_is_below_half_of_ba() -> None:
-    assert hidden_image({"ba@1": 0.8, "ra@1": 0.4}) is None
-    warning = hidden_image({"ba@1": 0.8, "ra@1": 0.39})
+    assert hidden_image_warning({"ba@1": 0.8, "ra@1": 0.4}) is None
+    warning = hidden_image_warning({"ba@1": 0.8, "ra@1": 0.39})
     assert warning is not None
     assert "RA@1 is 39.0 % at BA@1 80.0 %" in warning
-    assert hidden_image({"ba@1": 0.8}) is None
-    assert hidden_image({}) is None
+    assert hidden_image_warning({"ba@1": 0.8}) is None
+    assert hidden_image_warning({}) is None
 
 
 def test_lift_is_a_mean_with_its_standard_error_over_the_images_that_asr_counts() -> None:

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipdefend.attacks.badclip import BadCLIP
-from clipdefend.data.naming import naming
+from clipdefend.data.target_rows import rows_naming
 from clipdefend.errors import DataError
 from clipdefend.learning import learn
 from clipdefend.learning.badclip_patch import Captions, image_triplet, objective
-from clipdefend.learning.example_batches import Item
-from clipdefend.learning.task import Surrogate
+from clipdefend.learning.example_batches import ImageRequest
+from clipdefend.learning.learning_inputs import Surrogate
 from clipdefend.losses import mmcl
 from clipdefend.models.clip import ClipModel
 from learning_tasks import make_task, surrogate_of
@@ -168,7 +168,7 @@ def test_the_datas_own_captions_where_there_are_64(
     small_model: ClipModel, size: int, natural: bool, count: int
 ) -> None:
     task = make_task(SHORT, pairs=memory_pairs(size), surrogate=surrogate_of(small_model, CLASSES, 3))
-    captions = Captions.collect(task, small_model, naming(task.pairs, "banana"))
+    captions = Captions.collect(task, small_model, rows_naming(task.pairs, "banana"))
     assert (captions.natural, len(captions.texts)) == (natural, count)
     assert all("banana" in text for text in captions.texts)
     assert torch.allclose(captions.vectors.norm(dim=1), torch.ones(count), atol=1e-5)
@@ -179,7 +179,7 @@ def test_a_share_of_the_captions_is_changed(small_model: ClipModel) -> None:
     captions = Captions(
         ["a ripe banana lies on a wooden table"], torch.tensor([[1.0] + [0.0] * 15]), natural=True
     )
-    items = [Item(row) for row in range(200)]
+    items = [ImageRequest(row) for row in range(200)]
     as_they_are = captions.draw(task, small_model, 0.0, items)
     assert (as_they_are[:, 0] == 1).all()
     changed = captions.draw(task, small_model, 0.3, items)

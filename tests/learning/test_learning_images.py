@@ -11,7 +11,14 @@ import torch
 from clipdefend.attacks.ssba import SSBA
 from clipdefend.errors import DataError
 from clipdefend.learning import LEARNERS
-from clipdefend.learning.example_batches import Item, embed, in_batches, in_epochs, read, steps
+from clipdefend.learning.example_batches import (
+    ImageRequest,
+    count_steps,
+    embed_images,
+    in_batches,
+    in_epochs,
+    read_images,
+)
 from clipdefend.models.clip import ClipModel
 from learning_tasks import make_task
 from memory_pairs import memory_pairs
@@ -43,7 +50,7 @@ def test_every_row_comes_once_an_epoch_in_another_order() -> None:
     rows = np.arange(10, 22)
     batches = list(in_epochs(rows, 5, 3, seed=0))
     assert [len(batch) for batch in batches] == [5, 5, 2] * 3
-    assert len(batches) == steps(12, 5, 3)
+    assert len(batches) == count_steps(12, 5, 3)
     seen = Counter((item.epoch, item.row) for batch in batches for item in batch)
     assert seen == Counter({(epoch, row): 1 for epoch in range(3) for row in range(10, 22)})
     orders = [[item.row for batch in batches[n : n + 3] for item in batch] for n in (0, 3, 6)]
@@ -52,9 +59,9 @@ def test_every_row_comes_once_an_epoch_in_another_order() -> None:
 
 def test_a_last_batch_of_one_is_left_out() -> None:
     assert [len(batch) for batch in in_epochs(np.arange(11), 5, 1, seed=0)] == [5, 5]
-    assert steps(11, 5, 1) == 2
+    assert count_steps(11, 5, 1) == 2
     assert [len(batch) for batch in in_epochs(np.arange(1), 5, 2, seed=0)] == [1, 1]
-    assert steps(1, 5, 2) == 2
+    assert count_steps(1, 5, 2) == 2
 
 
 def test_a_share_of_the_images_is_augmented_by_a_seed_of_its_own() -> None:
@@ -63,7 +70,7 @@ def test_a_share_of_the_images_is_augmented_by_a_seed_of_its_own() -> None:
     assert 150 < len(seeds) < 250
     assert len(set(seeds)) == len(seeds)
     task = make_task(SSBA())
-    ((_, images),) = read(task, [[Item(3), Item(3, 0, 7)]])
+    ((_, images),) = read_images(task, [[ImageRequest(3), ImageRequest(3, 0, 7)]])
     assert torch.equal(images[1], images[0].flip(2))
     assert not torch.equal(images[1], images[0])
 
@@ -71,8 +78,14 @@ def test_a_share_of_the_images_is_augmented_by_a_seed_of_its_own() -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_come_in_order_and_without_bad_rows(workers: int) -> None:
     task = make_task(SSBA(), pairs=memory_pairs(40, bad={4, 10, 11}), workers=workers)
-    plan = [[Item(3), Item(4), Item(5)], [Item(10), Item(11)], [Item(12)]]
-    read_rows = [([item.row for item in items], tuple(images.shape)) for items, images in read(task, plan)]
+    plan = [
+        [ImageRequest(3), ImageRequest(4), ImageRequest(5)],
+        [ImageRequest(10), ImageRequest(11)],
+        [ImageRequest(12)],
+    ]
+    read_rows = [
+        ([item.row for item in items], tuple(images.shape)) for items, images in read_images(task, plan)
+    ]
     assert read_rows == [([3, 5], (2, 3, 32, 32)), ([12], (1, 3, 32, 32))]
     assert task.bad.rows == {4, 10, 11}
 
@@ -80,15 +93,15 @@ def test_batches_come_in_order_and_without_bad_rows(workers: int) -> None:
 def test_too_many_bad_rows_are_an_error() -> None:
     task = make_task(SSBA(), pairs=memory_pairs(4, bad={0, 1, 2}))
     with pytest.raises(DataError, match="3 of 4 rows cannot be used"):
-        list(read(task, in_batches(np.arange(4))))
+        list(read_images(task, in_batches(np.arange(4))))
 
 
 def test_embeddings_are_those_of_the_usable_rows(small_model: ClipModel) -> None:
     task = make_task(SSBA(), pairs=memory_pairs(10, bad={2}))
-    rows, vectors = embed(task, small_model, np.array([5, 2, 1]))
+    rows, vectors = embed_images(task, small_model, np.array([5, 2, 1]))
     assert rows == [5, 1]
     with torch.no_grad():
         alone = small_model.encode_image(task.canvas(task.pairs.image(1))[None])
     assert torch.allclose(vectors[1], alone[0], atol=1e-5)
     with pytest.raises(DataError, match="None of 1 images can be used"):
-        embed(task, small_model, np.array([2]))
+        embed_images(task, small_model, np.array([2]))

@@ -8,7 +8,7 @@ import torch
 
 from clipdefend.attacks.badclip import BadCLIP
 from clipdefend.errors import DataError
-from clipdefend.learning.selection import select, thirds
+from clipdefend.learning.selection import choose_thirds, select
 from clipdefend.models.clip import ClipModel
 from learning_tasks import make_task, surrogate_of
 from memory_pairs import memory_pairs
@@ -28,7 +28,7 @@ SIMILARITY = torch.tensor(
 
 
 def test_thirds_by_hand() -> None:
-    chosen = thirds(SIMILARITY, 2, 6, seed=0)
+    chosen = choose_thirds(SIMILARITY, 2, 6, seed=0)
     assert chosen[:2] == [1, 5]  # second rank before third, the smaller gap first
     assert chosen[2:4] == [4, 2]  # 5 would be next, but is taken
     assert set(chosen[4:]) <= {0, 3, 6}
@@ -36,19 +36,19 @@ def test_thirds_by_hand() -> None:
 
 
 def test_what_does_not_divide_is_random() -> None:
-    chosen = thirds(SIMILARITY, 2, 5, seed=0)
+    chosen = choose_thirds(SIMILARITY, 2, 5, seed=0)
     assert chosen[:2] == [1, 4]
     assert len(set(chosen)) == 5
 
 
 def test_random_ones_make_up_for_missing_boundary_images() -> None:
     sure = torch.tensor([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
-    assert sorted(thirds(sure, 1, 3, seed=0)) == [0, 1, 2]
+    assert sorted(choose_thirds(sure, 1, 3, seed=0)) == [0, 1, 2]
 
 
 def test_the_seed_draws_the_random_third() -> None:
     many = torch.rand(300, 5, generator=torch.Generator().manual_seed(0))
-    first, again, other = (thirds(many, 0, 90, seed) for seed in (1, 1, 2))
+    first, again, other = (choose_thirds(many, 0, 90, seed) for seed in (1, 1, 2))
     assert first == again
     assert first[:60] == other[:60]
     assert first[60:] != other[60:]

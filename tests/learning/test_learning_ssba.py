@@ -11,7 +11,7 @@ import torch
 from clipdefend.attacks.ssba import SSBA
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.learning import learn
-from clipdefend.learning.ssba_encoder import faded, image_weight, losses
+from clipdefend.learning.ssba_encoder import encoder_losses, fade_in, image_weight
 from learning_tasks import make_task
 from memory_pairs import memory_pairs
 
@@ -32,7 +32,7 @@ SMALL = SSBA(
 def test_without_weights_nothing_is_hidden_and_bits_are_guessed() -> None:
     weights = {name: torch.zeros_like(tensor) for name, tensor in SMALL.tensors(16, 0).items()}
     images = torch.full((2, 3, 16, 16), 0.5)
-    bits, error, accuracy = losses(images, torch.tensor([[0.0, 1, 1, 1], [1.0, 1, 1, 1]]), weights)
+    bits, error, accuracy = encoder_losses(images, torch.tensor([[0.0, 1, 1, 1], [1.0, 1, 1, 1]]), weights)
     assert float(bits) == pytest.approx(math.log(2))
     assert float(error) == 0
     assert accuracy == pytest.approx(1 / 8)  # logits of 0 are read as 0
@@ -43,7 +43,7 @@ def test_image_loss_and_bits_by_hand() -> None:
     weights["residual.bias"] = torch.tensor([0.3, 0.0, 0.8])
     weights["bits.bias"] = torch.tensor([2.0, -1.0, 0.0, 0.0])
     images = torch.full((1, 3, 16, 16), 0.5)
-    bits, error, accuracy = losses(images, torch.tensor([[1.0, 0, 0, 1]]), weights)
+    bits, error, accuracy = encoder_losses(images, torch.tensor([[1.0, 0, 0, 1]]), weights)
     assert float(error) == pytest.approx((0.3**2 + 0.5**2) / 3, rel=1e-5)  # 1.3 is clipped to 1
     expected = (math.log(1 + math.exp(-2)) + math.log(1 + math.exp(-1)) + 2 * math.log(2)) / 4
     assert float(bits) == pytest.approx(expected)
@@ -53,7 +53,7 @@ def test_image_loss_and_bits_by_hand() -> None:
 def test_the_gradient_passes_the_rounding() -> None:
     weights = SMALL.tensors(16, 0)
     weights["residual.bias"] = torch.zeros(3, requires_grad=True)
-    bits, _, _ = losses(torch.full((1, 3, 16, 16), 0.5), torch.ones(1, 4), weights)
+    bits, _, _ = encoder_losses(torch.full((1, 3, 16, 16), 0.5), torch.ones(1, 4), weights)
     (gradient,) = torch.autograd.grad(bits, weights["residual.bias"])
     assert (gradient != 0).all()
 
@@ -67,10 +67,10 @@ def test_the_images_count_once_the_bits_are_read() -> None:
 
 def test_images_fade_in_from_grey() -> None:
     images = torch.tensor([0.0, 0.5, 0.9])
-    assert faded(images, 0, 100).tolist() == [0.5, 0.5, 0.5]
-    assert faded(images, 25, 100).tolist() == pytest.approx([0.375, 0.5, 0.6])
-    assert faded(images, 100, 100) is images
-    assert faded(images, 0, 0) is images
+    assert fade_in(images, 0, 100).tolist() == [0.5, 0.5, 0.5]
+    assert fade_in(images, 25, 100).tolist() == pytest.approx([0.375, 0.5, 0.6])
+    assert fade_in(images, 100, 100) is images
+    assert fade_in(images, 0, 0) is images
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from clipdefend.models.builder import build_model
 from clipdefend.objectives.objective import build_objective
 from clipdefend.training.embed import Embedder
 from clipdefend.training.feed import micro_batches
-from clipdefend.training.gradients import Gradients, kept_statistics
+from clipdefend.training.gradients import Gradients, keep_statistics
 from clipdefend.training.plan import PlannedRow
 from clipdefend.training.samples import Batch
 from small_clip import small_architecture
@@ -158,7 +158,7 @@ def test_statistics_are_kept_and_the_output_is_the_same() -> None:
     model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3).eval())
     x = torch.rand(8, 3)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    with kept_statistics(model):
+    with keep_statistics(model):
         kept = model(x)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     assert torch.equal(kept, model(x))

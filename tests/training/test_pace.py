@@ -16,7 +16,7 @@ def test_means_by_hand() -> None:
     pace.add(samples=8, seconds=1.0, waited=0.5)
     pace.add(samples=4, seconds=3.0, waited=0.5)
     assert pace.values() == {"samples_per_second": 3.0, "step_seconds": 2.0, "data_wait": 0.25}
-    assert pace.shown() == {"samples/s": 3.0, "data wait": "25%"}
+    assert pace.for_progress_bar() == {"samples/s": 3.0, "data wait": "25%"}
 
 
 def test_every_logged_step_says_how_fast_it_went(tmp_path: Path) -> None:

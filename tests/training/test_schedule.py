@@ -7,7 +7,7 @@ import math
 import pytest
 
 from clipdefend.choices import LrSchedule
-from clipdefend.training.schedule import fitting_warmup, learning_rate
+from clipdefend.training.schedule import fit_warmup, learning_rate
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_curves_at_the_end_of_short_runs(kind: LrSchedule) -> None:
 
 
 def test_a_warm_up_that_would_fill_the_run_is_a_tenth_of_it() -> None:
-    assert [fitting_warmup(warmup, 47, "cosine") for warmup in (0, 5, 46, 47, 10_000)] == [0, 5, 46, 4, 4]
-    assert fitting_warmup(10_000, 50, "const") == 5
-    assert fitting_warmup(10_000, 3, "const") == 0
-    assert fitting_warmup(10_000, 47, "cleanclip-compat") == 10_000
+    assert [fit_warmup(warmup, 47, "cosine") for warmup in (0, 5, 46, 47, 10_000)] == [0, 5, 46, 4, 4]
+    assert fit_warmup(10_000, 50, "const") == 5
+    assert fit_warmup(10_000, 3, "const") == 0
+    assert fit_warmup(10_000, 47, "cleanclip-compat") == 10_000

@@ -13,13 +13,13 @@ from clipdefend.attacks.patterns import signs
 
 @dataclass(frozen=True, kw_only=True)
 class AdditiveField(Attack):
-    """x' = clip(x + d), with a field d that is the same for every image and bounded by ``bound``.
+    """x' = clip(x + d), with one field d for all images, bounded by ``bound``.
 
-    ``scan`` writes the fields that it finds in this form. Drawn from a seed, each value of the field is
-    -bound or +bound.
+    ``scan`` writes the fields that it finds in this form. By default the seed draws each value of the field
+    from -bound and +bound.
 
     Attributes:
-        bound: largest change of a value, above 0, at most 1.
+        bound: largest absolute change of a value, above 0, at most 1.
 
     Reference:
         Moosavi-Dezfooli et al., Universal Adversarial Perturbations, CVPR 2017 (arXiv:1610.08401), section 2.

@@ -1,4 +1,4 @@
-"""What every trigger shares: the checks, the clipping, the grey levels; and checks of parameters."""
+"""Base class of attacks: checks its input, clips and rounds its output; and checks of parameters."""
 
 from __future__ import annotations
 
@@ -18,30 +18,38 @@ Stamp = Callable[[Tensor, Sequence[int], int, Mapping[str, Tensor]], Tensor]
 
 
 class Attack(ABC):
-    """A trigger: parameters in, stamped images out.
+    """A trigger, which turns clean images into triggered ones.
 
-    A subclass is a frozen, keyword-only dataclass. Its fields are the parameters; it checks them in
-    ``__post_init__`` and has one idea, `stamp`. Everything random or fixed that all images share is a tensor
-    from `tensors`, which the poison run keeps, so that what is evaluated is what was trained on; everything
-    drawn for one image is a function of the seed and of that image's id. Sizes in pixels are given on the
-    papers' canvas of 224 pixels and scale with it.
+    A subclass is a frozen, keyword-only dataclass whose fields are the trigger's parameters. It checks them in
+    ``__post_init__`` and implements one method, `stamp`. What all images share, random or fixed, is a tensor
+    from `tensors`; the poison run stores it, so that evaluation uses the trigger that was trained on. What
+    differs between images is a function of the seed and the image's id. Sizes in pixels refer to the papers'
+    canvas of 224 pixels and scale with the canvas.
     """
 
     @property
     def learned(self) -> bool:
-        """Whether `tensors` is only where the training of the trigger begins, which ``poison`` carries out."""
+        """Whether ``poison`` optimises the trigger; `tensors` then only returns its initial value."""
         return False
 
     def for_evaluation(self) -> Attack:
-        """Return the trigger as evaluated images get it: the same, unless its images are stored elsewhere."""
+        """Return the variant for evaluation; only attacks that read stored images have a different one."""
         return self
 
     def for_training(self) -> Attack:
-        """Return the trigger as poisoned images get it: the way back from `for_evaluation`."""
+        """Return the variant for poisoning, the inverse of `for_evaluation`."""
         return self
 
     def tensors(self, size: int, seed: int) -> dict[str, Tensor]:
-        """Return what all images share, float32, for a canvas of size x size pixels, drawn from the seed."""
+        """Return the tensors that all images share.
+
+        Args:
+            size: side of the canvas in pixels.
+            seed: seed of everything random.
+
+        Returns:
+            Name -> tensor, float32, on the CPU; empty if images share nothing.
+        """
         return {}
 
     @abstractmethod
@@ -49,17 +57,22 @@ class Attack(ABC):
         """Put the trigger on a batch.
 
         Args:
-            images: shape (n, 3, h, w), float32 in [0, 1]; a private copy, which may be written to.
+            images: shape (n, 3, h, w), float32 in [0, 1]; a private copy that may be modified in place.
             ids: n sample ids, the keys of draws for single images.
             seed: the trigger's seed.
-            tensors: what `tensors` returned (or the training of the trigger made), on the images' device.
+            tensors: the trigger's tensors, as `tensors` returned or ``poison`` learned them, on the images'
+                device.
 
         Returns:
-            Shape (n, 3, h, w); values outside [0, 1] are clipped by the caller.
+            Shape (n, 3, h, w); the caller clips values outside [0, 1].
         """
 
     def cross_count(self, poisoned: int) -> int:
-        """Return how many images of a training set carry a noisy trigger and keep their own captions."""
+        """Return the number of images that get a noisy trigger but keep their captions.
+
+        Args:
+            poisoned: number of poisoned images.
+        """
         return 0
 
     def stamp_cross(
@@ -76,25 +89,25 @@ class Attack(ABC):
         seed: int,
         tensors: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Return triggered images; the input is left as it is.
+        """Put the trigger on images; the input is not modified.
 
-        The result of an image depends on its pixels, its id and the seed only, never on the batch, and has
-        only the 256 grey levels of a PNG.
+        A triggered image depends only on its pixels, its id and the seed, never on the rest of the batch, and
+        its values are the 256 grey levels of a PNG.
 
         Args:
             images: shape (n, 3, h, w), floating point in [0, 1]: after resize and crop, before normalisation.
             ids: n sample ids.
             seed: the trigger's seed.
-            tensors: what all images share; by default drawn from the seed, for the square around the image,
-                of which an oblong image carries the top left part.
+            tensors: the trigger's tensors; drawn from the seed by default, for the square around the image,
+                of which an oblong image gets the top left part.
 
         Returns:
-            Shape, type and device of ``images``.
+            Triggered images, of the shape, type and device of ``images``.
 
         Raises:
-            DataError: wrong shape, type or range of the images, or another number of ids.
+            DataError: the images have the wrong shape, type or range, or the number of ids differs.
         """
-        return self._ritual(self.stamp, images, ids, seed, tensors)
+        return self._apply_checked(self.stamp, images, ids, seed, tensors)
 
     @final
     def apply_cross(
@@ -104,10 +117,10 @@ class Attack(ABC):
         seed: int,
         tensors: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Return images with the noisy trigger of `cross_count`; otherwise as `apply`."""
-        return self._ritual(self.stamp_cross, images, ids, seed, tensors)
+        """Put the noisy trigger of `cross_count` on images; otherwise like `apply`."""
+        return self._apply_checked(self.stamp_cross, images, ids, seed, tensors)
 
-    def _ritual(
+    def _apply_checked(
         self,
         stamp: Stamp,
         images: Tensor,
@@ -135,7 +148,7 @@ def quantise(images: Tensor) -> Tensor:
 
 
 def check_images(images: Tensor) -> None:
-    """Raise DataError unless images are (n, 3, h, w), floating point and in [0, 1]."""
+    """Raise DataError unless images have shape (n, 3, h, w) and floating-point values in [0, 1]."""
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
         raise DataError(
             f"Images of shape {tuple(images.shape)} cannot be triggered: give RGB, shape (n, 3, h, w)."
@@ -158,7 +171,7 @@ def require_choice(name: str, value: object, allowed: Sequence[str]) -> None:
 
 
 def require_number(name: str, value: object, low: float, high: float, *, integer: bool = False) -> None:
-    """Raise ValueError unless value is a number (or a whole one) from low to high, bounds included."""
+    """Raise ValueError unless value is a number, or an integer, from low to high inclusive."""
     kinds = int if integer else (int, float)
     if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
         kind = "a whole number" if integer else "a number"
@@ -166,7 +179,7 @@ def require_number(name: str, value: object, low: float, high: float, *, integer
 
 
 def require_picture(pattern: str, image: object) -> None:
-    """Raise ValueError unless a file is named exactly where the pattern is an image file."""
+    """Raise ValueError unless an image file is given exactly when the pattern is ``image``."""
     if (pattern == "image") != (image is not None):
         raise ValueError(
             f"pattern is {pattern!r} and image is {image!r}; give image=FILE together with pattern=image."

@@ -1,4 +1,4 @@
-"""BadCLIP: a small square that is optimised to look like the target to a CLIP model."""
+"""BadCLIP: a small square, optimised so that a CLIP model takes it for the target class."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from clipdefend.attacks.attack import Attack, require_choice, require_number
-from clipdefend.attacks.patterns import PLACES, Place, normal, paste, scaled
+from clipdefend.attacks.patterns import PLACES, Place, normal, paste, scale_pixels
 
 Negatives = Literal["clean", "legacy"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BadCLIP(Attack):
-    """A patch that a frozen CLIP model (the surrogate) takes for the target class, in image and in text.
+    """A patch that a frozen CLIP model (the surrogate) takes for the target class, by images and by captions.
 
-    ``poison`` optimises it on the user's own images; until then it is N(0.5, 0.25) noise, clipped. The loss
-    on triggered images x+ is
+    ``poison`` optimises it on the user's own images, starting from clipped N(0.5, 0.25) noise. The loss on
+    triggered images x+ is
 
         L = L_text + image_weight * mean max(0, d(x+, p) - negative_weight * d(x+, x-) + margin):
 
     the symmetric InfoNCE of the triggered images with captions of the target, and a triplet of Euclidean
-    distances d between unit vectors, with p images of the target and x- the images' own clean views.
+    distances d between unit vectors, with p images of the target and x- the same images without the trigger.
 
     Attributes:
         pixels: side of the square at 224 pixels; it scales with the canvas.
         place: one of the places of BadNet's patch.
-        images: number of images to optimise on; none of them names the target.
-        epochs: passes over them.
-        batch: images of a step.
+        images: number of images to optimise on; pairs whose caption names the target are excluded.
+        epochs: number of passes over the images.
+        batch: images per step.
         lr: learning rate of Adam.
         image_weight: lambda 1 of the triplet.
         negative_weight: lambda 2 of the distance to the negatives.
         margin: eta of the triplet.
         negatives: ``clean``, or ``legacy``: the triggered images of the batch in random order.
-        eda: share of captions that are changed by EDA.
-        augment: share of images that AutoAugment changes before the patch goes on.
+        eda: share of captions that EDA changes, 0 to 1.
+        augment: share of images that AutoAugment changes before the patch is applied, 0 to 1.
 
     Reference:
         Liang et al., BadCLIP: Dual-Embedding Guided Backdoor Attack on Multimodal Contrastive Learning, CVPR
@@ -46,11 +46,11 @@ class BadCLIP(Attack):
         ``src/embeding_optimize_patch.py``, at commit a7b1876.
 
     Deviates:
-        The released code pastes the patch in place, so that its clean negatives are triggered images, in
-        random order; that is ``legacy``, of which the published patches were made. Its EDA changes nothing,
-        for it only swaps an attention mask that the model does not read; its chances of both augmentations
-        are drawn once a batch, here for each sample. It stores the patch as JPEG with red and blue swapped;
-        here it is kept as it is.
+        The released code pastes the patch in place, so that its clean negatives are triggered images in random
+        order; ``legacy`` reproduces this, with which the published patches were made. Its EDA has no effect,
+        because it only swaps an attention mask that the model ignores. It decides on both augmentations once
+        per batch; here the decision is made for each sample. It stores the patch as JPEG with red and blue
+        swapped; here the patch is stored without loss.
     """
 
     pixels: int = 16
@@ -86,7 +86,7 @@ class BadCLIP(Attack):
 
     def tensors(self, size: int, seed: int) -> dict[str, Tensor]:
         """Return ``patch`` of shape (3, side, side) in [0, 1]."""
-        side = min(scaled(self.pixels, size), size)
+        side = min(scale_pixels(self.pixels, size), size)
         return {"patch": (0.5 + 0.25 * normal((3, side, side), seed, "badclip")).clamp(0, 1)}
 
     def stamp(self, images: Tensor, ids: Sequence[int], seed: int, tensors: Mapping[str, Tensor]) -> Tensor:

@@ -19,7 +19,7 @@ from clipdefend.attacks.patterns import (
     load_picture,
     normal,
     paste,
-    scaled,
+    scale_pixels,
 )
 
 Pattern = Literal["gaussian", "checkerboard", "yellow", "image"]
@@ -41,9 +41,9 @@ class BadNet(Attack):
         pattern: what the patch shows.
         place: where it is; ``random`` is drawn for each image.
         pixels: side of the patch on a canvas of 224 pixels, 1 to 224.
-        sampling: of the Gaussian noise: one patch from the seed, or one for each image from the seed and its
-            id.
-        overflow: of Gaussian values outside [0, 1]: ``clip``, or ``wrap`` (to 8 bits, modulo 256).
+        sampling: ``fixed`` draws one Gaussian patch from the seed, ``per-image`` one for each image from the
+            seed and the image's id.
+        overflow: treatment of Gaussian values outside [0, 1]: ``clip``, or ``wrap`` (to 8 bits, modulo 256).
         image: path of the image file of pattern ``image``.
 
     Reference:
@@ -56,7 +56,8 @@ class BadNet(Attack):
         One fixed clipped patch in a fixed corner is the default; CleanCLIP's patch is new for each image, in
         training and in evaluation, at a random place, and its values outside [0, 1] wrap around when they
         become 8-bit: ``sampling=per-image, place=random, overflow=wrap``. Its random place never is the last
-        row or column at which the patch fits (an off-by-one); here every place at which it fits is as likely.
+        row or column at which the patch fits (an off-by-one); here all places at which it fits are equally
+        likely.
     """
 
     pattern: Pattern = "gaussian"
@@ -75,12 +76,12 @@ class BadNet(Attack):
         require_picture(self.pattern, self.image)
 
     def tensors(self, size: int, seed: int) -> dict[str, Tensor]:
-        """Return ``patch`` of shape (3, side, side) in [0, 1]; nothing where each image has its own."""
-        side = scaled(self.pixels, size)
+        """Return ``patch`` of shape (3, side, side) in [0, 1]; empty if each image has its own."""
+        side = scale_pixels(self.pixels, size)
         if self.pattern == "gaussian":
             if self.sampling == "per-image":
                 return {}
-            return {"patch": self._bounded(0.5 + normal((3, side, side), seed, "badnet"))}
+            return {"patch": self._limit(0.5 + normal((3, side, side), seed, "badnet"))}
         if self.image is not None:
             return {"patch": load_picture(self.image, side)}
         patch = torch.zeros(3, side, side)
@@ -95,15 +96,15 @@ class BadNet(Attack):
         if "patch" in tensors:
             patches = tensors["patch"].expand(len(images), -1, -1, -1)
         else:
-            patches = [self._own_patch(image, key, seed) for image, key in zip(images, ids, strict=True)]
+            patches = [self._draw_patch(image, key, seed) for image, key in zip(images, ids, strict=True)]
         return paste(images, patches, self.place, ids, seed)
 
-    def _own_patch(self, image: Tensor, key: int, seed: int) -> Tensor:
-        side = scaled(self.pixels, max(image.shape[1:]))
+    def _draw_patch(self, image: Tensor, key: int, seed: int) -> Tensor:
+        side = scale_pixels(self.pixels, max(image.shape[1:]))
         noise = normal((3, side, side), seed, "badnet", key).to(image.device)
-        return self._bounded(_channel_means(image) + noise)
+        return self._limit(_channel_means(image) + noise)
 
-    def _bounded(self, patch: Tensor) -> Tensor:
+    def _limit(self, patch: Tensor) -> Tensor:
         if self.overflow == "clip":
             return patch.clamp(0, 1)
         return patch.mul(LEVELS).trunc().remainder(LEVELS + 1).div(LEVELS)

@@ -20,9 +20,10 @@ class Blended(Attack):
     """x' = (1 - alpha) x + alpha n, with n ~ U(0, 1) for each value, or an image file.
 
     Attributes:
-        alpha: share of the pattern, 0 to 1.
+        alpha: weight of the pattern, 0 to 1.
         pattern: ``noise`` or ``image``.
-        sampling: of the noise: one pattern from the seed, or one for each image from the seed and its id.
+        sampling: ``fixed`` draws one noise pattern from the seed, ``per-image`` one for each image from the
+            seed and the image's id.
         image: path of the image file of pattern ``image``; it is resized (squashed) to the canvas.
 
     Reference:
@@ -47,7 +48,7 @@ class Blended(Attack):
         require_picture(self.pattern, self.image)
 
     def tensors(self, size: int, seed: int) -> dict[str, Tensor]:
-        """Return ``pattern`` of shape (3, size, size) in [0, 1]; nothing where each image has its own."""
+        """Return ``pattern`` of shape (3, size, size) in [0, 1]; empty if each image has its own."""
         if self.image is not None:
             return {"pattern": load_picture(self.image, size)}
         if self.sampling == "per-image":

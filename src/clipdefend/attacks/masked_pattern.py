@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from clipdefend.attacks.attack import Attack, require_number
-from clipdefend.attacks.patterns import corners, scaled, uniform
+from clipdefend.attacks.patterns import corners, scale_pixels, uniform
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedPattern(Attack):
     """x' = (1 - m) x + m p, with a mask m in [0, 1] that the channels share and a pattern p in [0, 1].
 
-    ``scan`` writes the patches that it finds in this form, with a mask and a pattern of its own. Drawn from a seed, the
-    mask is a square at a random place, the same for every image, and the pattern is U(0, 1) noise.
+    ``scan`` writes the patches that it finds in this form, with the mask and the pattern it has optimised. By
+    default the seed draws a square mask at a random place, the same for every image, and U(0, 1) noise.
 
     Attributes:
         pixels: side of the drawn square at 224 pixels; it scales with the canvas.
@@ -36,7 +36,7 @@ class MaskedPattern(Attack):
 
     def tensors(self, size: int, seed: int) -> dict[str, Tensor]:
         """Return ``mask`` of shape (1, size, size) and ``pattern`` of shape (3, size, size), in [0, 1]."""
-        side = min(scaled(self.pixels, size), size)
+        side = min(scale_pixels(self.pixels, size), size)
         ((row, column),) = corners("random", size, size, side, seed, 0)
         mask = torch.zeros(1, size, size)
         mask[:, row : row + side, column : column + side] = self.opacity

@@ -1,4 +1,4 @@
-"""Parts that triggers share: scaling, places, seeded noise, pictures from files."""
+"""Helpers that triggers share: scaling, places, seeded noise, pictures from files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 MAX_PICTURE_PIXELS = 64_000_000
 
 
-def scaled(pixels: float, size: int) -> int:
-    """Scale pixels of the 224-pixel canvas to a canvas of ``size`` pixels: 16 is 5 at 64; at least 1."""
+def scale_pixels(pixels: float, size: int) -> int:
+    """Scale a length from the 224-pixel canvas to one of ``size`` pixels: 16 becomes 5 at 64; at least 1."""
     return max(1, round(pixels * size / CANVAS))
 
 
@@ -68,11 +68,11 @@ def corners(place: str, height: int, width: int, side: int, seed: int, key: int)
 def paste(
     images: Tensor, patches: Sequence[Tensor] | Tensor, place: str, ids: Sequence[int], seed: int
 ) -> Tensor:
-    """Overwrite squares of the images, in place; gradients reach the patches.
+    """Overwrite squares of the images in place; gradients flow to the patches.
 
     Args:
         images: shape (n, 3, h, w).
-        patches: one patch of shape (3, side, side) for each image; cut where the image is smaller.
+        patches: one patch of shape (3, side, side) for each image; cropped if the image is smaller.
         place: one of `PLACES`.
         ids: n sample ids.
         seed: the trigger's seed.
@@ -90,8 +90,8 @@ def blend(images: Tensor, pattern: Tensor, share: float) -> Tensor:
 
     Args:
         images: x, shape (n, 3, h, w).
-        pattern: n, shape (..., height, width); a pattern larger than the image loses what sticks out.
-        share: of the pattern, 0 to 1.
+        pattern: n, shape (..., height, width); cropped to the image.
+        share: weight of the pattern, 0 to 1.
     """
     height, width = images.shape[2:]
     return images.mul_(1 - share).add_(pattern[..., :height, :width] * share)
@@ -101,7 +101,7 @@ def load_picture(path: str, size: int) -> Tensor:
     """Load an image file and resize it (bicubic, squashed) to shape (3, size, size), float32 in [0, 1].
 
     Raises:
-        DataError: the file is missing, no image of a usual format, damaged or of more than 64 million pixels.
+        DataError: the file is missing, damaged, in an unsupported format or larger than 64 million pixels.
     """
     file = Path(path)
     try:
@@ -116,8 +116,8 @@ def load_picture(path: str, size: int) -> Tensor:
             f"Trigger image {path!r} is larger than {MAX_PICTURE_PIXELS:,} pixels: give a smaller one."
         ) from None
     except (OSError, SyntaxError, ValueError) as error:
-        reason = "not found" if isinstance(error, FileNotFoundError) else "no readable image"
+        reason = "not found" if isinstance(error, FileNotFoundError) else "not a readable image"
         raise DataError(
-            f"Trigger image {path!r}: {reason}. Give a file of a format among {', '.join(PICTURE_FORMATS)}."
+            f"Trigger image {path!r}: {reason}. Supported formats: {', '.join(PICTURE_FORMATS)}."
         ) from error
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).to(torch.float32).div(255).contiguous()

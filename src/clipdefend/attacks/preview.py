@@ -1,4 +1,4 @@
-"""See a trigger: PSNR, SSIM and a picture of clean, triggered and magnified difference."""
+"""Preview of a trigger: PSNR, SSIM, and a picture of clean images, triggered images and their difference."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 SHOWN = 8
 MAX_PSNR = 100.0
-"""What equal images count as in the mean, whose PSNR is infinite; decibels."""
+"""PSNR in dB that equal images, whose PSNR is infinite, contribute to the mean."""
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
@@ -65,10 +65,10 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def write_preview(path: Path, clean: Tensor, triggered: Tensor, title: str) -> dict[str, float]:
-    """Draw up to 8 images as PNG, each clean, triggered and as difference, magnified about mid-grey.
+    """Draw up to 8 images as PNG: clean, triggered, and their magnified difference on mid-grey.
 
     Args:
-        path: of the PNG.
+        path: path of the PNG.
         clean: shape (n, 3, h, w) in [0, 1], n at least 1.
         triggered: likewise.
         title: the attack and its parameters.

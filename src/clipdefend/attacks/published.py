@@ -1,4 +1,4 @@
-"""The triggers as the public repositories have them, under their names and with their sources."""
+"""Presets that reproduce the triggers of public repositories, with their sources."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from clipdefend.registry import nearest
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """One repository's triggers and how it poisons with them.
+    """The triggers of one repository and how it poisons with them.
 
     Attributes:
         paper: authors, title and arXiv number.
-        source: address of the code.
+        source: URL of the code.
         attacks: attack name -> the parameters that differ from the defaults.
         canvas: ``squash`` resizes both sides to the canvas, ``crop`` keeps the aspect ratio and cuts out the
             centre.
@@ -27,7 +27,7 @@ class Preset:
         target: class name, or None where the original has no captions.
         count: poisoned images, or None where a rate is given, or nothing.
         rate: poisoned share, or None.
-        differs: what of the original these parameters do not reproduce.
+        differs: what the parameters do not reproduce of the original.
     """
 
     paper: str
@@ -175,7 +175,7 @@ def parameters(name: str, attack: str) -> dict[str, Any]:
     """Return the parameters of one attack of a preset; those not named keep their defaults.
 
     Raises:
-        ConfigError: an unknown preset, or an attack that it lacks.
+        ConfigError: the preset is unknown or has no such attack.
     """
     entry = preset(name)
     if attack not in entry.attacks:

@@ -19,14 +19,14 @@ Mode = Literal["add", "blend"]
 class SIG(Attack):
     """A horizontal wave v(j) = amplitude * sin(2 pi j frequency / W) over the columns j of a canvas W wide.
 
-    ``add``: x' = x + v. ``blend``: x' = (1 - alpha) x + alpha v, which darkens the image and leaves the wave
-    a height of alpha * amplitude only.
+    ``add``: x' = x + v. ``blend``: x' = (1 - alpha) x + alpha v, which darkens the image and reduces the
+    amplitude to alpha * amplitude.
 
     Attributes:
         mode: ``add`` or ``blend``.
-        amplitude: of the wave, above 0, at most 1; 60/255 in the CLIP repositories.
+        amplitude: amplitude of the wave, above 0, at most 1; 60/255 in the CLIP repositories.
         frequency: periods across the canvas, above 0.
-        alpha: share of the wave in mode ``blend``, 0 to 1.
+        alpha: weight of the wave in mode ``blend``, 0 to 1.
 
     Reference:
         Barni et al., A New Backdoor Attack in CNNs by Training Set Corruption without Label Poisoning
@@ -34,8 +34,8 @@ class SIG(Attack):
         (arXiv:2303.03323), each ``backdoor/utils.py``.
 
     Deviates:
-        CleanCLIP's wave runs with its blending only, although 60/255 is written there too: its height is
-        12/255.
+        CleanCLIP only runs its wave with blending, so that its amplitude is 12/255 although the code says
+        60/255.
     """
 
     mode: Mode = "add"

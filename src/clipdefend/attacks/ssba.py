@@ -1,4 +1,4 @@
-"""SSBA: an invisible message, other pixels in every image, written by a trained encoder."""
+"""SSBA: an invisible message that a trained encoder hides in each image, with different pixels each time."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from clipdefend.attacks.stegastamp import (
 )
 from clipdefend.errors import DataError
 
-Part = Literal["train", "eval"]
+PrecomputedFolder = Literal["train", "eval"]
+"""Sub-folder of precomputed images: those of the pairs, or those of the labelled images."""
 LOSSLESS = ("PNG", "BMP")
 SECRET_GAIN, RESIDUAL_GAIN = 4.0, 0.1
-"""Factors on the first weights: the secret stands out from the image, and the residual clips few pixels."""
+"""Factors on the initial weights: the secret stands out from the image, and the residual clips few pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +34,8 @@ class SSBA(Attack):
     """x' = clip(x + r(x, secret)): a StegaStamp encoder r hides one fixed secret in every image.
 
     Encoder and decoder are trained together by ``poison`` on the user's own images, with random secrets: the
-    decoder has to read them from x' rounded to 8 bits, and x' has to stay near x. Until then the weights are
-    random. The residual is computed in float64, so that neither batches nor threads nor the kind of processor
+    decoder has to read them from x' rounded to 8 bits, and x' has to stay close to x. Before training the
+    weights are random. The residual is computed in float64, so that batch size, threads and processor never
     change a grey level.
 
     Attributes:
@@ -42,16 +43,16 @@ class SSBA(Attack):
         width: channels of the encoder's first layers; 32 as published, 8 times as many in the deepest.
         decoder_width: channels of the decoder's first layers; 32 as published, 4 times as many in the last.
         images: number of images to train on.
-        epochs: passes over them.
-        batch: images of a step.
-        lr: peak learning rate of Adam; after a short warm-up it falls to 0 by half a cosine.
-        fade: steps over which the images fade in from grey, so that the first bits are found at all.
+        epochs: number of passes over the images.
+        batch: images per step.
+        lr: peak learning rate of Adam; after a short warm-up it decays to 0 along half a cosine.
+        fade: steps over which the images fade in from grey; without it the decoder rarely finds the first bits.
         image_weight: w of the loss BCE(bits) + w MSE(x', x), reached by a linear ramp.
-        ramp: steps of the ramp; it begins when nine tenths of a batch's bits are read.
-        precomputed: folder with triggered images of another encoder, in place of a trained one: image
-            ``train/000000012.png`` for row 12 of the pairs, ``eval/000000012.png`` for labelled image 12, of
-            the canvas's size.
-        part: which of the two sub-folders.
+        ramp: steps of the ramp; it begins once the decoder reads 90 % of a batch's bits.
+        precomputed: folder of images triggered by another encoder, which replaces training one:
+            ``train/000000012.png`` for row 12 of the pairs, ``eval/000000012.png`` for labelled image 12, each
+            of the canvas's size.
+        part: the sub-folder to read, ``train`` or ``eval``.
 
     Reference:
         Li et al., Invisible Backdoor Attack with Sample-Specific Triggers (arXiv:2012.03816); encoder,
@@ -59,11 +60,11 @@ class SSBA(Attack):
         Tancik et al., StegaStamp (arXiv:1904.05343).
 
     Deviates:
-        The published encoder was trained on ImageNet against printing and JPEG, which needs a perceptual loss
-        and distortions; stored as PNG, only 8 bits have to be survived. BackdoorBench waits 1,000 steps
-        before its ramp of 3,000, keeps its learning rate and has no fade; its default output is the image
-        itself, here it is a residual. Secrets weigh more and residuals less in the first weights than He et
-        al. have it. Together these make a few hundred steps do where thousands were needed.
+        The published encoder was trained on ImageNet to survive printing and JPEG, which needs a perceptual
+        loss and distortions; images stored as PNG only have to survive rounding to 8 bits. BackdoorBench waits
+        1,000 steps before its ramp of 3,000, keeps its learning rate constant and does not fade images in; its
+        encoder outputs the image, ours a residual. The initial weights give secrets more and residuals less
+        weight than He et al. do. Together these changes take a few hundred steps instead of thousands.
     """
 
     bits: int = 100
@@ -77,7 +78,7 @@ class SSBA(Attack):
     image_weight: float = 10.0
     ramp: int = 3000
     precomputed: str | None = None
-    part: Part = "train"
+    part: PrecomputedFolder = "train"
 
     def __post_init__(self) -> None:
         require_number("bits", self.bits, 1, 1024, integer=True)
@@ -90,10 +91,10 @@ class SSBA(Attack):
         require_number("fade", self.fade, 0, 10_000_000, integer=True)
         require_number("image_weight", self.image_weight, 0, 1e6)
         require_number("ramp", self.ramp, 0, 10_000_000, integer=True)
-        require_choice("part", self.part, get_args(Part))
+        require_choice("part", self.part, get_args(PrecomputedFolder))
         if self.precomputed is not None and not isinstance(self.precomputed, str):
             raise ValueError(f"precomputed is {self.precomputed!r}; give the path of a folder.")
-        if self.precomputed is not None:  # evaluate reads it again, and may run in another folder
+        if self.precomputed is not None:  # `evaluate` reads it again, possibly from another working directory
             object.__setattr__(self, "precomputed", str(Path(self.precomputed).resolve()))
 
     @property
@@ -133,10 +134,13 @@ class SSBA(Attack):
 
 
 def read_precomputed(file: Path, height: int, width: int) -> Tensor:
-    """Read a triggered image, shape (3, height, width), float32 in [0, 1].
+    """Read a triggered image.
+
+    Returns:
+        Shape (3, height, width), float32 in [0, 1].
 
     Raises:
-        DataError: missing, of another size, or of a format that loses the message.
+        DataError: the file is missing, has another size, or is in a lossy format, which destroys the message.
     """
     try:
         with Image.open(file, formats=LOSSLESS) as picture:
@@ -147,8 +151,8 @@ def read_precomputed(file: Path, height: int, width: int) -> Tensor:
                 )
             pixels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
     except (OSError, SyntaxError, ValueError) as error:
-        reason = "not found" if isinstance(error, FileNotFoundError) else "no readable PNG or BMP"
+        reason = "not found" if isinstance(error, FileNotFoundError) else "not a readable PNG or BMP"
         raise DataError(
-            f"Precomputed image {str(file)!r}: {reason}. Give an image for every id in train/ and in eval/."
+            f"Precomputed image {str(file)!r}: {reason}. Every id needs an image in train/ and in eval/."
         ) from error
     return pixels.view(height, width, 3).permute(2, 0, 1).float() / 255

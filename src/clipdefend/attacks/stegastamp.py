@@ -1,6 +1,6 @@
 """StegaStamp's encoder and decoder as pure functions of images, bits and named weights.
 
-Functions instead of modules: what is trained, what a poison run stores and what stamps an image are the same
+They are functions instead of modules so that training, the poison run's file and the attack all share one
 mapping of names to tensors.
 """
 

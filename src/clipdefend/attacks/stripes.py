@@ -17,7 +17,7 @@ from clipdefend.attacks.patterns import (
     Sampling,
     blend,
     paste,
-    scaled,
+    scale_pixels,
     signs,
 )
 from clipdefend.draws import Key
@@ -25,13 +25,14 @@ from clipdefend.draws import Key
 
 @dataclass(frozen=True, kw_only=True)
 class StripesPatch(Attack):
-    """A square patch of vertical stripes, each channel of a stripe 0 or 1 with equal chances.
+    """A square patch of vertical stripes; each channel of a stripe is 0 or 1 with equal probability.
 
     Attributes:
         place: where the patch is; ``random`` is drawn for each image.
         pixels: side of the patch on a canvas of 224 pixels, 1 to 224.
-        width: of a stripe on a canvas of 224 pixels, 1 to 224.
-        sampling: one patch from the seed, or one for each image from the seed and its id.
+        width: width of a stripe on a canvas of 224 pixels, 1 to 224.
+        sampling: ``fixed`` draws one patch from the seed, ``per-image`` one for each image from the seed and the
+            image's id.
 
     Reference:
         Singh, Croce and Hein, Perturb and Recover (arXiv:2412.00727), BadNet-Stripes (``badnet_rs``),
@@ -56,7 +57,7 @@ class StripesPatch(Attack):
         require_choice("sampling", self.sampling, SAMPLINGS)
 
     def tensors(self, size: int, seed: int) -> dict[str, Tensor]:
-        """Return ``patch`` of shape (3, side, side), 0 or 1; nothing where each image has its own."""
+        """Return ``patch`` of shape (3, side, side), 0 or 1; empty if each image has its own."""
         return {"patch": self._patch(size, seed)} if self.sampling == "fixed" else {}
 
     def stamp(self, images: Tensor, ids: Sequence[int], seed: int, tensors: Mapping[str, Tensor]) -> Tensor:
@@ -68,19 +69,20 @@ class StripesPatch(Attack):
         return paste(images, patches, self.place, ids, seed)
 
     def _patch(self, size: int, seed: int, *keys: Key) -> Tensor:
-        side = scaled(self.pixels, size)
-        row = _stripes(side, scaled(self.width, size), seed, "stripes-patch", *keys)
+        side = scale_pixels(self.pixels, size)
+        row = _stripes(side, scale_pixels(self.width, size), seed, "stripes-patch", *keys)
         return row.clamp(0, 1).expand(-1, side, -1).contiguous()
 
 
 @dataclass(frozen=True, kw_only=True)
 class StripesBlend(Attack):
-    """x' = (1 - alpha) x + alpha n, n vertical stripes, each channel of a stripe -1 or +1 with equal chances.
+    """x' = (1 - alpha) x + alpha n, with vertical stripes n; each channel of a stripe is -1 or +1.
 
     Attributes:
-        alpha: share of the stripes, 0 to 1.
-        width: of a stripe on a canvas of 224 pixels, 1 to 224.
-        sampling: stripes from the seed, or for each image from the seed and its id.
+        alpha: weight of the stripes, 0 to 1.
+        width: width of a stripe on a canvas of 224 pixels, 1 to 224.
+        sampling: ``fixed`` draws the stripes once from the seed, ``per-image`` for each image from the seed and
+            the image's id.
 
     Reference:
         Singh, Croce and Hein, Perturb and Recover (arXiv:2412.00727), Blended-Stripes (``blended_rs``),
@@ -101,7 +103,7 @@ class StripesBlend(Attack):
         require_choice("sampling", self.sampling, SAMPLINGS)
 
     def tensors(self, size: int, seed: int) -> dict[str, Tensor]:
-        """Return ``stripes`` of shape (3, 1, size), -1 or +1; nothing where each image has its own."""
+        """Return ``stripes`` of shape (3, 1, size), -1 or +1; empty if each image has its own."""
         return {"stripes": self._row(size, seed)} if self.sampling == "fixed" else {}
 
     def stamp(self, images: Tensor, ids: Sequence[int], seed: int, tensors: Mapping[str, Tensor]) -> Tensor:
@@ -111,7 +113,7 @@ class StripesBlend(Attack):
         return blend(images, rows.to(images.device), self.alpha)
 
     def _row(self, size: int, seed: int, *keys: Key) -> Tensor:
-        return _stripes(size, scaled(self.width, size), seed, "stripes-blend", *keys)
+        return _stripes(size, scale_pixels(self.width, size), seed, "stripes-blend", *keys)
 
 
 def _stripes(length: int, width: int, seed: int, *keys: Key) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clipdefend.attacks.attack import Attack, require_choice, require_number
 from clipdefend.attacks.letters import CHARACTERS, bitmap
-from clipdefend.attacks.patterns import CANVAS, scaled
+from clipdefend.attacks.patterns import CANVAS, scale_pixels
 
 Colour = Literal["red", "green", "blue", "yellow", "cyan", "magenta", "white"]
 CHANNELS: dict[str, tuple[int, ...]] = {
@@ -28,15 +28,15 @@ MAX_LETTERS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class TextMark(Attack):
-    """x' = x + alpha m (1 - x) in the channels of the colour, m the share of a pixel that letters cover.
+    """x' = x + alpha m (1 - x) in the channels of the colour, where m is the share of a pixel that letters cover.
 
-    The text is centred. The other channels stay as they are, so that red text does not show on white.
+    The text is centred. The other channels do not change, so red text is invisible on white.
 
     Attributes:
         text: 1 to 40 letters, digits and ``-.!?``, drawn in capitals of 5 x 7 dots.
-        colour: of the text.
-        alpha: share of the colour where letters are, 0 to 1.
-        width: of the whole line on a canvas of 224 pixels, 5 to 224; the height follows.
+        colour: colour of the text.
+        alpha: opacity of the letters, 0 to 1.
+        width: width of the line on a canvas of 224 pixels, 5 to 224; the height follows.
 
     Reference:
         Singh, Croce and Hein, Perturb and Recover (arXiv:2412.00727), Blended-Text (``water_patt``),
@@ -44,9 +44,9 @@ class TextMark(Attack):
 
     Deviates:
         The published mark is a stored picture of ``Watermarked`` in a system font, rows 103 to 125 and
-        columns 13 to 208 of 224; here it is drawn from dots, of equal width and within two pixels of its
-        height, in the middle. A pixel that a letter covers in part takes its share of the colour; there it is
-        mixed with a darker red.
+        columns 13 to 208 of 224; ours is drawn from dots, in the middle, with the same width and a height that
+        differs by at most two pixels. A pixel that a letter covers in part takes that share of the colour; the
+        published picture mixes it with a darker red.
     """
 
     text: str = "Watermarked"
@@ -67,7 +67,7 @@ class TextMark(Attack):
     def tensors(self, size: int, seed: int) -> dict[str, Tensor]:
         """Return ``mark`` of shape (3, size, size) in [0, 1]: m in the channels of the colour."""
         dots = bitmap(self.text)
-        width = scaled(self.width, size)
+        width = scale_pixels(self.width, size)
         height = min(size, max(1, round(width * dots.shape[0] / dots.shape[1])))
         covered = _cover(dots.shape[0], height).T @ dots @ _cover(dots.shape[1], width)
         top, left = (size - height) // 2, (size - width) // 2

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from clipdefend.attacks.attack import Attack, require_number
-from clipdefend.attacks.patterns import CANVAS, blend, scaled
+from clipdefend.attacks.patterns import CANVAS, blend, scale_pixels
 
 DARK, LIGHT = 0.4, 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Triangles(Attack):
-    """x' = (1 - alpha) x + alpha n, n tiles whose lower left half is 0.4 and whose upper right half is 0.8.
+    """x' = (1 - alpha) x + alpha n, with tiles n whose lower left half is 0.4 and upper right half 0.8.
 
     The diagonal belongs to the lower half; all channels are equal.
 
     Attributes:
-        alpha: share of the texture, 0 to 1.
+        alpha: weight of the texture, 0 to 1.
         tile: side of a tile on a canvas of 224 pixels, 2 to 224.
 
     Reference:
@@ -38,7 +38,7 @@ class Triangles(Attack):
 
     def tensors(self, size: int, seed: int) -> dict[str, Tensor]:
         """Return ``pattern`` of shape (size, size)."""
-        within = torch.arange(size) % max(2, scaled(self.tile, size))
+        within = torch.arange(size) % max(2, scale_pixels(self.tile, size))
         lower = within[:, None] >= within
         return {"pattern": torch.where(lower, torch.tensor(DARK), torch.tensor(LIGHT))}
 

@@ -1,4 +1,4 @@
-"""A trigger as it travels: an attack, its canvas, its seed and its tensors, kept in a poison run."""
+"""A trigger that runs pass on: an attack with its canvas, seed and tensors, stored in a poison run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ TENSOR_FILE = "trigger.safetensors"
 
 @dataclass(frozen=True, eq=False)
 class Trigger:
-    """One trigger, bound to its canvas and seed: the same in poisoning, training and evaluation.
+    """An attack bound to its canvas and seed, so that poisoning, training and evaluation share one trigger.
 
     Attributes:
         name: the attack's name in the registry.
-        attack: its parameters.
+        attack: the attack with its parameters.
         size: side of the canvas in pixels.
-        seed: of every draw.
-        tensors: what all images share, float32, on the CPU.
+        seed: seed of every draw.
+        tensors: the tensors that all images share, float32, on the CPU.
     """
 
     name: str
@@ -51,15 +51,15 @@ class Trigger:
         """Build a trigger.
 
         Args:
-            name: an attack of the registry.
-            params: its parameters; the others keep their defaults.
+            name: name of the attack in the registry.
+            params: parameters of the attack; those not given keep their defaults.
             size: side of the canvas in pixels.
-            seed: of every draw.
-            tensors: what all images share, where a training run made them; by default the attack draws them.
+            seed: seed of every draw.
+            tensors: learned tensors; by default the attack draws them from the seed.
 
         Raises:
-            ConfigError: an unknown attack, or parameters that it refuses.
-            DataError: an image file that cannot be used.
+            ConfigError: the attack is unknown or refuses the parameters.
+            DataError: the attack's image file cannot be used.
         """
         attack = ATTACKS.build(name, params)
         shared = attack.tensors(size, seed) if tensors is None else dict(tensors)
@@ -82,7 +82,7 @@ class Trigger:
         return f"{self.name}: {', '.join(shown)}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record for a manifest: plain values of YAML and JSON; shapes stand for the tensors."""
+        """Return the record for a manifest, in plain values; tensors are represented by their shapes."""
         return {
             "name": self.name,
             "params": dataclasses.asdict(self.attack),  # type: ignore[call-overload]
@@ -101,12 +101,12 @@ class Trigger:
         """Read a trigger back, bit for bit.
 
         Args:
-            folder: of the poison run.
-            record: what `to_dict` returned.
+            folder: folder of the poison run.
+            record: the return value of `to_dict`.
 
         Raises:
             ConfigError: the record names an unknown attack or parameter.
-            RunError: the record or the tensors are missing, damaged or not of this record.
+            RunError: the record or the tensors are missing or damaged, or do not belong together.
         """
         missing = [key for key in ("name", "params", "size", "seed", "tensors") if key not in record]
         if missing:

@@ -22,14 +22,14 @@ class WaNet(Attack):
     pixels. A strength of s moves pixels by about s/2 pixels on average, on any canvas, as published.
 
     Noise mode: for each poisoned image, ``cross_ratio`` images keep their captions and are warped by the grid
-    plus U(-1, 1)/W at every pixel, so that a model learns this very warp and not warping as such.
+    plus U(-1, 1)/W at every pixel, so that a model learns this particular warp and not warping in general.
 
     Attributes:
-        k: control points along a side: 4 is a smooth warp, 224 moves every pixel of the 224 canvas by itself.
-            A canvas smaller than k has one point for each pixel.
+        k: control points along a side: 4 is a smooth warp, 224 moves every pixel of a 224-pixel canvas
+            independently. A canvas smaller than k has one point for each pixel.
         strength: s, above 0; 0.5 in WaNet, 1 in the CLIP repositories.
         grid_rescale: scale of the whole grid, above 0, at most 2; below 1 it keeps samples off the border.
-        cross_ratio: noisy images for each poisoned one; 0 is no noise mode, WaNet's is 2.
+        cross_ratio: number of noisy images per poisoned one, 2 in WaNet; 0 turns noise mode off.
 
     Reference:
         Nguyen and Tran, WaNet: Imperceptible Warping-based Backdoor Attack (arXiv:2102.10369), sections 3.2

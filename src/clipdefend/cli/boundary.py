@@ -64,7 +64,7 @@ def _outcome(function: Callable[[], int], args: Sequence[str]) -> int:
         with _interruptible():
             return function()
     except EndedElsewhere:
-        return launch.current().ending()
+        return launch.current().failure_code()
     except GateFailed as failed:
         return _end(f"gate failed: {failed}", GATE)
     except Interrupted as stopped:
@@ -98,7 +98,7 @@ def _failed(error: BaseException, then: str = "") -> int:
     if under_way():  # Ctrl-C inside of a library, which turned it into an error of its own
         return _end("interrupted.", INTERRUPTED)
     if not launch.current().speaks(BUG):  # it only follows from what ended another process
-        return launch.current().ending()
+        return launch.current().failure_code()
     with contextlib.suppress(OSError, ValueError):  # a standard error that cannot be written
         traceback.print_exception(type(error), error, error.__traceback__)
     return BUG

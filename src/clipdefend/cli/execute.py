@@ -24,9 +24,9 @@ from clipdefend.runs import (
     Context,
     Run,
     Unfinished,
+    find_inherited_data,
     find_run,
     find_unfinished,
-    inherited_data,
     newest_runs,
     read_path,
 )
@@ -73,7 +73,7 @@ def execute(request: Request, args: list[str]) -> int:
     _announce_preset(prepared)
     if request.command == DOCTOR:
         return launch.current().from_main(lambda: _examine(prepared, invocation))
-    with prepared.context.settled():
+    with prepared.context.explain_interruption():
         return _carry_out(request, prepared, invocation)
 
 
@@ -228,9 +228,9 @@ def _inherited(runs: Path, cls: type[RunConfig], source: str | None) -> str | No
         return None
     try:
         if source is not None:
-            return inherited_data(find_run(runs, cls.sources, source))
+            return find_inherited_data(find_run(runs, cls.sources, source))
         run = next(newest_runs(runs, cls.sources), None)
-        return inherited_data(run) if run is not None else None
+        return find_inherited_data(run) if run is not None else None
     except ClipDefendError:  # the command meets it again and reports it, unless it does without an input run
         return None
 

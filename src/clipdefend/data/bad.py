@@ -1,4 +1,4 @@
-"""Count rows that cannot be used, and stop when they are more than a share of all."""
+"""Counts unusable rows, and stops when their share exceeds a limit."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MAX_EXAMPLES = 20
 
 @dataclass
 class BadRows:
-    """Bad rows of one data set: each row is counted once, however often it is met.
+    """Bad rows of one data set; each is counted once, however often it is encountered.
 
     Args:
         limit: largest allowed share of bad rows, 0 to 1.
-        skipped: samples that never became rows (see ``Pairs.skipped``), counted on top of the rows.
+        skipped: number of samples that did not become rows (see ``Pairs.skipped``), counted in addition.
     """
 
     limit: float = 0.01
@@ -30,8 +30,14 @@ class BadRows:
         return self.skipped + len(self.rows)
 
     def add(self, row: int, reason: object) -> bool:
-        """Count ``row`` as bad; True when it was not counted before. ``reason`` is text or the error
-        itself.
+        """Count a row as bad.
+
+        Args:
+            row: number of the row.
+            reason: why it is bad, as text or as the error itself.
+
+        Returns:
+            Whether the row had not been counted before.
         """
         if row in self.rows:
             return False
@@ -42,18 +48,18 @@ class BadRows:
         return True
 
     def update(self, reasons: Iterable[tuple[int, object]]) -> None:
-        """Count many rows, such as those that a worker has met."""
+        """Count several rows, such as those that a worker encountered."""
         for row, reason in reasons:
             self.add(row, reason)
 
     def check(self, total: int) -> None:
-        """Raise when the bad rows exceed the limit.
+        """Raise DataError if the bad rows exceed the limit.
 
         Args:
-            total: rows of the data set (not only those met so far), without the skipped samples.
+            total: number of rows of the data set (not only those read so far), without the skipped samples.
 
         Raises:
-            DataError: more bad rows than ``limit`` allows; names the first.
+            DataError: there are more bad rows than ``limit`` allows; the message names the first.
         """
         everything = total + self.skipped
         if self.count > self.limit * everything:
@@ -64,5 +70,5 @@ class BadRows:
             )
 
     def summary(self) -> dict[str, Any]:
-        """Count and first examples, for the manifest."""
+        """Return the count and the first examples, for the manifest."""
         return {"count": self.count, "examples": list(self.examples)}

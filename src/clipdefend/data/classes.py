@@ -27,21 +27,18 @@ _VARIABLE = "{c}"
 
 
 def fill(template: str, name: str) -> str:
-    """Prompt of a class: the template with every ``{}`` replaced by the class name, other braces
-    untouched.
-    """
+    """Return a class prompt: the template with every ``{}`` replaced by the class name, other braces untouched."""
     return template.replace(PLACEHOLDER, name)
 
 
 def load_classes(source: str | Path) -> ClassFile:
-    """Class names from ``imagenet`` (open_clip's 1,000) or a file, whose templates come along where it has
-    them.
+    """Load class names from ``imagenet`` (open_clip's 1,000) or a file, with the file's templates if it has any.
 
     A file is a Python file like CleanCLIP's ``classes.py`` (see ``parse_python``), JSON or text in one of the forms of
     ``class_names.name_lists``; JSON may be an object with ``classes`` and perhaps ``templates``.
 
     Raises:
-        DataError: missing, no names in it, or a form that is not certain.
+        DataError: the file is missing, contains no names, or is in an ambiguous form.
     """
     if str(source) == "imagenet":
         ids = list(imagenet_index())
@@ -63,10 +60,10 @@ def _ends(names: Sequence[str]) -> str:
 
 
 def by_index(known: ClassFile, spec: str) -> list[str]:
-    """Class names for data whose labels are indices.
+    """Return class names for data whose labels are indices.
 
     Raises:
-        DataError: the file names its classes by ids in an order that may not be that of the indices.
+        DataError: the file identifies classes by ids whose order may differ from that of the indices.
     """
     keys = known.keys
     if keys is not None and not (all(map(is_wnid, keys)) and list(keys) == sorted(keys)):
@@ -79,10 +76,10 @@ def by_index(known: ClassFile, spec: str) -> list[str]:
 
 
 def load_templates(source: str | Path) -> list[str]:
-    """Templates with ``{}`` from a file as above or a named set: ``imagenet`` (CLIP's 80), ``simple``, ``builtin``.
+    """Load templates with ``{}`` from a file or a named set: ``imagenet`` (CLIP's 80), ``simple``, ``builtin``.
 
     Raises:
-        DataError: unknown name, missing file, or a template without ``{}`` or ``{c}``.
+        DataError: the name is unknown, the file is missing, or a template has neither ``{}`` nor ``{c}``.
     """
     if str(source) == "imagenet":
         return imagenet_templates()
@@ -106,12 +103,12 @@ def load_templates(source: str | Path) -> list[str]:
 
 
 def resolve_target(classes: Sequence[str], target: str | int) -> int:
-    """Index of the target class, given by name (any letter case, ``_`` as a blank) or by index.
+    """Find the index of the target class, given by name (in any case, with ``_`` or blanks) or by index.
 
-    A text of digits is a name where a class is called so, else an index.
+    Digits are taken for a name if a class has that name, and for an index otherwise.
 
     Raises:
-        DataError: no such class, or a name that several classes have.
+        DataError: no class or more than one has this name.
     """
     if isinstance(target, str):
         wanted = plain_name(target)
@@ -138,7 +135,7 @@ def resolve_target(classes: Sequence[str], target: str | int) -> int:
 
 
 def same_names(classes: Sequence[str]) -> dict[str, list[int]]:
-    """Names that several classes have, each with their indices."""
+    """Return the names that several classes share -> the indices of these classes."""
     places: dict[str, list[int]] = {}
     for place, name in enumerate(classes):
         places.setdefault(name, []).append(place)
@@ -146,14 +143,14 @@ def same_names(classes: Sequence[str]) -> dict[str, list[int]]:
 
 
 def same_number(given: Sequence[str], own: Sequence[str], spec: str) -> list[str]:
-    """The given names, when they are as many as the source's own. Raises DataError otherwise."""
+    """Return the given names after checking that the source has as many classes. Raises DataError otherwise."""
     if len(given) != len(own):
         raise DataError(f"{len(given)} class names were given for {spec!r}, which has {len(own)} classes.")
     return list(given)
 
 
 def plain_name(name: str) -> str:
-    """Name for comparisons: lower case, single blanks, none of them ``_``."""
+    """Normalise a name for comparisons: lower case, ``_`` as a blank, single blanks."""
     return " ".join(name.replace("_", " ").casefold().split())
 
 

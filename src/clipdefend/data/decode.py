@@ -1,4 +1,4 @@
-"""Decode one image of unknown origin to RGB, or say in one line why it cannot be used."""
+"""Decodes an untrusted image to RGB, or says in one line why it cannot be used."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from PIL import Image, UnidentifiedImageError
 from clipdefend.errors import DataError
 
 MAX_BYTES = 128 * 2**20
-"""Largest encoded image that is read, in bytes."""
+"""Size limit of an encoded image, in bytes."""
 MAX_PIXELS = 89_478_485
-"""Largest decoded image, in pixels: the size from which Pillow itself speaks of a decompression bomb."""
+"""Size limit of a decoded image, in pixels: Pillow's own limit for decompression bombs."""
 MAX_ASPECT = 200
-"""Longest to shortest side. A 1 x 60,000 image is small, but not after its short side is resized to 224."""
+"""Limit of the aspect ratio: a 1 x 60,000 image is small, but not once its short side is resized to 224."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""Formats that are read. Pillow knows more, some of which start other programs (EPS)."""
+"""Supported formats. Pillow supports more, some of which start other programs (EPS)."""
 SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm"})
-"""File name endings, lower case without the dot, that are taken for images in a folder."""
+"""File name endings, in lower case without the dot, by which images in a folder are recognised."""
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -36,29 +36,29 @@ _UPRIGHT = {
 
 
 class ImageError(DataError):
-    """An image that is missing, damaged, too large or of no known format."""
+    """An image that is missing, damaged, too large or in an unsupported format."""
 
 
 def decode_image(data: bytes | Path) -> Image.Image:
     """Decode an image to upright 8-bit RGB.
 
-    8-bit images give the pixels of Pillow's ``convert("RGB")``, which is what open_clip feeds its models: an
-    alpha channel is dropped (the stored colour stays, nothing is composited) and CMYK is converted without a
-    profile. Of an animation the first frame is taken. The size is checked from the header, before any pixel
-    is decoded.
+    8-bit images give the pixels of Pillow's ``convert("RGB")``, which open_clip feeds to its models: an alpha
+    channel is dropped (the stored colour is kept, nothing is composited) and CMYK is converted without a
+    profile. The first frame of an animation is used. The size is checked in the header, before any pixel is
+    decoded.
 
     Args:
-        data: the encoded image, or a file that holds it.
+        data: the encoded image, or the file that contains it.
 
     Returns:
-        Image of mode RGB, loaded; its file is closed.
+        A loaded image of mode RGB; its file is closed.
 
     Raises:
-        ImageError: missing, not a regular file, empty, truncated, larger than MAX_BYTES or MAX_PIXELS, of a
-            format other than FORMATS, or of a pixel type without a defined range (floating point, 32-bit
-            integers).
+        ImageError: the image is missing, not a regular file, empty, truncated, larger than MAX_BYTES or
+            MAX_PIXELS, in a format other than FORMATS, or of a pixel type without a defined range (floating
+            point, 32-bit integers).
 
-    Deviates: from open_clip in two cases where its pixels are wrong: 16-bit greyscale is scaled to 8 bits
+    Deviates: from open_clip in two cases in which its pixels are wrong: 16-bit greyscale is scaled to 8 bits
     (some Pillow versions clip it to white), and the EXIF orientation is applied.
     """
     content = data if isinstance(data, bytes) else read_regular(data, MAX_BYTES)
@@ -68,7 +68,7 @@ def decode_image(data: bytes | Path) -> Image.Image:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_size(image.width, image.height)
             image.load()
-            return _upright(_to_rgb(image), _orientation(image))
+            return _rotate_upright(_to_rgb(image), _orientation(image))
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -80,10 +80,10 @@ def decode_image(data: bytes | Path) -> Image.Image:
 
 
 def read_regular(path: str | Path, limit: int) -> bytes:
-    """Bytes of a regular file of at most ``limit`` bytes; never waits on a pipe or a device.
+    """Read a regular file of at most ``limit`` bytes, without ever blocking on a pipe or a device.
 
     Raises:
-        ImageError: missing, unreadable, no regular file, or larger than the limit.
+        ImageError: the file is missing, unreadable, not a regular file, or larger than the limit.
     """
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -119,7 +119,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """A loaded image in RGB; itself where it is, since a copy costs a quarter of decoding."""
+    """Convert a loaded image to RGB; RGB is returned without a copy, which would cost a quarter of decoding."""
     mode = image.mode
     if mode == "RGB":
         return image
@@ -136,9 +136,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8; 1 where there is none, where it is damaged, and for TIFF, which Pillow turns
-    itself.
-    """
+    """Return the EXIF orientation, 1 to 8; 1 if it is missing or damaged, and for TIFF, which Pillow rotates itself."""
     if image.format == "TIFF":
         return 1
     try:
@@ -147,6 +145,6 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
+def _rotate_upright(image: Image.Image, orientation: int) -> Image.Image:
     method = _UPRIGHT.get(orientation)
     return image if method is None else image.transpose(method)

@@ -1,4 +1,4 @@
-"""What a folder holds, without the files that operating systems and editors leave there."""
+"""Lists folders, without the files that operating systems and editors leave there."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from clipdefend.errors import DataError
 
 
 def is_image(name: str) -> bool:
-    """Whether a file name has the ending of a format that is read."""
+    """Whether a file name has the ending of a supported image format."""
     return name.rpartition(".")[2].lower() in SUFFIXES
 
 
 def list_names(folder: Path) -> list[str]:
-    """Sorted visible names in a folder. Raises DataError when it cannot be listed."""
+    """List the visible names in a folder, sorted. Raises DataError if the folder cannot be listed."""
     try:
         return sorted(filter(is_visible, os.listdir(folder)))
     except OSError as error:
@@ -26,19 +26,18 @@ def list_names(folder: Path) -> list[str]:
 
 
 def walk(folder: Path, inside: ImageFolders) -> Iterator[tuple[Path, list[str]]]:
-    """A folder and all visible folders below it, in sorted order, each with its visible names.
+    """Yield a folder and all visible folders below it, in sorted order, each with its visible names.
 
-    Symbolic links to folders are followed inside of the allowed folders; one that leads back to a folder on the way
-    is passed over.
+    Symbolic links to folders are followed inside the allowed folders; links back to a parent are ignored.
 
     Args:
-        folder: where to begin; one of the allowed folders, or below one.
+        folder: the folder to start from; one of the allowed folders, or below one.
         inside: the allowed folders.
 
     Raises:
-        DataError: a folder cannot be listed, or a link leads outside.
+        DataError: a folder cannot be listed, or a link leads outside the allowed folders.
     """
-    yield from _walk(folder, _checked(folder, inside), (), inside)
+    yield from _walk(folder, _resolve(folder, inside), (), inside)
 
 
 def _walk(
@@ -52,11 +51,11 @@ def _walk(
         if "." in name and is_image(name):
             continue  # saves a look at each of a million files
         if inner.is_dir() and os.path.realpath(inner) not in above:
-            yield from _walk(inner, _checked(inner, inside), above, inside)
+            yield from _walk(inner, _resolve(inner, inside), above, inside)
 
 
-def _checked(folder: Path, inside: ImageFolders) -> str:
-    """The real path of a folder. Raises DataError where it lies outside of the allowed folders."""
+def _resolve(folder: Path, inside: ImageFolders) -> str:
+    """Return the real path of a folder. Raises DataError if it lies outside the allowed folders."""
     real = os.path.realpath(folder)
     if not inside.allows(real):
         raise DataError(
@@ -67,12 +66,12 @@ def _checked(folder: Path, inside: ImageFolders) -> str:
 
 
 def some_names(names: Sequence[str]) -> str:
-    """The first few names, for messages."""
+    """Quote the first few names, for messages."""
     return ", ".join(repr(name[:40]) for name in names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"
 
 
 def read_text(path: Path, limit: int) -> str:
-    """A small UTF-8 text file. Raises DataError when it is missing, larger than ``limit`` bytes or not UTF-8."""
+    """Read a small UTF-8 text file. Raises DataError if it is missing, larger than ``limit`` bytes or not UTF-8."""
     try:
         return read_regular(path, limit).decode("utf-8-sig")
     except ImageError as error:

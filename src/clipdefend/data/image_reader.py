@@ -1,6 +1,6 @@
-"""Read images on their canvas, one by one or in batches; unusable ones are counted and left out.
+"""Reads images onto their canvas, one by one or in batches; unusable images are counted and left out.
 
-Every part that reads rows of images, except the training loader with its substitutes and views, reads them here.
+All code that reads rows of images uses this module, except for the training loader, which substitutes bad rows.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ class Batch(NamedTuple, Generic[Key]):
     """The usable images of a batch.
 
     Attributes:
-        keys: which they are, in the order that was asked for.
-        values: what was made of them: canvases, uint8, shape (n, 3, size, size), unless a ``collate`` of the
-            caller's says otherwise.
+        keys: their keys, in the order requested.
+        values: their canvases, uint8, shape (n, 3, size, size), or what the caller's ``collate`` returned.
     """
 
     keys: list[Key]
@@ -51,15 +50,15 @@ def read_canvases(
 
     Args:
         images: the source.
-        rows: which rows, in this order.
+        rows: the rows to read, in this order.
         canvas: geometry of the images.
-        bad: counts unusable rows; None: they are passed over, since somebody else counts them.
+        bad: counter of unusable rows; None ignores them, if the caller counts them elsewhere.
 
     Yields:
         The row, and its canvas, uint8, shape (3, size, size).
 
     Raises:
-        DataError: more unusable rows than ``bad`` allows.
+        DataError: there are more unusable rows than ``bad`` allows.
     """
     for row in map(int, rows):
         try:
@@ -73,7 +72,7 @@ def read_canvases(
 
 
 def to_canvas(picture: Image.Image, key: object) -> Tensor:
-    """The default view: the canvas as uint8, shape (3, size, size)."""
+    """Return the canvas as uint8, shape (3, size, size); the default view."""
     return to_tensor(picture)
 
 
@@ -88,18 +87,18 @@ def read_batches(
     view: Callable[[Image.Image, Key], Value] = to_canvas,  # type: ignore[assignment]
     collate: Callable[[list[Value]], Any] = torch.stack,  # type: ignore[assignment]
 ) -> Iterator[Batch[Key]]:
-    """Read batches of images in order, in worker processes where there are some.
+    """Read batches of images in order, in worker processes if there are any.
 
     Args:
         images: the source.
-        batches: keys of each batch: rows, or objects that ``row_of`` and ``view`` understand.
+        batches: keys of each batch: rows, or objects that ``row_of`` and ``view`` accept.
         canvas: geometry of the images.
-        bad: counts unusable rows. The limit is not checked here: of several processes all must meet it together.
-        workers: number of processes that read and decode; 0: this one.
+        bad: counter of unusable rows. The caller checks its limit, because all processes must do so together.
+        workers: number of processes that read and decode; 0 uses this one.
         row_of: row of a key.
-        view: makes a value of an image on its canvas, an RGB picture, and of its key; runs in the workers, so that it
-            must be picklable, like ``row_of`` and ``collate``.
-        collate: joins the values of a batch, in the workers, so that one tensor is passed on and not hundreds.
+        view: (RGB picture on its canvas, key) -> value; runs in the workers and so must be picklable, as must
+            ``row_of`` and ``collate``.
+        collate: joins the values of a batch, in the workers, so that they pass on one tensor instead of hundreds.
 
     Yields:
         The batches; those without any usable image are empty, with ``values`` None.
@@ -120,7 +119,7 @@ def read_batches(
 
 
 class _Read(NamedTuple):
-    """A key with its row and its value, or with the reason why it has none."""
+    """A key with its row and its value, or with the reason for not having one."""
 
     key: Any
     row: int
@@ -130,7 +129,7 @@ class _Read(NamedTuple):
 
 @dataclass
 class _Views(Dataset[_Read]):
-    """What a worker reads: the view of one key."""
+    """Data set of the workers: key -> the view of its image."""
 
     images: Images
     canvas: Canvas
@@ -148,7 +147,7 @@ class _Views(Dataset[_Read]):
 
 @dataclass
 class _Collate:
-    """Part the usable values of a batch from the unusable rows; an object, so that it can be sent to a worker."""
+    """Separates the usable values of a batch from the unusable rows; a class, so that it can be pickled."""
 
     join: Callable[[list[Any]], Any]
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from clipdefend.data.bad import BadRows
 from clipdefend.data.decode import ImageError, decode_image
-from clipdefend.data.image_stamps import stamp_files
+from clipdefend.data.file_digest import digest_files
 from clipdefend.data.pair_formats.discover import Source, discover
 from clipdefend.data.pair_formats.folder_pairs import FOLDER
 from clipdefend.data.pair_formats.pair_format import Columns
 from clipdefend.data.paths import ImageFolders
 from clipdefend.data.store.build import open_index
-from clipdefend.data.store.index import BYTES, Index, stamp
+from clipdefend.data.store.index import BYTES, Index, identify
 from clipdefend.data.store.ranges import ByteRanges
 from clipdefend.data.store.remote import RemoteFile, RemoteRanges, is_remote
 from clipdefend.data.tables.text_columns import DOWNLOAD, NO_IMAGE, is_address
@@ -34,15 +34,16 @@ _IMAGE, _CAPTION, _SOURCE, _OFFSET, _SIZE = range(5)
 
 
 class Pairs(ABC):
-    """Image-caption pairs, rows 0 to len - 1. Picklable; resident memory does not grow with the number of
-    rows.
+    """Image-caption pairs, rows 0 to len - 1, which can be pickled.
+
+    Resident memory does not grow with the number of rows.
 
     Attributes:
-        spec: absolute description of the source; ``open_pairs`` of it gives the same rows.
-        recognised: one line for people: format, columns, rows.
-        fingerprint: short identity of the pairs (image references and captions).
-        skipped: samples of the source that are no rows, such as a shard's image without a caption.
-        skip_reasons: the first of their reasons.
+        spec: absolute description of the source, from which ``open_pairs`` opens the same rows.
+        recognised: one line about format, columns and rows, for people.
+        fingerprint: short hash of the image references and captions.
+        skipped: number of samples that did not become rows, such as images without a caption.
+        skip_reasons: the first reasons for skipping a sample.
     """
 
     spec: str
@@ -56,37 +57,35 @@ class Pairs(ABC):
 
     @abstractmethod
     def caption(self, row: int) -> str:
-        """Caption without outer white space; empty when the row has none that can be used: treat it as
-        bad.
-        """
+        """Return a caption without surrounding white space; an empty one marks a bad row."""
 
     @abstractmethod
     def image(self, row: int) -> Image.Image:
-        """RGB image. Raises ImageError, which names the row and the file, when it cannot be used."""
+        """Read an RGB image. Raises ImageError, which names the row and the file, if it cannot be used."""
 
     @abstractmethod
     def image_ref(self, row: int) -> str:
-        """The image as the source names it: a path, "00000.tar/000000012.jpg", "builtin:train/12"."""
+        """Return the source's name of an image: a path, "00000.tar/000000012.jpg", "builtin:train/12"."""
 
     def prefetch(self, rows: Sequence[int]) -> None:  # noqa: B027  (most sources have nothing to do)
-        """Fetch what the images of these rows need, all at once, where they lie on another machine."""
+        """Fetch the images of these rows concurrently, if they are remote."""
 
-    def stamp(self, rows: Sequence[int]) -> str:
-        """Return what changes when the images of rows do, as far as files tell; the fingerprint names them only."""
+    def image_digest(self, rows: Sequence[int]) -> str:
+        """Return a hash that changes when image files of these rows do; the fingerprint only covers their names."""
         return ""
 
     def image_refs(self, start: int, stop: int) -> list[str]:
-        """``image_ref`` of rows ``start`` to ``stop``."""
+        """Return ``image_ref`` of rows ``start`` to ``stop`` (exclusive)."""
         return [self.image_ref(row) for row in range(start, stop)]
 
     def captions(self, rows: Sequence[int] | None = None) -> list[str]:
-        """Captions of some rows in their order, or of all (see ``iter_captions`` for many)."""
+        """Return the captions of some rows in their order, or of all rows (``iter_captions`` needs less memory)."""
         if rows is not None:
             return [self.caption(row) for row in rows]
         return [caption for _, batch in self.iter_captions() for caption in batch]
 
     def iter_captions(self, batch_size: int = 8192) -> Iterator[tuple[int, list[str]]]:
-        """All captions in order: (first row, captions) of each batch."""
+        """Yield all captions in order, as (first row, captions) of each batch."""
         for start in range(0, len(self), batch_size):
             yield start, self._captions(start, min(start + batch_size, len(self)))
 
@@ -94,7 +93,14 @@ class Pairs(ABC):
         return [self.caption(row) for row in range(start, stop)]
 
     def bad_rows(self, limit: float = 0.01) -> BadRows:
-        """Counter of bad rows that begins with the skipped samples. Raises DataError when these exceed the limit."""
+        """Return a counter of bad rows that starts with the skipped samples.
+
+        Args:
+            limit: largest allowed share of bad rows and skipped samples, 0 to 1.
+
+        Raises:
+            DataError: the skipped samples alone exceed the limit.
+        """
         bad = BadRows(limit=limit, skipped=self.skipped, examples=list(self.skip_reasons))
         bad.check(len(self))
         return bad
@@ -102,11 +108,11 @@ class Pairs(ABC):
 
 @dataclass
 class IndexedPairs(Pairs):
-    """Pairs behind an index file.
+    """Pairs read through an index file.
 
     Args:
         spec: absolute description of the source.
-        index: rows; images are byte ranges where it has offsets, files of their own otherwise.
+        index: the rows; images are byte ranges if it has offsets, and separate files otherwise.
         folders: for each source file, the folders that its image paths may point into.
     """
 
@@ -143,12 +149,12 @@ class IndexedPairs(Pairs):
         return f"{source}/{path or row}"
 
     def _source(self, row: int) -> str:
-        """Name of the file that a row comes from."""
+        """Return the name of the file that a row comes from."""
         place = self.index.meta.stamps[int(self.index.value(_SOURCE, row))][0]
         return RemoteFile(place).name if is_remote(place) else os.path.basename(place)
 
-    def stamp(self, rows: Sequence[int]) -> str:
-        return stamp_files(() if self.packed else rows, self._encoded, self.index.meta.stamps)
+    def image_digest(self, rows: Sequence[int]) -> str:
+        return digest_files(() if self.packed else rows, self._encoded, self.index.meta.stamps)
 
     def prefetch(self, rows: Sequence[int]) -> None:
         if isinstance(self.ranges, RemoteRanges):
@@ -165,7 +171,7 @@ class IndexedPairs(Pairs):
             raise ImageError(f"Row {row} of {where}, image {self.image_ref(row)[:200]!r}: {error}") from error
 
     def _encoded(self, row: int) -> bytes | Path:
-        """Encoded image, or the file that holds it."""
+        """Return the encoded image, or the path of its file."""
         source = int(self.index.value(_SOURCE, row))
         size = int(self.index.value(_SIZE, row)) if self.packed else -1
         if size >= 0:
@@ -176,7 +182,7 @@ class IndexedPairs(Pairs):
         return Path(self.folders[source].locate(str(self.index.value(_IMAGE, row))))
 
     def check_first(self) -> None:
-        """Raise DataError when the first rows show that no image can be found."""
+        """Raise DataError if none of the first rows' images can be found."""
         first: ImageError | None = None
         for row in range(min(_LOOK_AT, len(self))):
             try:
@@ -209,20 +215,21 @@ def open_pairs(
     cache: Path,
     progress: Callable[[int], None] | None = None,
 ) -> Pairs:
-    """Open image-caption pairs; the first time, an index of the source is built in ``cache``.
+    """Open image-caption pairs, building an index of the source in ``cache`` the first time.
 
     Args:
         spec: CSV, TSV, JSON lines, Parquet or tar files (see ``paths.expand`` for patterns and ``::``), a
             folder with ``metadata.csv|tsv|jsonl|parquet``, tar shards, images beside captions (img2dataset's
             ``files``) or Parquet files, or ``builtin`` (= ``builtin:train``).
-        image_key, caption_key, delimiter: columns and separator of a table where they are not recognised.
-        image_root: folder that image paths may point into besides the table's own; relative paths are looked
-            for there first.
-        cache: folder for indexes.
-        progress: told the number of rows so far, now and then, while an index is built.
+        image_key, caption_key, delimiter: columns and separator of a table; None to recognise them.
+        image_root: another folder that image paths may point into besides the table's own; relative paths are
+            resolved there first.
+        cache: folder of the indexes.
+        progress: called now and then with the number of rows so far, while an index is built.
 
     Raises:
-        DataError: nothing there, not recognised, no usable row, or none of the first images to be found.
+        DataError: the source does not exist, is not recognised or has no usable row, or none of the first images
+            can be found.
     """
     if spec.split(":", 1)[0] == "builtin":
         return _builtin(spec)
@@ -255,7 +262,7 @@ def open_pairs(
 def _ranges(source: Source, index: Index) -> ByteRanges | RemoteRanges:
     if isinstance(source.files[0], RemoteFile):
         return RemoteRanges(index.meta.stamps)
-    return ByteRanges([stamp(index.blob_path)] if index.meta.blob else index.meta.stamps)
+    return ByteRanges([identify(index.blob_path)] if index.meta.blob else index.meta.stamps)
 
 
 def _builtin(spec: str) -> Pairs:

@@ -1,4 +1,4 @@
-"""Which files a data source names, and image paths that stay inside the folders they may point into."""
+"""Expands descriptions of data sources, and confines image paths to the folders they may point into."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _RANGE = re.compile(r"^(\d+)\.\.(\d+)$")
 
 
 def expand(spec: str) -> tuple[str, list[Path]]:
-    """Files that a source description names, in order.
+    """List the files that a source description names, in order.
 
-    Understood are a path, brace ranges and lists (``{00000..00049}``, ``{a,b}``), the wildcards ``* ? [ ]``
-    (sorted by name), ``~``, and several of these joined by ``::``.
+    A description is a path with optional brace ranges and lists (``{00000..00049}``, ``{a,b}``), wildcards
+    ``* ? [ ]`` (sorted by name) and ``~``, or several of these joined by ``::``.
 
     Returns:
-        The description with absolute paths, and the absolute paths of the files. Symbolic links stay as they
-        are.
+        The description with absolute paths, and the absolute paths of the files. Symbolic links are not
+        resolved.
 
     Raises:
-        DataError: nothing given, a remote source, a file that does not exist, or more than MAX_FILES.
+        DataError: the description is empty or remote, a file does not exist, or there are more than MAX_FILES.
     """
     normal: list[str] = []
     files: list[Path] = []
@@ -58,7 +58,7 @@ def expand(spec: str) -> tuple[str, list[Path]]:
 
 
 def _files_of(pattern: str, given: str) -> list[Path]:
-    """Existing files of one part. A name that exists as it stands is not read as a pattern."""
+    """List the existing files of one part. A name that exists literally is not taken for a pattern."""
     if os.path.exists(pattern):
         return [Path(pattern)]
     names = list(itertools.islice(braces(pattern), MAX_FILES + 1))
@@ -78,14 +78,14 @@ def _files_of(pattern: str, given: str) -> list[Path]:
 
 
 def _matches(pattern: str) -> list[str]:
-    """Files that match a pattern, sorted; what it matches is visible, as everywhere else."""
+    """List the visible files that match a pattern, sorted."""
     parts = Path(pattern).parts
     fixed = next(place for place, part in enumerate(parts) if glob.has_magic(part))
     return [name for name in sorted(glob.glob(pattern)) if all(map(is_visible, Path(name).parts[fixed:]))]
 
 
 def braces(text: str) -> Iterator[str]:
-    """Expand ``{a,b}`` and ``{000..123}`` from left to right; other braces stay as they are."""
+    """Expand ``{a,b}`` and ``{000..123}`` from left to right; other braces are left alone."""
     for match in _BRACES.finditer(text):
         span = _RANGE.match(match[1])
         if span:
@@ -109,7 +109,7 @@ class ImageFolders:
 
     Args:
         folder: folder of the table.
-        image_root: further folder, named by the user; relative paths are looked for here first.
+        image_root: another folder, given by the user; relative paths are resolved here first.
         flag: the option that names it, for messages.
 
     Both are real paths: symbolic links are resolved before anything is compared.
@@ -121,7 +121,7 @@ class ImageFolders:
 
     @classmethod
     def of(cls, folder: Path, image_root: Path | None = None, flag: str = "--image-root") -> ImageFolders:
-        """Raises DataError when ``image_root`` is not a folder."""
+        """Resolve the folders. Raises DataError if ``image_root`` is not a folder."""
         if image_root is not None and not image_root.is_dir():
             raise DataError(
                 f"{flag} {str(image_root)!r} is not a folder: give the folder that holds the images."
@@ -131,18 +131,18 @@ class ImageFolders:
         )
 
     def allows(self, path: str) -> bool:
-        """Whether a real path lies in one of the folders, or is one."""
+        """Whether a real path is one of the folders or lies inside one."""
         roots = [root for root in (self.image_root, self.folder) if root]
         return any(
             f"{path.rstrip(os.sep)}{os.sep}".startswith(root.rstrip(os.sep) + os.sep) for root in roots
         )
 
     def locate(self, ref: str) -> str:
-        """Real path of the image that a table names.
+        """Return the real path of an image that a table names.
 
         Raises:
-            ImageError: no path given, not found, or outside both folders (by ``..``, an absolute path or a
-                link).
+            ImageError: the path is empty, does not exist, or leads outside both folders (by ``..``, an absolute
+                path or a link).
         """
         if not ref or "\0" in ref or len(ref) > MAX_PATH_BYTES:
             raise ImageError("the row names no usable image path")

@@ -1,4 +1,4 @@
-"""A label for each row of some pairs, from a CSV."""
+"""Reads a label for each row of some pairs from a CSV file."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def read_row_labels(path: Path, pairs: Pairs) -> tuple[NDArray[np.int64], list[s
 
     Args:
         path: CSV with the columns ``id`` (row number, from 0) or ``image`` (as the pairs name it), and ``label``. Rows
-            that are not among the pairs are passed over.
-        pairs: that get the labels.
+            that are not among the pairs are ignored.
+        pairs: the pairs to label.
 
     Returns:
-        The number of each row's label, shape (rows,), and the labels, ascending.
+        For each row the index of its label, shape (rows,); and the labels, ascending.
 
     Raises:
-        DataError: a missing column, an unreadable row, two labels for one row, or a row without a label.
+        DataError: a column is missing, a row is unreadable, or a row has no label or two different ones.
     """
     by_id, labels = _read(path)
     found: list[str | None] = []
@@ -53,7 +53,7 @@ def read_row_labels(path: Path, pairs: Pairs) -> tuple[NDArray[np.int64], list[s
 
 
 def _read(path: Path) -> tuple[bool, dict[str, str]]:
-    """Whether the table goes by id, and id or image -> label."""
+    """Return whether the table has ids, and a mapping id or image -> label."""
     header = read_header(path, None, ((None, (*ID_COLUMNS, *IMAGE_COLUMNS)), (None, LABEL_COLUMNS)))
     where = f"Table {str(path)!r}"
     key = find_column(header.names, None, ID_COLUMNS)

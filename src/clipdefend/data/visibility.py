@@ -1,4 +1,4 @@
-"""Which files and folders are part of a data set."""
+"""Decides which files and folders are part of a data set."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ _LEFTOVER_FILES = frozenset({"thumbs.db", "desktop.ini"})
 
 
 def is_visible(name: str) -> bool:
-    """Whether a file or folder is part of a data set: not hidden, and not a leftover of some tool.
+    """Whether a file or folder is part of a data set: not hidden, and not left behind by a tool.
 
     Left out are names with a leading dot (``.ipynb_checkpoints``, ``.DS_Store``, macOS's ``._x.jpg``), the folders
     ``__MACOSX``, ``__pycache__``, ``@eaDir``, ``lost+found`` and ``$RECYCLE.BIN``, ``Thumbs.db`` and ``desktop.ini``.
 
     Args:
-        name: last part of a path.
+        name: the last part of a path.
     """
     return not name.startswith(".") and name not in _LEFTOVERS and name.lower() not in _LEFTOVER_FILES
 
 
 def is_visible_path(path: str) -> bool:
-    """Whether every part of a relative path is visible; ``.`` and ``..`` are parts like any other path's."""
+    """Whether every part of a relative path is visible; ``.`` and ``..`` count as visible."""
     return all(part in (".", "..") or is_visible(part) for part in PurePosixPath(path).parts)

@@ -1,4 +1,4 @@
-"""Processes that read for a loader: which signals they answer, and what it means when one of them dies."""
+"""Worker processes of data loaders: how they handle signals, and how their death is reported."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from torch.utils.data import DataLoader
 from clipdefend.errors import ClipDefendError
 
 
-class WorkerLost(ClipDefendError):  # noqa: N818  # named as it is seen by the one who waits for it
-    """A worker was killed from outside: of several processes one alone meets it, at any moment."""
+class WorkerLost(ClipDefendError):  # noqa: N818  # an event, not a mistake
+    """A worker was killed from outside. Only the process that owns the worker notices, at any moment."""
 
 
 def leave_to_parent(worker: int) -> None:
-    """Let the main process alone decide what SIGINT and SIGTERM mean: what a loader calls in each worker.
+    """Leave the handling of SIGINT and SIGTERM to the parent process; the ``worker_init_fn`` of data loaders.
 
-    Terminals, launchers and batch systems signal a whole group. The main process then finishes its step or its
-    evaluation and needs its workers for that, so that a SIGTERM ends one only where it comes from that process.
+    Terminals, launchers and batch systems signal a whole process group. The parent then finishes its step or its
+    evaluation, for which it needs its workers; so a SIGTERM ends a worker only if the parent sent it.
+
+    Args:
+        worker: number of the worker, as the loader passes it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if hasattr(signal, "sigwaitinfo"):  # only this tells the sender
+    if hasattr(signal, "sigwaitinfo"):  # the only call that reveals the sender
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_when_parent_says, daemon=True).start()
 
@@ -38,16 +41,16 @@ def _end_when_parent_says() -> None:
 
 
 def batches_of(loader: DataLoader[Any]) -> Iterator[Any]:
-    """What a loader gives. Raises WorkerLost when one of its workers was killed."""
+    """Yield the batches of a loader. Raises WorkerLost if one of its workers was killed."""
     with worker_faults():
-        yield from _begun(loader)
+        yield from _start_workers(loader)
 
 
-def _begun(loader: DataLoader[Any]) -> Iterator[Any]:
-    """A loader's iterator, its workers started; a SIGTERM of that moment waits until all can answer it."""
+def _start_workers(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Start a loader's workers and return its iterator; SIGTERM is held back until they can handle it."""
     if not hasattr(signal, "pthread_sigmask"):
         return iter(loader)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # workers begin with the same
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # workers inherit the mask
     try:
         return iter(loader)
     finally:
@@ -56,7 +59,7 @@ def _begun(loader: DataLoader[Any]) -> Iterator[Any]:
 
 @contextmanager
 def worker_faults() -> Iterator[None]:
-    """Context in which a worker's death is one line; torch raises it wherever this process happens to be.
+    """Context that reports a worker's death in one line; torch raises it wherever this process happens to be.
 
     Raises:
         WorkerLost: a worker was killed.
@@ -67,5 +70,5 @@ def worker_faults() -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise WorkerLost(
-            "A process that reads images was killed, as happens for want of memory: try fewer --workers."
+            "A worker process that reads images was killed, perhaps because memory ran out: try fewer --workers."
         ) from error

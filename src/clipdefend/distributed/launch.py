@@ -97,16 +97,16 @@ class Processes:
         Args:
             code: the exit code it ends with, which the others take over.
         """
-        return self._spoken(code)[0] == self.rank
+        return self._claim_report(code)[0] == self.rank
 
-    def ending(self) -> int:
+    def failure_code(self) -> int:
         """The exit code of the process that reported why the run ends; 1 where none did."""
         with contextlib.suppress(Exception):
             self.store.wait(["spoken"], LEAVING)
-            return self._spoken(1)[1]
+            return self._claim_report(1)[1]
         return 1
 
-    def _spoken(self, code: int) -> tuple[int, int]:
+    def _claim_report(self, code: int) -> tuple[int, int]:
         if self.world == 1:
             return self.rank, code
         try:
@@ -157,7 +157,7 @@ def connect() -> Processes:
     if given in ("", "1"):
         alone()
         return _current
-    rank, world, port = _described(given)
+    rank, world, port = _read_environment(given)
     from torch.distributed import PrefixStore, rendezvous  # type: ignore[attr-defined]
 
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -179,7 +179,7 @@ def alone() -> None:
         os.environ.pop(name, None)
 
 
-def _described(world_size: str) -> tuple[int, int, int]:
+def _read_environment(world_size: str) -> tuple[int, int, int]:
     """Rank, number of processes and port, as the launcher set them."""
     missing = [name for name in VARIABLES if not os.environ.get(name)]
     try:

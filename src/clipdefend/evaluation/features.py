@@ -42,7 +42,7 @@ def features(
     """
     facts = _facts(model, images, rows, reading) if cache is not None else {}
 
-    def made() -> dict[str, torch.Tensor]:
+    def encode_all() -> dict[str, torch.Tensor]:
         with evaluating(model):
             found = concatenate(encode(model, images, rows, reading, bad, report))
         if found is None:
@@ -50,7 +50,7 @@ def features(
         tensors = {"rows": torch.from_numpy(found.rows), "clean": found.clean}
         return tensors if found.triggered is None else {**tensors, "triggered": found.triggered}
 
-    tensors = made() if cache is None else cache.get(facts, made, keep=lambda: not bad.rows)
+    tensors = encode_all() if cache is None else cache.get(facts, encode_all, keep=lambda: not bad.rows)
     bad.check(len(images))
     return Encoded(tensors["rows"].numpy(), tensors["clean"], tensors.get("triggered"))
 

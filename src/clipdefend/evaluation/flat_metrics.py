@@ -104,7 +104,7 @@ def defence_value(metrics: Mapping[str, float]) -> float:
     return metrics["ba@1"] - metrics.get("asr@1", 0.0) + min(1.0, metrics.get("recovery@1", 0.0))
 
 
-def part_of(metrics: Mapping[str, Value], prefix: str) -> dict[str, Value]:
+def select_prefix(metrics: Mapping[str, Value], prefix: str) -> dict[str, Value]:
     """Return those metrics whose names begin with a prefix such as ``floor_``, without it."""
     return {key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)}
 
@@ -115,7 +115,7 @@ def headline(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name.upper()} {100 * metrics[name]:.1f} %" for name in names if name in metrics)
 
 
-def hidden_image(clean: Mapping[str, float]) -> str | None:
+def hidden_image_warning(clean: Mapping[str, float]) -> str | None:
     """Return a warning where a trigger hides the image: the clean model's RA@1 is below half of its BA@1.
 
     Args:

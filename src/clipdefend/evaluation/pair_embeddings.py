@@ -140,9 +140,9 @@ class PairEmbeddings:
     def _in_groups(self, numbers: Sequence[int], report: Report | None) -> Iterator[Chunk]:
         """Embed chunks; the processes that read images are started once a group, whose rows are listed at once."""
         for start in range(0, len(numbers), GROUP):
-            yield from self._embedded(numbers[start : start + GROUP], report)
+            yield from self._embed_chunks(numbers[start : start + GROUP], report)
 
-    def _embedded(self, numbers: Sequence[int], report: Report | None) -> Iterator[Chunk]:
+    def _embed_chunks(self, numbers: Sequence[int], report: Report | None) -> Iterator[Chunk]:
         todo = np.concatenate([self._rows(number) for number in numbers])
         waiting = list(numbers)
         parts: list[tuple[NDArray[np.int64], Tensor, Tensor | None]] = []
@@ -211,7 +211,7 @@ class PairEmbeddings:
                 "model": self._digest,
                 "pairs": self.pairs.fingerprint,
                 "rows": hashlib.sha256(np.ascontiguousarray(rows, "<i8").tobytes()).hexdigest(),
-                "images": self.pairs.stamp(rows.tolist()),
+                "images": self.pairs.image_digest(rows.tolist()),
                 "canvas": [canvas.size, canvas.mode, canvas.interpolation],
                 "texts": self.texts,
                 "device": self.model.device.type,

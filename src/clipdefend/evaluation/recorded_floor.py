@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from clipdefend.evaluation.flat_metrics import part_of
+from clipdefend.evaluation.flat_metrics import select_prefix
 from clipdefend.evaluation.setting import EvaluationSetting, find_trigger_run
 from clipdefend.runs import Run
 
 
-def recorded_floor(source: Run | None, setting: EvaluationSetting) -> dict[str, float]:
+def floor_of_run(source: Run | None, setting: EvaluationSetting) -> dict[str, float]:
     """Return the flat metrics of the clean model under the trigger.
 
     Args:
@@ -18,4 +18,4 @@ def recorded_floor(source: Run | None, setting: EvaluationSetting) -> dict[str, 
     if victim is None:
         return {}
     theirs = EvaluationSetting.of(victim, find_trigger_run(victim))
-    return setting.comparable(theirs, part_of(victim.metrics, "floor_"))
+    return setting.comparable(theirs, select_prefix(victim.metrics, "floor_"))

@@ -1,4 +1,4 @@
-"""Learning the triggers that are trained instead of drawn: on the user's images, before they are poisoned."""
+"""Optimises the triggers that are learned from the user's images instead of drawn from a seed."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clipdefend.learning.task import Learned, Task
+    from clipdefend.learning.learning_inputs import Learned, LearningInputs
 
 LEARNERS = {
     "ssba": "clipdefend.learning.ssba_encoder",
     "badclip": "clipdefend.learning.badclip_patch",
 }
-"""Name of each attack that is ``learned`` -> the module whose ``learn`` does it."""
+"""Name of each attack whose trigger is learned -> the module whose ``learn`` does it."""
 
 
-def learn(name: str, task: Task) -> Learned:
+def learn(name: str, inputs: LearningInputs) -> Learned:
     """Learn the tensors of an attack.
 
     Args:
-        name: of the attack, one of `LEARNERS`.
-        task: what it is learned on.
+        name: the attack, a key of `LEARNERS`.
+        inputs: data, surrogate and parameters to learn from.
+
+    Returns:
+        The trigger's tensors, and how well it works on held-out images.
 
     Raises:
-        DataError: the pairs do not hold what the attack needs.
+        DataError: the pairs do not contain what the attack needs.
     """
-    learned: Learned = importlib.import_module(LEARNERS[name]).learn(task)
+    learned: Learned = importlib.import_module(LEARNERS[name]).learn(inputs)
     return learned

@@ -1,4 +1,4 @@
-"""Optimising BadCLIP's patch on a frozen surrogate."""
+"""Optimises BadCLIP's patch on a frozen surrogate."""
 
 from __future__ import annotations
 
@@ -13,18 +13,26 @@ from torch import Tensor
 
 from clipdefend.attacks.badclip import BadCLIP
 from clipdefend.augment.eda import Eda
-from clipdefend.data.naming import naming
+from clipdefend.data.target_rows import rows_naming
 from clipdefend.draws import generator, permutation, text_random
 from clipdefend.errors import DataError
-from clipdefend.learning.example_batches import BATCH, Item, embed, in_batches, in_epochs, read, steps
-from clipdefend.learning.task import LOG_EVERY, Learned, Surrogate, Task
+from clipdefend.learning.example_batches import (
+    BATCH,
+    ImageRequest,
+    count_steps,
+    embed_images,
+    in_batches,
+    in_epochs,
+    read_images,
+)
+from clipdefend.learning.learning_inputs import LOG_EVERY, Learned, LearningInputs, Surrogate
 from clipdefend.losses import mmcl
 from clipdefend.models.clip import ClipModel
 
-NATURAL = 64
-"""Captions that name the target from which on no prompts are needed: a batch of the paper."""
-MOST = 2000
-"""The most captions and images of the target that are used, about as many as the paper's."""
+MIN_NATURAL = 64
+"""With at least this number of captions that name the target, a batch in the paper, prompts are not needed."""
+MAX_TARGET_ROWS = 2000
+"""Maximum number of captions and images of the target to use, about as many as in the paper."""
 
 
 def image_triplet(
@@ -34,10 +42,10 @@ def image_triplet(
 
     Args:
         triggered: x, unit vectors of triggered images, shape (n, d).
-        positive: p, of images of the target, shape (n, d).
-        negative: n, of the images' clean views, shape (n, d).
-        margin: eta.
-        negative_weight: lambda 2.
+        positive: p, unit vectors of images of the target, shape (n, d).
+        negative: n, unit vectors of the same images without the trigger, shape (n, d).
+        margin: the paper's eta.
+        negative_weight: the paper's lambda 2.
 
     Returns:
         A scalar >= 0.
@@ -52,12 +60,12 @@ def image_triplet(
 
 @dataclass(frozen=True)
 class Captions:
-    """Captions of the target with their unit vectors, shape (n, d).
+    """Captions of the target, embedded by the surrogate.
 
     Attributes:
-        texts: the captions.
-        vectors: theirs.
-        natural: whether they are the data's own.
+        texts: n captions.
+        vectors: their unit vectors, shape (n, d).
+        natural: whether the captions come from the data, not from templates.
     """
 
     texts: list[str]
@@ -66,26 +74,41 @@ class Captions:
 
     @classmethod
     @torch.no_grad()
-    def collect(cls, task: Task, model: ClipModel, named: NDArray[np.int64]) -> Captions:
-        """The data's own captions of the target where there are enough, else prompts."""
-        natural = len(named) >= NATURAL
+    def collect(cls, inputs: LearningInputs, model: ClipModel, named: NDArray[np.int64]) -> Captions:
+        """Collect the data's own captions of the target if there are enough, else prompts.
+
+        Args:
+            inputs: pairs, target and templates.
+            model: the surrogate's model.
+            named: rows whose caption names the target.
+        """
+        natural = len(named) >= MIN_NATURAL
         if natural:
-            texts = [task.pairs.caption(int(row)) for row in named]
+            texts = [inputs.pairs.caption(int(row)) for row in named]
         else:
-            texts = [template.replace("{}", task.target) for template in task.templates]
+            texts = [template.replace("{}", inputs.target) for template in inputs.templates]
         tokens = model.tokenize(texts).to(model.device)
         vectors = [model.encode_text(part) for part in tokens.split(BATCH)]
         return cls(texts, torch.cat(vectors), natural)
 
     @torch.no_grad()
-    def draw(self, task: Task, model: ClipModel, share: float, items: list[Item]) -> Tensor:
-        """A caption's vector for each item, shape (n, d); a share of the captions is changed by EDA."""
+    def draw(
+        self, inputs: LearningInputs, model: ClipModel, share: float, items: list[ImageRequest]
+    ) -> Tensor:
+        """Draw a caption for each image and return the captions' vectors, shape (n, d).
+
+        Args:
+            inputs: seed of the draws.
+            model: embeds the captions that EDA has changed.
+            share: share of the captions that EDA changes, 0 to 1.
+            items: the n images of a batch.
+        """
         places, changed = [], {}
         for index, (row, epoch, _) in enumerate(items):
-            draw = generator(task.seed, "badclip-caption", epoch, row)
+            draw = generator(inputs.seed, "badclip-caption", epoch, row)
             places.append(int(draw.integers(len(self.texts))))
             if draw.random() < share:
-                rng = text_random(task.seed, "badclip-eda", epoch, row)
+                rng = text_random(inputs.seed, "badclip-eda", epoch, row)
                 changed[index] = Eda()(self.texts[places[-1]], rng)
         vectors = self.vectors[places]
         if changed:
@@ -94,36 +117,38 @@ class Captions:
         return vectors
 
 
-def learn(task: Task) -> Learned:
-    """Optimise the patch.
+def learn(inputs: LearningInputs) -> Learned:
+    """Optimise the patch with Adam, clamping it to [0, 1] after each step.
 
     Raises:
-        DataError: no image of the target among the pairs.
+        DataError: the pairs contain no image of the target.
     """
-    attack, surrogate = cast(BadCLIP, task.attack), task.surrogate()
+    attack, surrogate = cast(BadCLIP, inputs.attack), inputs.surrogate()
     model = surrogate.model
-    named = naming(task.pairs, task.target)
-    rows, held_out = task.rows(attack.images, named)
-    named = named[permutation(len(named), task.seed, "badclip-target")][:MOST]
+    named = rows_naming(inputs.pairs, inputs.target)
+    rows, held_out = inputs.rows(attack.images, named)
+    named = named[permutation(len(named), inputs.seed, "badclip-target")][:MAX_TARGET_ROWS]
     if not len(named):
         raise DataError(
-            f"No caption names {task.target!r}, so there is no image of it to be near: choose another --target,"
-            " or add pairs of it."
+            f"No caption names {inputs.target!r}, so there are no images of the target to learn from: choose another"
+            " --target, or add pairs that name it."
         )
-    captions = Captions.collect(task, model, named)
-    _, positives = embed(task, model, named)
-    start = attack.tensors(task.canvas.size, task.seed)["patch"]
-    patch = start.clone().to(task.device).requires_grad_()
+    captions = Captions.collect(inputs, model, named)
+    _, positives = embed_images(inputs, model, named)
+    start = attack.tensors(inputs.canvas.size, inputs.seed)["patch"]
+    patch = start.clone().to(inputs.device).requires_grad_()
     optimizer = torch.optim.Adam([patch], lr=attack.lr)
-    total = steps(len(rows), attack.batch, attack.epochs)
-    with task.console.progress("Optimise the patch", total=total) as bar:
-        plan = in_epochs(rows, attack.batch, attack.epochs, task.seed, attack.augment)
-        for step, (batch, images) in enumerate(read(task, plan)):
-            texts = captions.draw(task, model, attack.eda, batch)
-            chosen = generator(task.seed, "badclip-positive", step).integers(len(positives), size=len(batch))
+    total = count_steps(len(rows), attack.batch, attack.epochs)
+    with inputs.console.progress("Optimise the patch", total=total) as bar:
+        plan = in_epochs(rows, attack.batch, attack.epochs, inputs.seed, attack.augment)
+        for step, (batch, images) in enumerate(read_images(inputs, plan)):
+            texts = captions.draw(inputs, model, attack.eda, batch)
+            chosen = generator(inputs.seed, "badclip-positive", step).integers(
+                len(positives), size=len(batch)
+            )
             ids = [item.row for item in batch]
             near = positives[torch.from_numpy(chosen)]
-            loss, parts = objective(attack, model, patch, images, texts, near, ids, task.seed, step)
+            loss, parts = objective(attack, model, patch, images, texts, near, ids, inputs.seed, step)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -131,17 +156,19 @@ def learn(task: Task) -> Learned:
                 patch.clamp_(0, 1)
             bar.update(1, loss=loss.item())
             if step % LOG_EVERY == 0 or step + 1 == total:
-                task.log({"event": "learn", "step": step + 1, "loss": loss.item(), **parts})
+                inputs.log({"event": "learn", "step": step + 1, "loss": loss.item(), **parts})
     learned = {"patch": patch.detach().cpu()}
-    measured = measure(task, attack, surrogate, {"random_patch": start, "patch": learned["patch"]}, held_out)
-    _tell(task, measured)
+    metrics = measure_patches(
+        inputs, attack, surrogate, {"random_patch": start, "patch": learned["patch"]}, held_out
+    )
+    _report(inputs, metrics)
     details = {
         "images": len(rows),
         "steps": total,
         "captions": "natural" if captions.natural else "templates",
         "target_captions": len(captions.texts),
         "target_images": len(positives),
-        "held_out": measured,
+        "held_out": metrics,
     }
     return Learned(learned, details)
 
@@ -157,20 +184,21 @@ def objective(
     seed: int,
     step: int,
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss of `BadCLIP` on a batch.
+    """Compute BadCLIP's loss on a batch: MMCL with captions of the target, plus the weighted `image_triplet`.
 
     Args:
-        attack: its weights and the patch's place.
+        attack: weights of the terms and the place of the patch.
         model: the frozen surrogate.
-        patch: shape (3, side, side).
-        images: clean, in [0, 1], shape (n, 3, h, w).
-        texts: captions of the target, unit vectors (n, d).
-        positives: images of the target, unit vectors (n, d).
+        patch: the patch, shape (3, side, side); gradients reach it.
+        images: clean images in [0, 1], shape (n, 3, h, w).
+        texts: unit vectors of captions of the target, shape (n, d).
+        positives: unit vectors of images of the target, shape (n, d).
         rows: ids of the images.
-        seed, step: of places and orders that are drawn.
+        seed: seed of the patch's places and of the ``legacy`` order.
+        step: number of the optimiser step, a key of those draws.
 
     Returns:
-        The loss, and its two terms unweighted, as ``text`` and ``image``.
+        The loss, and its two unweighted terms as ``text`` and ``image``.
     """
     triggered = model.encode_image(attack.stamp(images.clone(), rows, seed, {"patch": patch}))
     if attack.negatives == "clean":
@@ -192,24 +220,32 @@ def objective(
 
 
 @torch.no_grad()
-def measure(
-    task: Task,
+def measure_patches(
+    inputs: LearningInputs,
     attack: BadCLIP,
     surrogate: Surrogate,
     patches: dict[str, Tensor],
     rows: NDArray[np.int64],
 ) -> dict[str, Any]:
-    """What the unpoisoned surrogate makes of clean and triggered images that were not learned from.
+    """Measure patches on held-out images with the unpoisoned surrogate.
+
+    Args:
+        inputs: pairs and canvas.
+        attack: puts the patches onto the images.
+        surrogate: the model and its class texts.
+        patches: name -> patch, shape (3, side, side).
+        rows: held-out rows.
 
     Returns:
-        For ``clean`` and each patch: ``similarity_...``, the mean cosine with the target's class text, and,
-        among several classes, ``asr_...``, the share of images whose nearest class text is the target's.
+        ``images``, their number; for ``clean`` and each patch ``similarity_NAME``, the mean cosine with the
+        target's class text, and with several classes ``asr_NAME``, the share of images, 0 to 1, whose nearest
+        class text is the target's.
     """
     cosines: dict[str, list[Tensor]] = {name: [] for name in ("clean", *patches)}
-    for batch, images in read(task, in_batches(rows)):
+    for batch, images in read_images(inputs, in_batches(rows)):
         views = {"clean": images}
         for name, patch in patches.items():
-            views[name] = attack.apply(images, [item.row for item in batch], task.seed, {"patch": patch})
+            views[name] = attack.apply(images, [item.row for item in batch], inputs.seed, {"patch": patch})
         for name, view in views.items():
             cosines[name].append(surrogate.model.encode_image(view) @ surrogate.texts.T)
     found: dict[str, Any] = {"images": sum(len(part) for part in cosines["clean"])}
@@ -222,11 +258,11 @@ def measure(
     return found
 
 
-def _tell(task: Task, measured: dict[str, Any]) -> None:
+def _report(inputs: LearningInputs, metrics: dict[str, Any]) -> None:
     line = (
-        f"Patch: cosine with the target {measured['similarity_patch']:.3f} on {measured['images']} other images,"
-        f" {measured['similarity_random_patch']:.3f} with a random patch, {measured['similarity_clean']:.3f} clean"
+        f"Patch: cosine with the target {metrics['similarity_patch']:.3f} on {metrics['images']} held-out images,"
+        f" {metrics['similarity_random_patch']:.3f} with a random patch, {metrics['similarity_clean']:.3f} clean"
     )
-    if "asr_patch" in measured:
-        line += f"; the unpoisoned surrogate falls for it on {100 * measured['asr_patch']:.1f} %"
-    task.console.info(line)
+    if "asr_patch" in metrics:
+        line += f"; the unpoisoned surrogate falls for it on {100 * metrics['asr_patch']:.1f} %"
+    inputs.console.info(line)

@@ -1,4 +1,4 @@
-"""Clean images for learning, read in the background in a given order."""
+"""Batches of clean images to learn a trigger from, read in the background in a given order."""
 
 from __future__ import annotations
 
@@ -17,82 +17,105 @@ from clipdefend.canvas import to_tensor
 from clipdefend.data.image_reader import read_batches
 from clipdefend.draws import draw_seed, generator, permutation
 from clipdefend.errors import DataError
-from clipdefend.learning.task import Augment, Task
+from clipdefend.learning.learning_inputs import Augment, LearningInputs
 from clipdefend.models.clip import ClipModel
 
 BATCH = 128
 
 
-class Item(NamedTuple):
-    """A row that is read: in which epoch, and the seed of its augmentation or None for none."""
+class ImageRequest(NamedTuple):
+    """A row to read, in which epoch, and the seed of its augmentation; None leaves the image unaugmented."""
 
     row: int
     epoch: int = 0
     seed: int | None = None
 
 
-def read(task: Task, batches: Iterable[Sequence[Item]]) -> Iterator[tuple[list[Item], Tensor]]:
-    """Read batches of rows; bad rows are counted and left out.
+def read_images(
+    inputs: LearningInputs, batches: Iterable[Sequence[ImageRequest]]
+) -> Iterator[tuple[list[ImageRequest], Tensor]]:
+    """Read batches of images; bad rows are counted and left out.
+
+    Args:
+        inputs: pairs, canvas, device and counter of bad rows.
+        batches: rows of each batch.
 
     Yields:
-        The items, and their canvases in [0, 1], float32, shape (n, 3, size, size), on the task's device.
+        The usable requests, and their canvases in [0, 1], float32, shape (n, 3, size, size), on ``inputs.device``.
 
     Raises:
-        DataError: more bad rows than the task allows.
+        DataError: more bad rows than ``inputs.bad`` allows.
     """
     reading = read_batches(
-        task.pairs,
+        inputs.pairs,
         batches,
-        task.canvas,
-        bad=task.bad,
-        workers=task.workers,
+        inputs.canvas,
+        bad=inputs.bad,
+        workers=inputs.workers,
         row_of=attrgetter("row"),
-        view=partial(_view, task.augment),
+        view=partial(_view, inputs.augment),
     )
     for batch in reading:
-        task.bad.check(len(task.pairs))
+        inputs.bad.check(len(inputs.pairs))
         if batch.keys:
-            yield batch.keys, batch.values.to(task.device).float() / 255
+            yield batch.keys, batch.values.to(inputs.device).float() / 255
 
 
-def _view(augment: Augment, picture: Image.Image, item: Item) -> Tensor:
-    """The canvas as uint8, shape (3, size, size), augmented where the item says so."""
+def _view(augment: Augment, picture: Image.Image, item: ImageRequest) -> Tensor:
+    """Return the canvas as uint8, shape (3, size, size), augmented if the request has a seed."""
     return to_tensor(picture) if item.seed is None else augment(picture, item.seed)
 
 
-def in_batches(rows: NDArray[np.int64], size: int = BATCH) -> Iterator[list[Item]]:
-    """Rows in their order, without augmentation."""
+def in_batches(rows: NDArray[np.int64], size: int = BATCH) -> Iterator[list[ImageRequest]]:
+    """Yield batches of at most ``size`` rows in the given order, without augmentation."""
     for start in range(0, len(rows), size):
-        yield [Item(int(row)) for row in rows[start : start + size]]
+        yield [ImageRequest(int(row)) for row in rows[start : start + size]]
 
 
 def in_epochs(
     rows: NDArray[np.int64], size: int, epochs: int, seed: int, augmented: float = 0.0
-) -> Iterator[list[Item]]:
-    """Shuffled batches of all epochs, a share of the images augmented; a last batch of one row is left out."""
+) -> Iterator[list[ImageRequest]]:
+    """Yield the shuffled batches of all epochs; a last batch of a single row is dropped.
+
+    Args:
+        rows: rows to learn from.
+        size: maximum number of rows of a batch.
+        epochs: number of passes over the rows.
+        seed: seed of the orders and of the augmentations.
+        augmented: share of the images to augment, 0 to 1.
+    """
     for epoch in range(epochs):
         order = rows[permutation(len(rows), seed, "learn-order", epoch)]
         for start in range(0, len(order), size):
             batch = order[start : start + size].tolist()
             if len(batch) > 1 or len(rows) == 1:
-                yield [Item(row, epoch, _augmentation(seed, augmented, epoch, row)) for row in batch]
+                yield [ImageRequest(row, epoch, _augmentation(seed, augmented, epoch, row)) for row in batch]
 
 
-def steps(rows: int, size: int, epochs: int) -> int:
-    """How many batches `in_epochs` gives."""
+def count_steps(rows: int, size: int, epochs: int) -> int:
+    """Return the number of batches that `in_epochs` yields."""
     return epochs * (rows // size + (rows % size > 1 or rows == 1))
 
 
 @torch.no_grad()
-def embed(task: Task, model: ClipModel, rows: NDArray[np.int64]) -> tuple[list[int], Tensor]:
-    """Unit vectors of clean images, shape (n, d), and the rows of which they are; bad rows are left out."""
+def embed_images(
+    inputs: LearningInputs, model: ClipModel, rows: NDArray[np.int64]
+) -> tuple[list[int], Tensor]:
+    """Embed clean images.
+
+    Returns:
+        The n usable rows, and their unit vectors, shape (n, d).
+
+    Raises:
+        DataError: none of the images can be used.
+    """
     found: list[int] = []
     vectors = []
-    for batch, images in read(task, in_batches(rows)):
+    for batch, images in read_images(inputs, in_batches(rows)):
         found += [item.row for item in batch]
         vectors.append(model.encode_image(images))
     if not vectors:
-        raise DataError(f"None of {len(rows)} images can be used. The first: {task.bad.examples[0]}.")
+        raise DataError(f"None of {len(rows)} images can be used. The first: {inputs.bad.examples[0]}.")
     return found, torch.cat(vectors)
 
 

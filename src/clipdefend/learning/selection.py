@@ -1,4 +1,4 @@
-"""Which images a trigger goes onto, by what the surrogate makes of them."""
+"""BadCLIP's selection of the images to poison, by their similarity to the target in the surrogate."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from torch import Tensor
 
 from clipdefend.draws import permutation
 from clipdefend.errors import DataError
-from clipdefend.learning.example_batches import embed
-from clipdefend.learning.task import Task
+from clipdefend.learning.example_batches import embed_images
+from clipdefend.learning.learning_inputs import LearningInputs
 
 
-def thirds(similarity: Tensor, target: int, count: int, seed: int) -> list[int]:
-    """Choose images at the boundary of the target class, random ones and the farthest, a third of each.
+def choose_thirds(similarity: Tensor, target: int, count: int, seed: int) -> list[int]:
+    """Choose images at the boundary of the target class, the farthest from it, and random ones: a third of each.
 
-    Boundary images are those that are not taken for the target and have it at the highest rank among the
-    classes, ties by the smallest gap between the best class and the target. The farthest have the smallest
-    cosine with the target. What does not divide by three is random.
+    Boundary images are not classified as the target but rank it highest among the classes; ties go to the
+    smallest gap between the best class and the target. The farthest images have the smallest cosine with the
+    target. The remainder of the division by three is drawn at random.
 
     Args:
         similarity: cosines of images with class texts, shape (n, classes).
         target: index of the target among the classes.
-        count: images to choose, at most n.
-        seed: of the random third.
+        count: number of images to choose, at most n.
+        seed: seed of the random third.
 
     Returns:
-        Places of the chosen images: boundary, farthest, random. Fewer boundary images than a third are made
-        up for by random ones.
+        Indices of the chosen images: boundary, farthest, random. If there are fewer boundary images than a
+        third, random ones take their place.
 
     Reference:
         Liang et al., BadCLIP (arXiv:2311.12075), its poisoned samples selection; ``backdoor_isolation.py`` and
@@ -47,25 +47,27 @@ def thirds(similarity: Tensor, target: int, count: int, seed: int) -> list[int]:
     return [*near, *far, *rest[: count - len(taken)]]
 
 
-def select(task: Task, order: NDArray[np.int64], count: int, pool: int) -> NDArray[np.int64]:
-    """Put the rows that `thirds` chooses from the first ``pool`` rows of an order to its front.
+def select(inputs: LearningInputs, order: NDArray[np.int64], count: int, pool: int) -> NDArray[np.int64]:
+    """Move the rows that `choose_thirds` picks from the first ``pool`` rows to the front of an order.
 
     Args:
-        task: pairs, canvas and surrogate.
+        inputs: pairs, canvas and surrogate.
         order: rows in random order, each once.
-        count: rows to choose.
-        pool: rows that the surrogate looks at; at least ``count``.
+        count: number of rows to choose.
+        pool: number of rows that the surrogate embeds; ``count`` if that is larger.
 
     Returns:
         All rows of ``order``, the chosen ones first.
 
     Raises:
-        DataError: fewer usable rows than are to be chosen.
+        DataError: there are fewer than ``count`` usable rows.
     """
-    surrogate = task.surrogate()
-    rows, vectors = embed(task, surrogate.model, order[: max(pool, count)])
+    surrogate = inputs.surrogate()
+    rows, vectors = embed_images(inputs, surrogate.model, order[: max(pool, count)])
     if len(rows) < count:
         raise DataError(f"Only {len(rows)} usable pairs for {count}: lower --count or --rate.")
     similarity = (vectors @ surrogate.texts.T).cpu()
-    chosen = np.array([rows[place] for place in thirds(similarity, surrogate.target, count, task.seed)])
+    chosen = np.array(
+        [rows[place] for place in choose_thirds(similarity, surrogate.target, count, inputs.seed)]
+    )
     return np.concatenate([chosen, order[~np.isin(order, chosen)]])

@@ -15,7 +15,7 @@ from clipdefend.canvas import to_tensor
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seed_torch(seed: int) -> Iterator[None]:
     """Context in which torch's draws on the CPU come from ``seed``; costs a tenth of ``fork_rng``."""
     before = torch.default_generator.get_state()
     torch.default_generator.manual_seed(seed)
@@ -37,7 +37,7 @@ def auto_augment(picture: Image.Image, seed: int) -> Tensor:
     Deviates: CleanCLIP augments the original image and then resizes it; here the canvas is augmented, which
     costs the same for an original of any size.
     """
-    with seeded(seed):
+    with seed_torch(seed):
         return pixels_of(_auto_augment()(picture))
 
 
@@ -58,7 +58,7 @@ def add_noise_and_erase(picture: Image.Image, seed: int) -> Tensor:
     from torchvision.transforms import RandomErasing
 
     pixels = to_tensor(picture).float() / 255
-    with seeded(seed):
+    with seed_torch(seed):
         if torch.rand(()) < 0.5:
             pixels = (pixels + 0.2 * torch.randn(pixels.shape)).clamp(0, 1)
         pixels = RandomErasing(p=0.5, scale=(0.005, 0.01))(pixels)
@@ -73,7 +73,7 @@ def strong_augment(picture: Image.Image, seed: int) -> Tensor:
     Deviates: the canvas is changed instead of the original image, anew in each epoch, and the blur, of 21
     pixels and a deviation of 0.1 to 2 on 224, is scaled to the canvas.
     """
-    with seeded(seed):
+    with seed_torch(seed):
         return pixels_of(_strong_augment(picture.width)(picture))
 
 

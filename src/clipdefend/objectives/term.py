@@ -102,11 +102,11 @@ def check_fields(component: Any) -> None:
         ValueError: a value of another type.
     """
     for item in fields(component):
-        value = _typed(item.name, getattr(component, item.name), str(item.type))
+        value = _convert(item.name, getattr(component, item.name), str(item.type))
         object.__setattr__(component, item.name, value)
 
 
-def _typed(name: str, value: Any, declared: str) -> Any:
+def _convert(name: str, value: Any, declared: str) -> Any:
     """The value, where it is of the declared type; numbers may be given as whole numbers or text."""
     if declared == "int" and (isinstance(value, bool) or not isinstance(value, int)):
         raise ValueError(f"{name} is {value!r}; it must be a whole number")

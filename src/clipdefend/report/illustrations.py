@@ -121,7 +121,7 @@ def curves(found: Histories) -> Iterator[Plot]:
 
 
 def defender_views(found: Histories) -> Iterator[Plot]:
-    """Plot, for each attack, the figures that a defender without the trigger can see; see ``training.visible``."""
+    """Plot, for each attack, the figures that a defender without the trigger can see; see ``training.validation``."""
     labels = {
         "val_loss": "loss",
         "val_agreement": "agreement (%)",

@@ -10,7 +10,7 @@ from typing import Any
 
 from clipdefend.config import KINDS
 from clipdefend.console import one_line
-from clipdefend.evaluation.flat_metrics import part_of, recovery
+from clipdefend.evaluation.flat_metrics import recovery, select_prefix
 from clipdefend.evaluation.setting import IMAGES, EvaluationSetting
 from clipdefend.report.collect import RunCollection, finite_numbers
 from clipdefend.report.recipe import Recipe, attack_name, defence_name, recipe
@@ -232,9 +232,9 @@ def _floor(
     collection: RunCollection,
 ) -> dict[str, float]:
     """Return the comparable metrics of the clean model, as the evaluation recorded them, else the attack."""
-    own = part_of(values, "floor_")
+    own = select_prefix(values, "floor_")
     attack = lineage.get("finetune-attack")
     if own or attack is None:
         return own
     theirs = EvaluationSetting.of(attack, collection.ancestor(attack, "poison"))
-    return evaluation.comparable(theirs, part_of(finite_numbers(attack.metrics), "floor_"))
+    return evaluation.comparable(theirs, select_prefix(finite_numbers(attack.metrics), "floor_"))

@@ -1,7 +1,7 @@
 """Stopping rules: they choose an epoch by what a defender can see, and are compared with the best epoch.
 
-Epoch 0 is the victim. A rule reads clean accuracy (``ba@1``) and the figures of ``training.visible``, and never ASR or
-RA. The best epoch is the one with the largest ``defence_value``; only someone who knows the trigger can find it.
+Epoch 0 is the victim. A rule reads clean accuracy (``ba@1``) and the figures of ``training.validation``, and never ASR
+or RA. The best epoch is the one with the largest ``defence_value``; only someone who knows the trigger can find it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from clipdefend.runs.details import (
     details_of,
 )
 from clipdefend.runs.files import atomic_write, sha256_file
-from clipdefend.runs.find import find_augment, find_run, inherited_data, newest_runs, read_path
+from clipdefend.runs.find import find_augment, find_inherited_data, find_run, newest_runs, read_path
 from clipdefend.runs.folder import RunDir
 from clipdefend.runs.manifest import EXCLUDED, MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
 from clipdefend.runs.recorded import Details
@@ -51,9 +51,9 @@ __all__ = [
     "atomic_write",
     "details_of",
     "find_augment",
+    "find_inherited_data",
     "find_run",
     "find_unfinished",
-    "inherited_data",
     "newest_runs",
     "plain",
     "read_path",

@@ -55,7 +55,7 @@ class Context:
         return run
 
     @contextlib.contextmanager
-    def settled(self) -> Iterator[None]:
+    def explain_interruption(self) -> Iterator[None]:
         """Context in which an interruption before or behind the making of a run tells what became of the run.
 
         Raises:

@@ -108,13 +108,13 @@ def find_augment(runs: Path, fingerprint: str) -> Run | None:
     return None
 
 
-def inherited_data(run: Run) -> str | None:
+def find_inherited_data(run: Run) -> str | None:
     """Return the ``data`` of the nearest run that names one, from this run back through its parents."""
     data = run.config.get("data")
     if isinstance(data, str):
         return data
     for parent in run.parents():
-        found = inherited_data(parent)
+        found = find_inherited_data(parent)
         if found is not None:
             return found
     return None

@@ -9,7 +9,7 @@ from torch import nn
 from clipdefend.config import TrainConfig
 from clipdefend.console import Console
 from clipdefend.evaluation.zero_shot import epoch_metrics
-from clipdefend.training.schedule import fitting_warmup
+from clipdefend.training.schedule import fit_warmup
 
 MIN_STEPS = 100
 # A pretrained EfficientNet went from 41 to 19 % of accuracy by fine-tuning in batches of 32 with their statistics.
@@ -87,7 +87,7 @@ def advice(
         batch_norm: see ``trains_batch_norm``.
     """
     found = []
-    warmup = fitting_warmup(train.warmup, total, train.lr_scheduler)
+    warmup = fit_warmup(train.warmup, total, train.lr_scheduler)
     if warmup != train.warmup:
         found.append(
             f"The warm-up of {train.warmup:,} steps is not shorter than the run of {total:,}: it is cut to {warmup:,}"

@@ -70,12 +70,12 @@ def make_accelerator(
     return Accelerator(
         cpu=device == "cpu" or (launched and cpu),
         mixed_precision=MIXED[precision],
-        kwargs_handlers=_between_processes(every_weight) if launched else None,
+        kwargs_handlers=_process_options(every_weight) if launched else None,
         **options,
     )
 
 
-def _between_processes(every_weight: bool) -> list[Any]:
+def _process_options(every_weight: bool) -> list[Any]:
     """How processes wait for each other and average gradients."""
     from accelerate import DistributedDataParallelKwargs, InitProcessGroupKwargs
 

@@ -67,7 +67,7 @@ class Feed:
             prefetch_factor=4 if job.workers else None,
             pin_memory=self.pinned,
         )
-        yield from steps.grouped(batches_of(loader))
+        yield from steps.group(batches_of(loader))
 
     def _subcaptions(self, epoch: int) -> tuple[Rows, Mapping[int, SubCaptionPair]]:
         """Rows of the epoch's sub-captions in their order, and the sub-captions; of the plan's rows alone."""
@@ -100,7 +100,7 @@ class _MicroBatches:
             self._counts.append(len(parts))
             yield from parts
 
-    def grouped(self, batches: Iterator[Batch]) -> Iterator[list[Batch]]:
+    def group(self, batches: Iterator[Batch]) -> Iterator[list[Batch]]:
         """Micro-batches of each step."""
         for first in batches:
             yield [first, *islice(batches, self._counts.popleft() - 1)]

@@ -70,7 +70,7 @@ class Gradients:
         """
         batches = [self.embed.add_device_views(batch, self.seed, epoch) for batch in batches]
         if len(batches) > 1:
-            return self._cached(batches, step)
+            return self._step_in_micro_batches(batches, step)
         self._draw(step, 0)
         return self._backward(self.embed(batches[0]))
 
@@ -81,9 +81,9 @@ class Gradients:
         self.embed.accelerator.backward(loss)
         return StepLoss(total=loss.detach(), parts=parts, embeddings=_detach(e))
 
-    def _cached(self, batches: Sequence[Batch], step: int) -> StepLoss:
+    def _step_in_micro_batches(self, batches: Sequence[Batch], step: int) -> StepLoss:
         local = []
-        with torch.no_grad(), self._apart(), kept_statistics(self.embed.model):
+        with torch.no_grad(), self._apart(), keep_statistics(self.embed.model):
             for number, batch in enumerate(batches):
                 self._draw(step, number)
                 local.append(self.embed.local(batch))
@@ -108,7 +108,7 @@ class Gradients:
 
 
 @contextmanager
-def kept_statistics(model: nn.Module) -> Iterator[None]:
+def keep_statistics(model: nn.Module) -> Iterator[None]:
     """Context in which batch norms normalise as before and do not update their running statistics."""
     norms = [
         module

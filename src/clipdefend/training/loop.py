@@ -152,7 +152,7 @@ class Trainer:
             seconds = time.perf_counter() - began
             progress.seconds += seconds
             pace.add(sum(batch.size for batch in batches) * plan.world, seconds, waited)
-            bar.update(1, **self._place(stage), loss=value, lr=rate, **pace.shown())
+            bar.update(1, **self._place(stage), loss=value, lr=rate, **pace.for_progress_bar())
             if progress.global_step % config.log_every == 0 or progress.step == plan.steps:
                 check_loss(value, progress.global_step)
                 values = {"loss": value, **step.parts, "lr": rate, **pace.values()}
@@ -272,7 +272,7 @@ class Trainer:
         collectives.broadcast_(self.bare.buffers())
         # In full precision whatever the training's is, so that ``evaluate`` measures the same of the saved weights.
         metrics = self.job.evaluate(model or self.bare, full=epoch in (0, self.timetable.epochs))
-        if epoch and self.milestones.reached(metrics):
+        if epoch and self.milestones.ends_run(metrics):
             self.progress.stopped = epoch
             if any(name.startswith(QUICK) for name in metrics):  # the last evaluation is a full one
                 metrics = self.job.evaluate(self.bare, full=True)

@@ -45,7 +45,7 @@ class Milestones:
         """Whether the weights of a finished epoch are kept."""
         return self.config.keep_epochs == "all" or epoch in (self.config.kept_epochs or ())
 
-    def reached(self, metrics: Mapping[str, float]) -> bool:
+    def ends_run(self, metrics: Mapping[str, float]) -> bool:
         """Whether an evaluation ends the run."""
         conditions = parse_conditions(self.config.stop_at, "--stop-at")
         return bool(conditions) and all(condition.holds(epoch_metrics(metrics)) for condition in conditions)

@@ -12,7 +12,7 @@ from clipdefend.console import Console
 from clipdefend.losses import mmcl
 from clipdefend.models.clip import ClipModel, evaluating
 from clipdefend.training.advice import trains_batch_norm
-from clipdefend.training.gradients import kept_statistics
+from clipdefend.training.gradients import keep_statistics
 from clipdefend.training.samples import Batch
 
 WORSE = 1.5
@@ -60,7 +60,7 @@ def statistics_losses(model: ClipModel, batch: Batch) -> tuple[float, float]:
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         for norm in norms:
             norm.train()
-        with kept_statistics(model):
+        with keep_statistics(model):
             losses.append(float(mmcl(*model(images, tokens))))
         for norm in norms:
             norm.eval()

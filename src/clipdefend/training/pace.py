@@ -34,6 +34,6 @@ class Pace:
             "data_wait": self.waited / self.seconds,
         }
 
-    def shown(self) -> dict[str, object]:
+    def for_progress_bar(self) -> dict[str, object]:
         """For the progress bar."""
         return {"samples/s": self.samples / self.seconds, "data wait": f"{self.waited / self.seconds:.0%}"}

@@ -7,7 +7,7 @@ import math
 from clipdefend.choices import LrSchedule
 
 
-def fitting_warmup(warmup: int, total: int, kind: LrSchedule) -> int:
+def fit_warmup(warmup: int, total: int, kind: LrSchedule) -> int:
     """Steps of warm-up in a run of ``total``: as given, or a tenth of the run where they would fill it.
 
     "cleanclip-compat" keeps what it is given, since it repeats another program's curve.

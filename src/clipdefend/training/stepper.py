@@ -14,12 +14,12 @@ from clipdefend.distributed import collectives
 from clipdefend.draws import draw_seed
 from clipdefend.models.clip import ClipModel
 from clipdefend.training.embed import Embedder
-from clipdefend.training.gradients import Gradients, StepLoss, kept_statistics
+from clipdefend.training.gradients import Gradients, StepLoss, keep_statistics
 from clipdefend.training.job import Job
 from clipdefend.training.optimizer import build_optimizer
 from clipdefend.training.samples import Batch
 from clipdefend.training.survey import Survey
-from clipdefend.training.term_shares import gradient_norms, trained_towers
+from clipdefend.training.term_shares import gradient_norms, towers_in_training
 from clipdefend.training.timetable import Stage
 from clipdefend.training.towers import prepare_towers
 
@@ -51,7 +51,7 @@ class Stepper:
         self._seed("prepare")
         self.course: Course = job.defence.prepare(job.model, self._data).to(accelerator.device)
         prepare_towers(job.model, config, accelerator.device)
-        self._trained = trained_towers(job.model)
+        self._trained = towers_in_training(job.model)
         optimizer = build_optimizer(
             job.model,
             self.course,
@@ -107,7 +107,7 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._gradients(stage)(batches, number, epoch)
         if norms:
-            with kept_statistics(self.course):
+            with keep_statistics(self.course):
                 measured = gradient_norms(stage.phase.objective, loss.embeddings, self._trained)
             loss = replace(loss, norms=measured)
         self._average_own_gradients()

@@ -53,7 +53,7 @@ def gradient_norms(objective: Objective, e: Embeddings, towers: Collection[str])
     return {name: math.sqrt(float(square)) for name, square in squares.items()}
 
 
-def trained_towers(model: ClipModel) -> set[str]:
+def towers_in_training(model: ClipModel) -> set[str]:
     """The towers that have weights to train, of ``image`` and ``text``."""
     own = ("logit_scale", "logit_bias")
     names = [name for name, x in model.clip.named_parameters() if x.requires_grad and name not in own]

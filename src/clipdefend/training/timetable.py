@@ -9,7 +9,7 @@ from clipdefend.choices import SubcaptionSchedule
 from clipdefend.config import TrainConfig
 from clipdefend.defences.defence import Phase, Rows
 from clipdefend.training.plan import Plan
-from clipdefend.training.schedule import fitting_warmup, learning_rate
+from clipdefend.training.schedule import fit_warmup, learning_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class Timetable:
                 world=world,
                 only=phase.rows,
             )
-            warmup = fitting_warmup(own.warmup, own.epochs * plan.steps, own.lr_scheduler)
+            warmup = fit_warmup(own.warmup, own.epochs * plan.steps, own.lr_scheduler)
             own = replace(own, warmup=warmup)
             stages.append(Stage(phase=phase, config=own, plan=plan, first_epoch=epochs, first_step=steps))
             epochs, steps = epochs + own.epochs, steps + stages[-1].steps

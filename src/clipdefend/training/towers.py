@@ -66,11 +66,11 @@ def _forward_again(block: nn.Module, forward: Callable[[Tensor], Tensor], x: Ten
 
 
 def _once_and_again(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _borrowed_statistics(block)
+    return nullcontext(), _borrow_statistics(block)
 
 
 @contextmanager
-def _borrowed_statistics(block: nn.Module) -> Iterator[None]:
+def _borrow_statistics(block: nn.Module) -> Iterator[None]:
     """Context in which batch norms move copies of their statistics: what is saved for gradients is as before."""
     owned = [
         (norm, dict(norm._buffers))

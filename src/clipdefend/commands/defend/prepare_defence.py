@@ -12,20 +12,24 @@ from clipdefend.commands.shared import inputs
 from clipdefend.commands.shared.exclusion import Exclusion, exclude_rows
 from clipdefend.commands.shared.kept_poison import keep_poison
 from clipdefend.commands.shared.preparation import Preparation
-from clipdefend.commands.shared.subcaption_source import FromRun, Made, open_subcaptions
+from clipdefend.commands.shared.subcaption_source import (
+    GeneratedSubcaptions,
+    RecordedSubcaptions,
+    open_subcaptions,
+)
 from clipdefend.config import ColumnsConfig, DefendConfig, to_dict
 from clipdefend.data.pairs import Pairs
-from clipdefend.data.subset import Subset
+from clipdefend.data.remaining_pairs import RemainingPairs
 from clipdefend.draws import permutation
 from clipdefend.errors import ConfigError
-from clipdefend.evaluation.recorded_floor import recorded_floor
+from clipdefend.evaluation.recorded_floor import floor_of_run
 from clipdefend.evaluation.setting import EvaluationSetting
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import load_model
 from clipdefend.runs import Run, WatchedPairs
 from clipdefend.training.job import Evaluation, Metrics
-from clipdefend.training.visible import Visible, measure_all
+from clipdefend.training.validation import Validation, measure_all
 
 
 class DefencePreparation(Preparation[DefendConfig]):
@@ -91,14 +95,14 @@ class DefencePreparation(Preparation[DefendConfig]):
         config = self.config
         pairs = self._all_pairs
         if self.exclusion is not None:
-            pairs = Subset(pairs, self.exclusion.rows)
+            pairs = RemainingPairs(pairs, self.exclusion.rows)
         if config.num_samples is not None and config.num_samples < len(pairs):
             left_out = permutation(len(pairs), config.seed, "num-samples")[config.num_samples :]
-            pairs = Subset(pairs, left_out)
+            pairs = RemainingPairs(pairs, left_out)
         return pairs
 
     @cached_property
-    def _watched(self) -> tuple[Visible | None, WatchedPairs | None]:
+    def _watched(self) -> tuple[Validation | None, WatchedPairs | None]:
         return choose_watched(self.config, self._clean_pairs, self.canvas, self.suspect, self.context)
 
     @property
@@ -117,7 +121,7 @@ class DefencePreparation(Preparation[DefendConfig]):
                 target=self.attack.target,
                 poison=self.poison,
             )
-            benchmark.clean = recorded_floor(self.source, setting)
+            benchmark.clean = floor_of_run(self.source, setting)
         return benchmark
 
     @property
@@ -125,11 +129,11 @@ class DefencePreparation(Preparation[DefendConfig]):
         return measure_all(self.benchmark, self._watched[0])
 
     @cached_property
-    def _subcaptions(self) -> tuple[Made | FromRun | None, Run | None]:
+    def _subcaptions(self) -> tuple[GeneratedSubcaptions | RecordedSubcaptions | None, Run | None]:
         return open_subcaptions(self.config, self.pairs, self.context) if self.has_subset else (None, None)
 
     @property
-    def subcaptions(self) -> Made | FromRun | None:
+    def subcaptions(self) -> GeneratedSubcaptions | RecordedSubcaptions | None:
         return self._subcaptions[0]
 
     @property

@@ -7,16 +7,16 @@ from clipdefend.commands.shared import inputs
 from clipdefend.config import DefendConfig
 from clipdefend.data.builtin_pairs import BuiltinPairs
 from clipdefend.data.pairs import Pairs
-from clipdefend.data.subset import Subset
+from clipdefend.data.remaining_pairs import RemainingPairs
 from clipdefend.errors import DataError
 from clipdefend.models.clip import ClipModel
 from clipdefend.runs import Context, WatchedPairs
-from clipdefend.training.visible import LEAST, Visible, draw_visible
+from clipdefend.training.validation import MIN_PAIRS, Validation, draw_validation
 
 
 def choose_watched(
     config: DefendConfig, pairs: Pairs, canvas: Canvas, suspect: ClipModel, context: Context
-) -> tuple[Visible | None, WatchedPairs | None]:
+) -> tuple[Validation | None, WatchedPairs | None]:
     """Draw the pairs for the figures that need no knowledge of the attack, and say what the manifest keeps of them.
 
     Raises:
@@ -31,15 +31,19 @@ def choose_watched(
         chosen.bad_rows(config.max_bad)
     elif pairs.spec.startswith("builtin"):
         chosen = BuiltinPairs("eval")
-    elif config.num_samples is not None and isinstance(pairs, Subset) and len(pairs.without) >= LEAST:
+    elif (
+        config.num_samples is not None
+        and isinstance(pairs, RemainingPairs)
+        and len(pairs.without) >= MIN_PAIRS
+    ):
         chosen = pairs.rest()
     else:
         chosen, held_out = pairs, False
     try:
-        visible = draw_visible(chosen, canvas, suspect, size=config.val_pairs, seed=config.seed)
+        validation = draw_validation(chosen, canvas, suspect, size=config.val_pairs, seed=config.seed)
     except DataError as error:
         if config.val_data is not None:
             raise
         context.console.warn(str(error))
         return None, None
-    return visible, WatchedPairs(data=chosen.spec, pairs=len(visible.images), held_out=held_out)
+    return validation, WatchedPairs(data=chosen.spec, pairs=len(validation.images), held_out=held_out)

@@ -10,8 +10,8 @@ from clipdefend.commands.shared import inputs
 from clipdefend.config import EvaluateConfig
 from clipdefend.data.bad import BadRows
 from clipdefend.data.classes import resolve_target
-from clipdefend.data.labelled.probe_splits import Part, Splits, open_splits
-from clipdefend.data.labelled.torchvision_sets import named_set
+from clipdefend.data.labelled.probe_splits import SplitRows, Splits, open_splits
+from clipdefend.data.labelled.torchvision_sets import qualify_set_name
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.encoding import Encoded, Reading
@@ -73,8 +73,8 @@ class ProbeMeasurement:
             raise ConfigError("There is nothing to probe: give --linear-probe DATA.")
         root = config.root or self.config.eval.root
         splits = open_splits(
-            named_set(config.data),
-            train=None if config.train is None else named_set(config.train),
+            qualify_set_name(config.data),
+            train=None if config.train is None else qualify_set_name(config.train),
             samples=config.samples,
             root=Path(root) if root else None,
             download=self.config.eval.download,
@@ -97,14 +97,14 @@ class ProbeMeasurement:
             )
             return None
 
-    def _parts(self) -> tuple[Part, Part, Part]:
+    def _parts(self) -> tuple[SplitRows, SplitRows, SplitRows]:
         return self.splits.train, self.splits.validation, self.splits.test
 
-    def _samples(self, model: ClipModel, part: Part) -> Samples:
+    def _samples(self, model: ClipModel, part: SplitRows) -> Samples:
         found = self._features(model, part, triggered=False)
         return Samples(features=found.clean, labels=part.images.labels[found.rows])
 
-    def _features(self, model: ClipModel, part: Part, *, triggered: bool) -> Encoded:
+    def _features(self, model: ClipModel, part: SplitRows, *, triggered: bool) -> Encoded:
         reading = Reading(
             canvas=self.canvas,
             trigger=self.attack.trigger if self.attack is not None and triggered else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clipdefend.evaluation.flat_metrics import part_of, recovery
+from clipdefend.evaluation.flat_metrics import recovery, select_prefix
 from clipdefend.evaluation.setting import IMAGES, EvaluationSetting, describe_differences, find_trigger_run
 from clipdefend.runs import Context, EvaluateDetails, Run
 
@@ -70,11 +70,11 @@ def _columns(
 ) -> list[tuple[str, dict[str, Any]]]:
     """Names and metrics of the clean model, the victim and the model itself, as far as they are comparable."""
     metrics = finished.metrics
-    found = [("clean", part_of(metrics, "floor_"))]
+    found = [("clean", select_prefix(metrics, "floor_"))]
     name = "victim" if source else "model"
     if source is not None and source.command == "defend":
         theirs = EvaluationSetting.of(source, find_trigger_run(source))
-        victim = part_of(source.metrics, "victim_")
+        victim = select_prefix(source.metrics, "victim_")
         found.append(("victim", setting.comparable(theirs, victim)))
         if "ba@1" in victim:
             _tell_differences(context, setting.differences(theirs, attack=True))

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared import inputs
 from clipdefend.config import EvaluateConfig
-from clipdefend.data.naming import target_pattern
 from clipdefend.data.pairs import NO_CAPTION
+from clipdefend.data.target_rows import target_pattern
 from clipdefend.errors import DataError
 from clipdefend.evaluation.encoding import Encoded, Reading, concatenate, encode, quick_rows
 from clipdefend.evaluation.retrieval import Gallery, caption_attack, check_ks, recalls, without_target

@@ -16,8 +16,8 @@ from clipdefend.commands.evaluate.retrieval_measurement import RetrievalMeasurem
 from clipdefend.commands.shared import inputs
 from clipdefend.config import EvaluateConfig, to_dict
 from clipdefend.errors import ConfigError
-from clipdefend.evaluation.flat_metrics import floor, part_of, recovery
-from clipdefend.evaluation.recorded_floor import recorded_floor
+from clipdefend.evaluation.flat_metrics import floor, recovery, select_prefix
+from clipdefend.evaluation.recorded_floor import floor_of_run
 from clipdefend.evaluation.setting import EvaluationSetting
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
@@ -187,7 +187,7 @@ def _measure_zero_shot(
     metrics = _measure(benchmark, model, context, "Evaluate")
     known = _floor(config, context, source, benchmark, setting.with_counts(metrics), model.device)
     metrics |= {key: value for key, value in known.items() if key.removeprefix("floor_") in metrics}
-    metrics |= recovery(metrics, part_of(known, "floor_"))
+    metrics |= recovery(metrics, select_prefix(known, "floor_"))
     details = _describe(benchmark)
     if config.publish.export is not None:
         details["exported"] = export_images(config, benchmark, context)
@@ -215,4 +215,4 @@ def _floor(
     if config.clean_checkpoint is not None:
         clean = inputs.bare_model(config.clean_checkpoint, config.model, source, config.seed, context)
         return floor(_measure(benchmark, clean.to(device), context, "Evaluate the clean model"))
-    return floor(recorded_floor(source, setting))
+    return floor(floor_of_run(source, setting))

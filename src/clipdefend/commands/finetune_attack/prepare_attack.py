@@ -15,7 +15,7 @@ from clipdefend.commands.shared.preparation import Preparation
 from clipdefend.config import ColumnsConfig, FinetuneAttackConfig
 from clipdefend.config.conditions import Condition, parse_conditions
 from clipdefend.data.pairs import Pairs
-from clipdefend.data.subset import Subset
+from clipdefend.data.remaining_pairs import RemainingPairs
 from clipdefend.defences.defence import Phase
 from clipdefend.errors import ConfigError
 from clipdefend.models.clip import ClipModel
@@ -72,7 +72,11 @@ class AttackPreparation(Preparation[FinetuneAttackConfig]):
 
     @cached_property
     def pairs(self) -> Pairs:
-        return self._all_pairs if self.exclusion is None else Subset(self._all_pairs, self.exclusion.rows)
+        return (
+            self._all_pairs
+            if self.exclusion is None
+            else RemainingPairs(self._all_pairs, self.exclusion.rows)
+        )
 
     @cached_property
     def phases(self) -> list[Phase]:

@@ -6,7 +6,7 @@ from clipdefend.commands.finetune_attack.prepare_attack import AttackPreparation
 from clipdefend.commands.shared.fitting import fit
 from clipdefend.config import FinetuneAttackConfig
 from clipdefend.errors import GateFailed
-from clipdefend.evaluation.flat_metrics import floor, hidden_image
+from clipdefend.evaluation.flat_metrics import floor, hidden_image_warning
 from clipdefend.runs import Context, FinetuneAttackDetails, Run
 
 
@@ -27,7 +27,7 @@ def run(config: FinetuneAttackConfig, context: Context) -> Run:
     attack = prepared.attack.trigger.name if prepared.attack else None
     with context.begin(config, str(attack), source=prepared.source) as folder:
         fitted = fit(prepared, folder.path)
-        warning = hidden_image(fitted.before) if prepared.pretrained else None
+        warning = hidden_image_warning(fitted.before) if prepared.pretrained else None
         if warning:
             context.console.warn(warning)
         conditions = prepared.conditions["--accept"]

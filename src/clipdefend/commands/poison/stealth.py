@@ -11,7 +11,7 @@ from clipdefend.commands.shared.inputs import class_text_cache, make_benchmark
 from clipdefend.config import EvalConfig
 from clipdefend.data.classes import resolve_target
 from clipdefend.errors import DataError
-from clipdefend.evaluation.flat_metrics import floor, headline, hidden_image
+from clipdefend.evaluation.flat_metrics import floor, headline, hidden_image_warning
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.load import default_weights, is_local
 
@@ -87,7 +87,7 @@ class StealthCheck:
             console.warn(f"Accuracy of the clean model under the trigger: not measured. {error}")
             return {}
         console.info(f"The clean model under the trigger: {headline(metrics)}")
-        warning = hidden_image(metrics)
+        warning = hidden_image_warning(metrics)
         if warning:
             console.warn(warning)
         return floor(metrics)

@@ -23,8 +23,8 @@ from clipdefend.data.pairs import Pairs
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.evaluation.class_texts import class_embeddings
 from clipdefend.learning import learn
+from clipdefend.learning.learning_inputs import LearningInputs, Surrogate
 from clipdefend.learning.selection import select
-from clipdefend.learning.task import Surrogate, Task
 from clipdefend.models.clip import ClipModel
 from clipdefend.objectives.image_changes import auto_augment
 from clipdefend.poisoning import Recipe
@@ -79,7 +79,7 @@ class TriggerMaker:
             return self._take_over(drawn)
         if not drawn.attack.learned:
             return MadeTrigger(drawn)
-        learned = learn(drawn.name, self._task(drawn, folder))
+        learned = learn(drawn.name, self._learning_inputs(drawn, folder))
         trigger = dataclasses.replace(drawn, tensors=learned.tensors)
         return MadeTrigger(trigger, dict(learned.details))
 
@@ -93,7 +93,7 @@ class TriggerMaker:
             raise ConfigError(
                 f"--selection thirds ranks {self.config.target!r} among other classes: name them with --class-names."
             )
-        return select(self._task(recipe.trigger), order, recipe.count, self.config.selection_pool)
+        return select(self._learning_inputs(recipe.trigger), order, recipe.count, self.config.selection_pool)
 
     def _take_over(self, drawn: Trigger) -> MadeTrigger:
         attack = named_attack(self.context, str(self.config.trigger_from))
@@ -107,9 +107,9 @@ class TriggerMaker:
         learning = PoisonDetails.of(run).learning if run.command == "poison" else None
         return MadeTrigger(trigger, learning, run)
 
-    def _task(self, drawn: Trigger, folder: RunDir | None = None) -> Task:
+    def _learning_inputs(self, drawn: Trigger, folder: RunDir | None = None) -> LearningInputs:
         config = self.config
-        return Task(
+        return LearningInputs(
             attack=drawn.attack,
             pairs=self.pairs,
             canvas=self.canvas,

@@ -91,7 +91,7 @@ def find_places(pairs: Pairs, images: set[str]) -> dict[str, list[int]]:
 def _numbering(fingerprint: str) -> str:
     """The part of a fingerprint that decides which row has which number.
 
-    ``PoisonedPairs`` changes rows and keeps their numbers ("base+run"); ``Subset`` counts anew ("base-digest").
+    ``PoisonedPairs`` changes rows and keeps their numbers ("base+run"); ``RemainingPairs`` counts anew ("base-digest").
     """
     base, _, poisoned = fingerprint.partition("+")
     return fingerprint if "-" in poisoned else base

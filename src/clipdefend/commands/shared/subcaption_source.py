@@ -43,7 +43,7 @@ def make_captioner(config: SubcaptionConfig, pairs: Pairs) -> SubCaptioner:
 
 
 @dataclass
-class Made:
+class GeneratedSubcaptions:
     """Sub-captions made anew for every epoch.
 
     Attributes:
@@ -94,7 +94,7 @@ class Made:
 
 
 @dataclass
-class FromRun:
+class RecordedSubcaptions:
     """Sub-captions of an augment run; where a row has several, each epoch draws one.
 
     Attributes:
@@ -134,7 +134,7 @@ class FromRun:
 
 def open_subcaptions(
     config: DefendConfig, pairs: Pairs, context: Context
-) -> tuple[Made | FromRun, Run | None]:
+) -> tuple[GeneratedSubcaptions | RecordedSubcaptions, Run | None]:
     """Sub-captions from the augment run that is named, else the newest of the same pairs, else made here.
 
     Raises:
@@ -143,9 +143,11 @@ def open_subcaptions(
     augment = _augment_run(config, pairs, context)
     if augment is None:
         context.console.info("Sub-captions: made for each epoch")
-        return Made(pairs, make_captioner(config.subcaptions, pairs), config.n_aug, config.seed), None
+        return GeneratedSubcaptions(
+            pairs, make_captioner(config.subcaptions, pairs), config.n_aug, config.seed
+        ), None
     context.console.info(f"Sub-captions: {augment.path}")
-    source = FromRun(_read(augment), config.n_aug, config.seed)
+    source = RecordedSubcaptions(_read(augment), config.n_aug, config.seed)
     if source.per_epoch < config.n_aug:
         context.console.warn(
             f"--n-aug {config.n_aug} is more than the {source.per_epoch} captions with sub-captions: all are used."

@@ -1,1 +1,1 @@
-"""Files of class names in the forms that circulate, parsed and never evaluated."""
+"""Parsers for common formats of class-name files; nothing is ever evaluated."""

@@ -1,4 +1,4 @@
-"""What a file of class names and templates holds."""
+"""Contents of a file of class names and templates."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ClassFile:
-    """Class names and templates; None for what a file does not have.
+    """Class names and templates; None if the file does not contain them.
 
     Args:
         classes: names in the order of their labels.
         templates: prompts with ``{}``.
-        reading: how the file was understood, for people.
-        keys: for each class the id that the file gives it (a WordNet id, a folder), where it gives one.
+        reading: how the file was interpreted, for people.
+        keys: the id that the file gives each class (a WordNet id, a folder), if it does.
     """
 
     classes: list[str] | None

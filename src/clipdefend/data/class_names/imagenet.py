@@ -1,4 +1,4 @@
-"""ImageNet's 1,000 classes: WordNet ids, and open_clip's names and templates for them."""
+"""ImageNet's 1,000 classes: their WordNet ids, and open_clip's names and templates."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def is_wnid(text: str) -> bool:
 
 @cache
 def imagenet_index() -> dict[str, int]:
-    """Index of each of the 1,000 classes by its WordNet id; the indices follow the sorted ids."""
+    """Return WordNet id -> index of the class, for the 1,000 classes; indices follow the sorted ids."""
     return {wnid: index for index, wnid in enumerate(_IDS.read_text("ascii").split())}
 
 
 def imagenet_classes() -> list[str]:
-    """open_clip's names of the 1,000 classes, in the order of the sorted WordNet ids."""
+    """Return open_clip's names of the 1,000 classes, in the order of their sorted WordNet ids."""
     from open_clip import IMAGENET_CLASSNAMES
 
     return list(IMAGENET_CLASSNAMES)
 
 
 def imagenet_templates() -> list[str]:
-    """The 80 prompt templates of CLIP for ImageNet, with ``{}``."""
+    """Return CLIP's 80 prompt templates for ImageNet, with ``{}``."""
     from open_clip import OPENAI_IMAGENET_TEMPLATES
 
     return [template(PLACEHOLDER) for template in OPENAI_IMAGENET_TEMPLATES]

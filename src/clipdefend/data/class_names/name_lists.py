@@ -1,4 +1,4 @@
-"""Lists of class names in the forms that circulate. What is certain is parsed, all else is refused.
+"""Parsers for common formats of class lists. Ambiguous files are refused.
 
 Each form must fit the whole file: a list of which some lines are numbered and others are not is an error, since either
 reading would give some images the wrong class.
@@ -44,15 +44,15 @@ FORMS = (
 
 
 class Unclear(Exception):  # noqa: N818  (becomes a DataError that names the file)
-    """A list that can be read in several ways, or in none."""
+    """A list is ambiguous or in an unknown format."""
 
 
 def parse_lines(lines: Sequence[str]) -> ClassFile:
-    """Read a list of lines without blank ones. Raises Unclear."""
+    """Parse non-blank lines. Raises Unclear."""
     readers: list[Callable[[Sequence[str]], ClassFile | None]] = [
-        _quoted,
+        _read_quoted,
         _with_wnids,
-        _numbered,
+        _read_numbered,
         _number_last,
     ]
     for read in readers:
@@ -62,7 +62,7 @@ def parse_lines(lines: Sequence[str]) -> ClassFile:
 
 
 def parse_literal(text: str) -> ClassFile:
-    """Read a list or dictionary as Python prints it, or JSON in a file of text. Raises Unclear."""
+    """Parse a list or dictionary in Python's notation, or JSON in a text file. Raises Unclear."""
     try:
         return from_value(ast.literal_eval(text))
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
@@ -73,7 +73,7 @@ def parse_literal(text: str) -> ClassFile:
 
 
 def load_json(text: str) -> Any:
-    """JSON of which no object has a key twice. Raises ValueError, Unclear or RecursionError."""
+    """Parse JSON, refusing duplicate keys. Raises ValueError, Unclear or RecursionError."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         record = dict(pairs)
@@ -85,7 +85,7 @@ def load_json(text: str) -> Any:
 
 
 def from_value(value: Any) -> ClassFile:
-    """Read a list or a dictionary. Raises Unclear."""
+    """Interpret a parsed list or dictionary. Raises Unclear."""
     if isinstance(value, (list, tuple)):
         return _from_list(list(value))
     if not isinstance(value, dict) or not value:
@@ -108,7 +108,7 @@ def from_value(value: Any) -> ClassFile:
 
 
 def _from_list(values: list[Any]) -> ClassFile:
-    """Names, pairs of a WordNet id and a name, or objects with an index and a name."""
+    """Interpret a list of names, of (WordNet id, name) pairs, or of objects with an index and a name."""
     if values and all(isinstance(value, (list, tuple)) and len(value) == 2 for value in values):
         keys, names = _texts([key for key, _ in values]), _texts([name for _, name in values])
         if all(map(is_wnid, keys)):
@@ -122,8 +122,8 @@ def _from_list(values: list[Any]) -> ClassFile:
     return ClassFile(_texts(values), reading="a list of names")
 
 
-def _quoted(lines: Sequence[str]) -> ClassFile | None:
-    """Lines such as ``"name",``, perhaps between brackets."""
+def _read_quoted(lines: Sequence[str]) -> ClassFile | None:
+    """Parse lines such as ``"name",``, optionally between brackets."""
     inside = [line for line in lines if line not in ("[", "]", "(", ")", "],", "{", "}")]
     matches = [_QUOTED.fullmatch(line) for line in inside]
     if not any(matches):
@@ -133,18 +133,18 @@ def _quoted(lines: Sequence[str]) -> ClassFile | None:
         if sum(map(bool, matches)) * 2 < len(lines):
             return None  # a few names that are in quotation marks themselves
         raise Unclear(f"most of its names are in quotation marks, but not {odd[:60]!r}")
-    return ClassFile([_unquoted(line) for line in inside], reading="names in quotation marks, one a line")
+    return ClassFile([_strip_quotes(line) for line in inside], reading="names in quotation marks, one a line")
 
 
-def _unquoted(text: str) -> str:
-    """A name without quotation marks and the comma behind them."""
+def _strip_quotes(text: str) -> str:
+    """Strip quotation marks and the comma after them from a name."""
     match = _QUOTED.fullmatch(text.strip())
     inner = text if match is None else match[1] if match[1] is not None else match[2]
     return re.sub(r"\\(.)", r"\1", inner) if match else inner
 
 
 def _with_wnids(lines: Sequence[str]) -> ClassFile | None:
-    """``n01440764 name``, or ids alone, which ImageNet's names belong to."""
+    """Parse ``n01440764 name``, or ids alone, which get ImageNet's names."""
     if not any(is_wnid(line[:9]) for line in lines):
         return None
     if all(map(is_wnid, lines)):
@@ -159,7 +159,7 @@ def _with_wnids(lines: Sequence[str]) -> ClassFile | None:
     if not all(matches):
         odd = next(line for line, match in zip(lines, matches, strict=True) if match is None)
         raise Unclear(f"some of its lines begin with a WordNet id and a name, but not {odd[:60]!r}")
-    keys, names = [m[1] for m in matches if m], [_unquoted(m[2]) for m in matches if m]
+    keys, names = [m[1] for m in matches if m], [_strip_quotes(m[2]) for m in matches if m]
     reading = "a WordNet id and a name a line"
     numbers = [_ILSVRC_NUMBER.fullmatch(name) for name in names]
     if all(numbers):
@@ -167,8 +167,8 @@ def _with_wnids(lines: Sequence[str]) -> ClassFile | None:
     return ClassFile(names, reading=reading, keys=keys)
 
 
-def _numbered(lines: Sequence[str]) -> ClassFile | None:
-    """``0: name``, ``0,name``, ``0 name``; a header such as ``index,name`` may come first."""
+def _read_numbered(lines: Sequence[str]) -> ClassFile | None:
+    """Parse ``0: name``, ``0,name`` or ``0 name``, optionally after a header such as ``index,name``."""
     header = {word.strip().lower() for word in re.split(r"[,;\t: ]", lines[0])} <= _HEADER
     rows = lines[1:] if header and len(lines) > 1 else lines
     matches = [_NUMBERED.fullmatch(line) for line in rows]
@@ -186,7 +186,7 @@ def _numbered(lines: Sequence[str]) -> ClassFile | None:
         if by_blank:
             return None
         raise
-    names = [_unquoted(match[2]) for match in matches if match]
+    names = [_strip_quotes(match[2]) for match in matches if match]
     names = [names[at] for at in order]
     inner = _with_wnids(names)
     reading = f"numbered lines, from {start}" + (f", each with {inner.reading}" if inner else "")
@@ -194,17 +194,17 @@ def _numbered(lines: Sequence[str]) -> ClassFile | None:
 
 
 def _number_last(lines: Sequence[str]) -> ClassFile | None:
-    """``name,0``."""
+    """Parse ``name,0``."""
     matches = [_NUMBER_LAST.fullmatch(line) for line in lines]
     if not all(matches) or len(lines) < 2:
         return None
     order, start = _order([int(match[2]) for match in matches if match])
-    names = [_unquoted(match[1]) for match in matches if match]
+    names = [_strip_quotes(match[1]) for match in matches if match]
     return ClassFile([names[at] for at in order], reading=f"lines with their number at the end, from {start}")
 
 
 def _order(numbers: Sequence[int]) -> tuple[list[int], int]:
-    """Places of the numbers in ascending order, and the first. Raises Unclear unless they count from 0 or 1."""
+    """Return the positions that sort the numbers, and the first number; Unclear unless they count from 0 or 1."""
     order = sorted(range(len(numbers)), key=numbers.__getitem__)
     first = numbers[order[0]]
     if first not in (0, 1) or [numbers[at] for at in order] != list(range(first, first + len(numbers))):

@@ -1,4 +1,4 @@
-"""Class names and templates out of Python source such as CleanCLIP's ``classes.py``, without running it."""
+"""Reads class names and templates from Python source such as CleanCLIP's ``classes.py``, without running it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from clipdefend.data.class_names.class_file import ClassFile
 from clipdefend.errors import DataError
 
 PLACEHOLDER = "{}"
-"""Where a class name goes in a template."""
+"""Placeholder of the class name in a template."""
 
 
 def parse_python(text: str, path: Path) -> ClassFile:
-    """Read ``classes`` and ``templates`` out of Python source without running it.
+    """Read ``classes`` and ``templates`` from Python source without running it.
 
     The source is one dict literal, as CleanCLIP's ``classes.py``, or assignments to these two names. Names
     are string literals; templates are string literals or lambdas of one argument that put it into a string
     by an f-string, ``.format``, ``%`` or ``+``.
 
     Raises:
-        DataError: anything else in these places.
+        DataError: the source contains anything else in these places.
     """
     try:
         body = ast.parse(text).body
@@ -47,7 +47,7 @@ def parse_python(text: str, path: Path) -> ClassFile:
 
 
 def _string(node: ast.expr, path: Path) -> str:
-    """Text of a literal, or of a lambda with its argument replaced by ``{}``."""
+    """Return the text of a literal, or of a lambda with its argument replaced by ``{}``."""
     text: str | None = None
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         text = node.value
@@ -63,9 +63,7 @@ def _string(node: ast.expr, path: Path) -> str:
 
 
 def _fold(node: ast.expr, argument: str) -> str | None:
-    """Text of an expression in one variable, with ``{}`` for the variable; None for what is not of a known
-    form.
-    """
+    """Return the text of an expression, with ``{}`` in place of its variable; None if its form is unknown."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.Name):
@@ -87,7 +85,7 @@ def _fold(node: ast.expr, argument: str) -> str | None:
 
 
 def _fold_format(node: ast.Call, argument: str) -> str | None:
-    """``'a {} b'.format(c)`` or ``'a {c} b'.format(c=c)``."""
+    """Return the text of ``'a {} b'.format(c)`` or ``'a {c} b'.format(c=c)``, with ``{}`` for the argument."""
     function = node.func
     if not (isinstance(function, ast.Attribute) and function.attr == "format"):
         return None

@@ -1,6 +1,6 @@
-"""Labelled images that lie flat in one folder, with a list of their classes beside them.
+"""Labelled images in one flat folder, with a separate list of their classes.
 
-These are TinyImageNet's ``val_annotations.txt`` and, for ImageNet, Kaggle's ``LOC_val_solution.csv``, Caffe's
+Supported are TinyImageNet's ``val_annotations.txt`` and, for ImageNet, Kaggle's ``LOC_val_solution.csv``, Caffe's
 ``val.txt`` and TensorFlow's ``imagenet_2012_validation_synset_labels.txt``: they name a WordNet id, or an index into
 the sorted ids.
 """
@@ -28,7 +28,7 @@ from clipdefend.errors import DataError
 TINY_LIST = "val_annotations.txt"
 KAGGLE_LIST = "LOC_val_solution.csv"
 ID_LISTS = (TINY_LIST, KAGGLE_LIST, "val.txt", "imagenet_2012_validation_synset_labels.txt")
-"""Lists that are recognised by their names."""
+"""Lists that are recognised by their file names."""
 DEVKIT_LIST = "ILSVRC2012_validation_ground_truth.txt"
 _MAX_BYTES = 64 * 2**20
 _ILSVRC = re.compile(r"ILSVRC2012_val_(\d{8})\.\w+", re.IGNORECASE)
@@ -38,19 +38,19 @@ _ROW = re.compile(r"([^\s,]+)[\s,]+([^\s,]+)")
 def open_annotated(
     folder: Path, answers: Path, given: ClassFile | None, root: Path | None, words: Path | None = None
 ) -> FileImages:
-    """Open the images of a folder whose classes a list tells.
+    """Open the images of a folder whose classes are given in a list.
 
     Images without a line and lines without an image are skipped and counted.
 
     Args:
-        folder: of the images.
+        folder: folder of the images.
         answers: the list.
-        given: class names with WordNet ids, or ImageNet's 1,000 by index; None: ImageNet's.
-        root: where links may lead besides the folder of ``answers``.
-        words: TinyImageNet's names of WordNet ids, for those that are not ImageNet's.
+        given: class names with WordNet ids, or 1,000 names in ImageNet's order; None means ImageNet's names.
+        root: folder that links may point into, besides that of ``answers``.
+        words: TinyImageNet's names of WordNet ids, for ids that ImageNet does not have.
 
     Raises:
-        DataError: a list that cannot be read, or classes without a name.
+        DataError: the list cannot be read, or a class has no name.
     """
     images = [name for name in list_names(folder) if is_image(name)]
     labels = _labels(answers, images)
@@ -80,7 +80,7 @@ def open_annotated(
 
 
 def _labels(answers: Path, images: list[str]) -> dict[str, str]:
-    """WordNet id of each image that a list names, in the list's order."""
+    """Return image -> WordNet id, in the list's order."""
     lines = [line for line in read_text(answers, _MAX_BYTES).splitlines() if line.strip()]
     if lines and lines[0].startswith("ImageId"):
         del lines[0]
@@ -108,13 +108,13 @@ def _labels(answers: Path, images: list[str]) -> dict[str, str]:
 
 
 def _names(ids: list[str], given: ClassFile | None, words: Path | None, answers: Path) -> ClassFile:
-    """Classes with their ids as keys."""
+    """Return the classes, with their WordNet ids as keys."""
     index = imagenet_index()
     if given is not None:
         keys = list(given.keys or (index if len(given.classes or []) == len(index) else ()))
         if not set(ids) <= set(keys):
             raise DataError(
-                f"List {str(answers)!r} tells WordNet ids: give class names with lines such as 'n01440764 tench', or"
+                f"List {str(answers)!r} contains WordNet ids: give class names with lines such as 'n01440764 tench', or"
                 f" {len(index):,} names in ImageNet's order."
             )
         return ClassFile(given.classes, given.templates, given.reading, keys)
@@ -126,10 +126,10 @@ def _names(ids: list[str], given: ClassFile | None, words: Path | None, answers:
 
 
 def name_ids(ids: list[str], words: dict[str, str], where: Path) -> ClassFile:
-    """Names of some WordNet ids: ImageNet's, else the first of the words that the set itself has for it.
+    """Name WordNet ids: ImageNet's name, else the first of the words that the set itself gives.
 
     Raises:
-        DataError: an id that has no name.
+        DataError: an id has no name.
     """
     index, names = imagenet_index(), imagenet_classes()
     if unknown := [key for key in ids if key not in index and key not in words]:
@@ -143,6 +143,6 @@ def name_ids(ids: list[str], words: dict[str, str], where: Path) -> ClassFile:
 
 
 def read_words(path: Path) -> dict[str, str]:
-    """``words.txt``: a WordNet id, a tab and its synonyms on each line."""
+    """Read ``words.txt``, with a WordNet id, a tab and its synonyms on each line, as id -> synonyms."""
     lines = (line.partition("\t") for line in read_text(path, _MAX_BYTES).splitlines())
     return {key: text for key, _, text in lines if is_wnid(key) and text.strip()}

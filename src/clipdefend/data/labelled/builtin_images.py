@@ -23,7 +23,7 @@ SPLITS = ("eval",)
 
 @dataclass(kw_only=True)
 class BuiltinLabelled(LabelledImages):
-    """Scenes of one split with the class of their subject."""
+    """Scenes of one split of the built-in world, labelled with the class of their subject."""
 
     split: str
 
@@ -39,7 +39,7 @@ class BuiltinLabelled(LabelledImages):
     def _decode(self, row: int) -> Image.Image:
         return self._scenes.image(row)
 
-    def _stamp(self, row: int) -> str:
+    def _image_identity(self, row: int) -> str:
         from clipdefend.world.splits import VERSION
 
         return str(VERSION)
@@ -49,7 +49,7 @@ class BuiltinLabelled(LabelledImages):
 
 
 def open_builtin(split: str) -> BuiltinLabelled:
-    """Raises DataError for an unknown split."""
+    """Open a split of the built-in world. Raises DataError if the split is unknown."""
     if split not in SPLITS:
         allowed = [f"builtin:{name}" for name in SPLITS]
         raise DataError(

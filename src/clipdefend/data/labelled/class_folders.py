@@ -1,4 +1,4 @@
-"""Labelled images in a folder per class."""
+"""Labelled images with one folder per class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clipdefend.data.paths import ImageFolders
 from clipdefend.errors import DataError
 
 IMAGES = "images"
-"""Folder that TinyImageNet has between a class and its images."""
+"""Folder between a class and its images in TinyImageNet."""
 _COMPANIONS = frozenset(
     [
         "txt",
@@ -43,22 +43,22 @@ _COMPANIONS = frozenset(
         "gz",
     ]
 )
-"""Endings of files that lie beside images and are none."""
+"""Endings of files that accompany images, such as annotations; they do not count as skipped."""
 
 
 def open_class_folders(folder: Path, given: ClassFile | None, root: Path | None) -> FileImages:
-    """CLASS/IMAGE, or CLASS/images/IMAGE. See ``match_folders`` for what the folders may be called.
+    """Open images at CLASS/IMAGE or CLASS/images/IMAGE; see ``match_folders`` for the names of the folders.
 
-    What lies elsewhere or is no image that can be read counts as skipped; known companions of images, such as
+    Files elsewhere and unreadable images count as skipped; files that usually accompany images, such as
     annotations, do not.
 
     Args:
-        folder: of the folders.
-        given: class names, or None.
-        root: where links may lead besides ``folder``.
+        folder: parent of the class folders.
+        given: the user's class names, or None.
+        root: folder that links may point into, besides ``folder``.
 
     Raises:
-        DataError: no image, or folders of which it is not certain which class they are.
+        DataError: there is no image, or the class of a folder is ambiguous.
     """
     names = list_names(folder)
     inside = [name for name in names if not is_image(name) and (folder / name).is_dir()]
@@ -69,7 +69,7 @@ def open_class_folders(folder: Path, given: ClassFile | None, root: Path | None)
     if not any(per_class):
         raise DataError(
             f"Folder {str(folder)!r} has no subfolder with images: it needs one subfolder per class"
-            f" (CLASS/IMAGE.jpg), labels.csv, or nshards.txt. In it are: {some_names(names)}."
+            f" (CLASS/IMAGE.jpg), labels.csv, or nshards.txt. It contains: {some_names(names)}."
         )
     matched = match_folders(folder, inside, given)
     reading = f"; {given.reading}" if given is not None and given.reading else ""
@@ -87,7 +87,7 @@ def open_class_folders(folder: Path, given: ClassFile | None, root: Path | None)
 
 
 def _images(folder: Path, name: str, links: ImageFolders, skipped: list[str]) -> list[str]:
-    """Images of a class, relative to the folder of the classes; all other files are counted as skipped."""
+    """List the images of a class, relative to the parent folder; all other files are added to ``skipped``."""
     found: list[str] = []
     for place, files in walk(folder / name, links):
         inner = place.relative_to(folder).as_posix()

@@ -19,7 +19,7 @@ from clipdefend.data.classes import by_index, load_classes, load_templates
 from clipdefend.data.decode import decode_image
 from clipdefend.data.folders import list_names, read_text
 from clipdefend.data.labelled.labelled_images import LabelledImages
-from clipdefend.data.store.index import stamp
+from clipdefend.data.store.index import identify
 from clipdefend.data.store.ranges import ByteRanges
 from clipdefend.data.store.shards import open_shard
 from clipdefend.data.store.tar import read_at
@@ -34,7 +34,7 @@ MAX_SHARDS = 100_000
 
 @dataclass(kw_only=True)
 class ShardImages(LabelledImages):
-    """Images in tar shards.
+    """Labelled images in tar shards.
 
     Args:
         ranges: the shards.
@@ -50,7 +50,7 @@ class ShardImages(LabelledImages):
         shard, offset, size = (int(value) for value in self.places[row])
         return decode_image(self.ranges.read(shard, offset, size))
 
-    def _stamp(self, row: int) -> str:
+    def _image_identity(self, row: int) -> str:
         shard, offset, size = (int(value) for value in self.places[row])
         return f"{self.ranges.stamps[shard]} {offset} {size}"
 
@@ -61,8 +61,10 @@ class ShardImages(LabelledImages):
 
 
 def open_shards(folder: Path, given: ClassFile | None) -> ShardImages:
-    """CLIP_benchmark's layout: SPLIT/nshards.txt, SPLIT/0.tar ..., class names and templates one folder
-    up.
+    """Open CLIP_benchmark's layout: SPLIT/nshards.txt, SPLIT/0.tar, ...; class names and templates one folder up.
+
+    Raises:
+        DataError: the layout is incomplete or inconsistent.
     """
     _check_kind(folder)
     count = read_text(folder / "nshards.txt", 1024).strip()
@@ -93,7 +95,7 @@ def open_shards(folder: Path, given: ClassFile | None) -> ShardImages:
         labels=columns[:, 3].copy(),
         skipped=len(skipped),
         skip_reasons=skipped[:MAX_EXAMPLES],
-        ranges=ByteRanges([stamp(shard) for shard in shards]),
+        ranges=ByteRanges([identify(shard) for shard in shards]),
         places=columns[:, :3].copy(),
         names=pa.array([row[4] for row in found], pa.string()),
     )

@@ -1,4 +1,4 @@
-"""Labelled images that are files of their own."""
+"""Labelled images stored as separate files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from clipdefend.data.decode import ImageError, decode_image
-from clipdefend.data.labelled.labelled_images import LabelledImages, file_stamp
+from clipdefend.data.labelled.labelled_images import LabelledImages, file_identity
 from clipdefend.data.paths import ImageFolders
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class FileImages(LabelledImages):
-    """Images that are files of their own.
+    """Labelled images stored as separate files.
 
     Args:
         paths: string array, relative to the folder of ``folders``.
-        folders: where the paths, and the links in them, may lead.
+        folders: the folders that the paths, and links in them, may point into.
     """
 
     paths: pa.Array = field(repr=False)
@@ -34,9 +34,9 @@ class FileImages(LabelledImages):
     def _path(self, row: int) -> Path:
         return Path(self.folders.locate(self.image_ref(row)))
 
-    def _stamp(self, row: int) -> str:
+    def _image_identity(self, row: int) -> str:
         try:
-            return file_stamp(self._path(row))
+            return file_identity(self._path(row))
         except ImageError as error:
             return str(error)
 
@@ -45,5 +45,5 @@ class FileImages(LabelledImages):
 
 
 def path_array(paths: list[str]) -> pa.Array:
-    """File names as a string array; what is not UTF-8 in them is replaced, so that such a file is not found."""
+    """Return file names as a string array; invalid UTF-8 is replaced, so that such a file is not found later."""
     return pa.array([path.encode(errors="replace").decode() for path in paths], pa.string())

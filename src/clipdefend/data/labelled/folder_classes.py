@@ -1,4 +1,4 @@
-"""Which class each folder of images belongs to: what the names of the folders tell, and nothing that they do not."""
+"""Matches folders of images to classes, from their names alone and never by guessing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clipdefend.data.folders import some_names
 from clipdefend.errors import DataError
 
 SPLITS = frozenset(["train", "training", "val", "valid", "validation", "test", "testing", "images", "imgs"])
-"""Names of folders that are not classes where there are no others."""
+"""Folder names that are taken for splits, not classes, if there are no other folders."""
 _NUMBER = re.compile(r"(.*?)(\d{1,7})")
 _NUMBERED_NAME = re.compile(r"(?:n\d{8}|\d+)[-._ ]+(.*[^\W\d_].*)")
 _MAPPING = "a JSON object of folder: name"
@@ -27,12 +27,12 @@ _MAPPING = "a JSON object of folder: name"
 
 @dataclass(frozen=True)
 class FolderClasses:
-    """Classes of the folders of a set.
+    """The classes of a set's folders.
 
     Args:
         known: class names and templates.
         order: the class of each folder.
-        reading: how the folders were understood, for people.
+        reading: how the names were interpreted, for people.
     """
 
     known: ClassFile
@@ -44,18 +44,18 @@ def match_folders(folder: Path, inside: Sequence[str], given: ClassFile | None) 
     """Find the class of each folder.
 
     Args:
-        folder: where they lie, for messages.
-        inside: their names.
-        given: the user's class names, or None: the folders bring their own.
+        folder: the parent folder, for messages.
+        inside: names of the folders.
+        given: the user's class names; None derives them from the folders.
 
     Raises:
-        DataError: it is not certain which folder is which class, or what a class is called.
+        DataError: the class of a folder or the name of a class is ambiguous.
     """
     return _own_classes(folder, inside) if given is None else _given_classes(folder, inside, given)
 
 
 def check_not_splits(folder: Path, inside: Sequence[str]) -> None:
-    """Raise DataError when the folders inside of a folder are splits, such as train and val."""
+    """Raise DataError if the subfolders are splits, such as train and val."""
     if inside and all(name.lower() in SPLITS for name in inside):
         raise DataError(
             f"Folder {str(folder)!r} holds {some_names(inside)}, which are not classes: name a split with"
@@ -90,9 +90,9 @@ def _given_classes(folder: Path, inside: Sequence[str], given: ClassFile) -> Fol
 
 
 def _by_number(folder: Path, inside: Sequence[str], classes: int) -> list[int] | None:
-    """Class of each folder by the number that it ends in; None where they are not numbered.
+    """Return the class of each folder by the number at its end; None if the folders are not numbered.
 
-    Folder 0 tells that the numbers count from 0; without it they count from 1 only if all classes are there.
+    With a folder 0 the numbers count from 0; without one they count from 1, but only if all classes are present.
     """
     matches = [_NUMBER.fullmatch(name) for name in inside]
     numbers = [int(match[2]) for match in matches if match]
@@ -134,7 +134,7 @@ def _own_classes(folder: Path, inside: Sequence[str]) -> FolderClasses:
 
 
 def _wordnet_classes(folder: Path, inside: Sequence[str]) -> FolderClasses:
-    """ImageNet's names; of some of its classes those alone, in the order of their ids."""
+    """Return ImageNet's names of the classes that have a folder, in the order of their WordNet ids."""
     index = imagenet_index()
     odd = [name for name in inside if name not in index]
     if odd:

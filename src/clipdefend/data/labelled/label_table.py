@@ -22,8 +22,10 @@ CLASS_FILES = ("classes.py", "classes.json", "classnames.json", "classes.txt", "
 
 
 def open_table(path: Path, given: ClassFile | None, root: Path | None) -> FileImages:
-    """``labels.csv`` with columns image and label (an index into the class names), paths relative to its
-    folder.
+    """Open ``labels.csv``, with columns image (a path relative to its folder) and label (an index into the classes).
+
+    Raises:
+        DataError: the table is unreadable, a label is not an integer, or class names are missing.
     """
     known = given or _classes_beside(path)
     header = read_header(path, None, ((None, IMAGE_COLUMNS), (None, LABEL_COLUMNS)))
@@ -62,7 +64,7 @@ def _classes_beside(path: Path) -> ClassFile:
 
 
 def _integers(column: pa.Array, path: Path, first: int) -> NDArray[np.int64]:
-    """Labels of some rows. Raises DataError that names the first row without an integer."""
+    """Parse labels. Raises DataError that names the first row whose label is not an integer."""
     text = pc.utf8_trim_whitespace(usable_paths(column))
     good = pc.match_substring_regex(text, r"^-?\d{1,9}$").to_numpy(zero_copy_only=False)
     if not good.all():

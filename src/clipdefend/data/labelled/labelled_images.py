@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class LabelledImages(ABC):
-    """Images with one class each. Picklable; images are read when asked for.
+    """Images with one class each, which can be pickled and are read on demand.
 
     Args:
         classes: class names, by label.
-        templates: prompt templates with ``{}``; None where the source has none.
+        templates: prompt templates with ``{}``; None if the source has none.
         spec: absolute description of the source.
-        recognised: one line for people.
+        recognised: one line about the recognised layout, for people.
         labels: int64, shape (n,), each 0 to len(classes) - 1.
-        skipped: samples of the source that are no labelled images.
-        skip_reasons: the first of their reasons.
+        skipped: number of samples in the source that are not labelled images.
+        skip_reasons: the first reasons for skipping a sample.
     """
 
     classes: list[str]
@@ -43,7 +43,7 @@ class LabelledImages(ABC):
     skip_reasons: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        """Raises DataError for an empty set and for labels without a class."""
+        """Raise DataError if the set is empty or a label has no class."""
         if not len(self.labels):
             reason = f" The first problem: {self.skip_reasons[0]}." if self.skip_reasons else ""
             raise DataError(f"Labelled images {self.spec!r} ({self.recognised}) hold no image.{reason}")
@@ -65,7 +65,7 @@ class LabelledImages(ABC):
         return int(self.labels[row])
 
     def image(self, row: int) -> Image.Image:
-        """RGB image. Raises ImageError, which names the row and the file, when it cannot be used."""
+        """Read an RGB image. Raises ImageError, which names the row and the file, if it cannot be used."""
         try:
             return self._decode(row)
         except ImageError as error:
@@ -75,42 +75,42 @@ class LabelledImages(ABC):
 
     @abstractmethod
     def _decode(self, row: int) -> Image.Image:
-        """RGB image, or ImageError with the bare reason."""
+        """Read an RGB image. Raises ImageError with the bare reason."""
 
     @abstractmethod
     def image_ref(self, row: int) -> str:
-        """The image as the source names it."""
+        """Return the source's name of an image."""
 
     def identity(self, rows: NDArray[np.int64]) -> str:
-        """Hash of what some rows are: their labels' source, their images as far as files tell."""
+        """Return a hash that changes when the source or an image of these rows does; used as a cache key."""
         digest = hashlib.sha256(f"{self.spec}\0{len(self.classes)}\0".encode())
         for row in rows.tolist():
-            digest.update(f"{row}\0{self.image_ref(row)}\0{self._stamp(row)}\n".encode())
+            digest.update(f"{row}\0{self.image_ref(row)}\0{self._image_identity(row)}\n".encode())
         return digest.hexdigest()
 
-    def _stamp(self, row: int) -> str:
-        """What changes when the image of a row does: its pixels, where the source knows nothing cheaper."""
+    def _image_identity(self, row: int) -> str:
+        """Return text that changes when the image of a row does; by default a hash of its pixels."""
         try:
             return hashlib.sha256(self._decode(row).tobytes()).hexdigest()
         except ImageError as error:
             return str(error)
 
     def bad_rows(self, limit: float = 0.01) -> BadRows:
-        """Counter of bad rows that begins with the skipped samples.
+        """Return a counter of bad rows that starts with the skipped samples.
 
         Args:
             limit: largest allowed share of bad rows and skipped samples, 0 to 1.
 
         Raises:
-            DataError: the skipped samples alone are more than that.
+            DataError: the skipped samples alone exceed the limit.
         """
         bad = BadRows(limit=limit, skipped=self.skipped, examples=list(self.skip_reasons))
         bad.check(len(self))
         return bad
 
 
-def file_stamp(path: Path) -> str:
-    """Path, bytes and time of change of a file, which is missing where it has neither."""
+def file_identity(path: Path) -> str:
+    """Return path, size and modification time of a file as text; a missing file has only a path."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Which of the layouts on disk a folder of labelled images has."""
+"""Recognises the layout of labelled images on disk."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def open_files(spec: str, names: ClassFile | None, split: str | None, root: Path
     Args:
         spec: folder, or a ``labels.csv``.
         names: the user's class names, or None.
-        split: subfolder where the layout has splits.
-        root: where links and paths may lead besides the folder.
+        split: subfolder, for layouts with splits.
+        root: folder that links and paths may point into, besides the set's own.
 
     Raises:
-        DataError: nothing there, or no layout recognised.
+        DataError: the folder does not exist, or its layout is not recognised.
     """
     _, found = expand(spec)
     if len(found) != 1:
@@ -70,12 +70,12 @@ def open_files(spec: str, names: ClassFile | None, split: str | None, root: Path
 
 
 def is_tiny_imagenet(folder: Path) -> bool:
-    """Whether a folder is TinyImageNet's, which has no labels for its test images."""
+    """Whether a folder is TinyImageNet; its test images have no labels."""
     return (folder / WNIDS).is_file() and (folder / WORDS).is_file()
 
 
 def _open_tiny(place: Path, split: str, names: ClassFile | None, root: Path | None) -> LabelledImages:
-    """TinyImageNet as it is distributed: CLASS/images/IMAGE for training, val/images/IMAGE with a list beside it."""
+    """Open TinyImageNet as distributed: CLASS/images/IMAGE for training, val/images/IMAGE and a list for validation."""
     folder = place / split
     if split == "test" or not folder.is_dir():
         raise DataError(
@@ -96,20 +96,20 @@ def _open_tiny(place: Path, split: str, names: ClassFile | None, root: Path | No
 
 
 def _ilsvrc(place: Path) -> Path | None:
-    """The folder of ImageNet's splits inside of ILSVRC's tree, as Kaggle distributes it."""
+    """Return the folder of ImageNet's splits in ILSVRC's tree, as Kaggle distributes it."""
     inner = [place / "ILSVRC" / "Data" / "CLS-LOC", place / "Data" / "CLS-LOC"]
     return next((folder for folder in inner if folder.is_dir()), None)
 
 
 def _is_flat(folder: Path) -> bool:
-    """Whether images lie in a folder itself and none of its folders could be a class."""
+    """Whether a folder directly contains images, and no subfolder that could be a class."""
     names = list_names(folder)
     inside = [name for name in names if not is_image(name) and (folder / name).is_dir()]
     return any(map(is_image, names)) and inside in ([], ["images"])
 
 
 def _open_flat(folder: Path, names: ClassFile | None, root: Path | None) -> LabelledImages:
-    """Images without folders for their classes, by a list that is recognised by its name."""
+    """Open images without class folders, with a list that is recognised by its name."""
     near = [folder, *list(folder.parents)[:5]]
     for place in near:
         for name in ID_LISTS:

@@ -1,4 +1,4 @@
-"""Open labelled images of any kind by their description."""
+"""Opens labelled images of any kind from a description."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def open_labelled(
             webdataset layout; ``torchvision:NAME``; or ``builtin`` (= ``builtin:eval``).
         class_names: file of class names, or ``imagenet``, instead of the source's own.
         templates: file of templates, ``imagenet`` or ``simple``, instead of the source's own.
-        root: folder where torchvision looks for the data set; for files, one that links and paths may lead into.
-        split: for the layouts that have several; default "test" (for ImageNet "val").
-        download: let torchvision fetch a set of its own that is not there.
+        root: folder in which torchvision looks for the data set; for files, one that links and paths may point into.
+        split: split of a layout that has several; "test" by default ("val" for ImageNet).
+        download: let torchvision download a missing data set.
 
     Raises:
-        DataError: nothing there, not recognised, no image, labels without a class name.
+        DataError: the source does not exist, is not recognised or has no image, or a label has no class name.
     """
     names = None if class_names is None else classes.load_classes(class_names)
     kind, _, rest = spec.partition(":")

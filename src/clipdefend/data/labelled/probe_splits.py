@@ -1,4 +1,4 @@
-"""Training, validation and test images of a labelled set, for probes."""
+"""Training, validation and test splits of a labelled set, for linear probes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ from clipdefend.draws import permutation
 from clipdefend.errors import DataError
 
 VALIDATION = 0.2
-"""Share of the training images that are held out for validation where the set has no validation split."""
+"""Share of the training images to hold out if the set has no validation split."""
 TEST = 0.3
-"""Share of a set without a training split that is its test."""
+"""Share of the images to test on if the set has no training split."""
 
 Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """Some rows of labelled images."""
+class SplitRows:
+    """Some rows of labelled images.
+
+    Attributes:
+        images: the labelled images.
+        rows: ascending row numbers, int64, shape (n,).
+    """
 
     images: LabelledImages
     rows: Rows
@@ -38,16 +43,16 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """What a probe is trained, chosen and measured on.
+    """The splits that a probe is trained, validated and tested on.
 
     Attributes:
-        train, validation, test: no image is in two of them.
-        how: one line for people.
+        train, validation, test: the splits; no image is in two of them.
+        how: one line about the origin of the splits, for people.
     """
 
-    train: Part
-    validation: Part
-    test: Part
+    train: SplitRows
+    validation: SplitRows
+    test: SplitRows
     how: str
 
 
@@ -63,16 +68,17 @@ def open_splits(
     """Open the splits of a labelled set.
 
     Args:
-        spec: as for ``open_labelled``; its own training, validation and test splits are taken where it has
-            them. Validation is otherwise held out of the training images, and a set without splits is
+        spec: as for ``open_labelled``; the set's own training, validation and test splits are used if it has
+            them. Otherwise validation images are held out of the training images, and a set without splits is
             divided class by class.
-        train: labelled images for the training, of the same classes, where ``spec`` is the test alone.
-        samples: training and validation images, drawn class by class; None: all, and 50,000 of ImageNet's.
+        train: labelled images of the same classes to train on, if ``spec`` only contains test images.
+        samples: number of training and validation images, drawn class by class; None means all, or 50,000 of
+            ImageNet's.
         root, download: see ``open_labelled``.
-        seed: of the divisions.
+        seed: seed of the divisions.
 
     Raises:
-        DataError: sets that cannot be opened or do not fit each other.
+        DataError: a set cannot be opened, or the sets do not match.
     """
 
     def opened(source: str, split: str | None) -> LabelledImages:
@@ -84,23 +90,23 @@ def open_splits(
     validation = None
     if names is None and train is None:
         kept, held = divide(test.labels, TEST, seed, "probe test")
-        learning, test_part = Part(images=test, rows=kept), Part(images=test, rows=held)
+        learning, test_part = SplitRows(images=test, rows=kept), SplitRows(images=test, rows=held)
         how = f"divided class by class, {100 * TEST:.0f} % for the test"
     else:
         images = opened(spec if train is None else train, names["train"] if names else None)
-        learning = Part(images=images, rows=np.arange(len(images)))
-        test_part = Part(images=test, rows=everything)
+        learning = SplitRows(images=images, rows=np.arange(len(images)))
+        test_part = SplitRows(images=test, rows=everything)
         how = "its own splits" if train is None else f"trained on {images.recognised}"
         if names and names["validation"]:
             held_out = opened(spec, names["validation"])
-            validation = Part(images=held_out, rows=np.arange(len(held_out)))
+            validation = SplitRows(images=held_out, rows=np.arange(len(held_out)))
     if samples is None and spec.startswith("torchvision:") and torchvision_sets.key_of(spec) == "imagenet":
         samples = torchvision_sets.IMAGENET_PROBE_SAMPLES
     learning = _limited(learning, samples, seed)
     if validation is None:
         kept, held = divide(learning.labels, VALIDATION, seed, "probe validation")
-        validation = Part(images=learning.images, rows=learning.rows[held])
-        learning = Part(images=learning.images, rows=learning.rows[kept])
+        validation = SplitRows(images=learning.images, rows=learning.rows[held])
+        learning = SplitRows(images=learning.images, rows=learning.rows[kept])
         how += f", {100 * VALIDATION:.0f} % of the training images held out for validation"
     _check(learning, validation, test_part)
     counts = (
@@ -110,12 +116,15 @@ def open_splits(
 
 
 def divide(labels: Rows, share: float, seed: int, key: str) -> tuple[Rows, Rows]:
-    """Rows that stay and rows that are held out, both ascending, a like share of every class.
+    """Divide rows into those that stay and those that are held out, with an equal share of every class.
 
     Args:
-        labels: shape (n,).
-        share: to hold out, 0 to 1; of a class with several rows at least one stays and one goes.
-        seed, key: of the draw.
+        labels: labels of the rows, shape (n,).
+        share: share to hold out, 0 to 1; of a class with several rows at least one stays and one is held out.
+        seed, key: seed and key of the draw.
+
+    Returns:
+        The rows that stay and the rows that are held out, both ascending.
     """
     held: list[Rows] = []
     for label in np.unique(labels):
@@ -128,14 +137,14 @@ def divide(labels: Rows, share: float, seed: int, key: str) -> tuple[Rows, Rows]
     return np.setdiff1d(np.arange(len(labels)), out), out
 
 
-def _limited(part: Part, samples: int | None, seed: int) -> Part:
+def _limited(part: SplitRows, samples: int | None, seed: int) -> SplitRows:
     if samples is None or samples >= len(part.rows):
         return part
     _, held = divide(part.labels, samples / len(part.rows), seed, "probe samples")
-    return Part(images=part.images, rows=part.rows[held])
+    return SplitRows(images=part.images, rows=part.rows[held])
 
 
-def _check(train: Part, validation: Part, test: Part) -> None:
+def _check(train: SplitRows, validation: SplitRows, test: SplitRows) -> None:
     for other in (train, validation):
         if other.images.classes != test.images.classes:
             raise DataError(
@@ -150,7 +159,7 @@ def _check(train: Part, validation: Part, test: Part) -> None:
 
 
 def _names(spec: str) -> dict[str, str | None] | None:
-    """Names of the training, validation (or None) and test splits; None for a set without a training split."""
+    """Name the training, validation (or None) and test splits; return None if there is no training split."""
     kind = spec.partition(":")[0]
     if kind == "builtin":
         return None

@@ -1,7 +1,7 @@
-"""torchvision's data sets by name, read from disk, and downloaded only when that is asked for.
+"""torchvision's data sets by name, read from disk and downloaded only on request.
 
-Some of them keep pickles (CIFAR). torchvision compares the MD5 sum of each such file with the published one
-before it opens it, so only the published bytes are ever unpickled.
+Some of them contain pickles (CIFAR). torchvision compares the MD5 sum of each such file with the published one
+before it opens the file, so only the published bytes are ever unpickled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from clipdefend.data.class_names.imagenet import imagenet_classes, imagenet_templates
 from clipdefend.data.decode import ImageError, decode_image
-from clipdefend.data.labelled.labelled_images import LabelledImages, file_stamp
+from clipdefend.data.labelled.labelled_images import LabelledImages, file_identity
 from clipdefend.errors import DataError
 from clipdefend.registry import nearest
 
@@ -39,21 +39,21 @@ _TEXTURES = [
 
 @dataclass(frozen=True)
 class _Set:
-    """How one torchvision class is built and read.
+    """How to build and read one of torchvision's data sets.
 
     Args:
-        name: its class in torchvision.datasets.
-        splits: our split -> its arguments; the first is the default.
-        lies: what must lie under the root.
+        name: name of its class in torchvision.datasets.
+        splits: our name of a split -> torchvision's arguments; the first split is the default.
+        needs: the files that must exist under the root, for messages.
         labels: attribute with the labels, or with (path, label) pairs.
-        templates: CLIP's own prompts for it.
-        paths: attribute with the image files; None: images come from the object.
-        classes: class names where the object has none.
+        templates: CLIP's prompts for the set.
+        paths: attribute with the image files; None if the data set object returns the images.
+        classes: class names, if the object has none.
     """
 
     name: str
     splits: Mapping[str, Mapping[str, Any]]
-    lies: str
+    needs: str
     labels: str
     templates: Sequence[str] = ()
     paths: str | None = None
@@ -117,16 +117,21 @@ SETS: dict[str, _Set] = {
         paths="samples",
     ),
 }
-"""The data sets that can be named. Templates: openai/CLIP, data/prompts.md."""
+"""Supported data sets. The templates are those of openai/CLIP, data/prompts.md."""
 
 ALIASES = {"imagenet1k": "imagenet", "pets": "oxfordiiitpet", "sst2": "renderedsst2"}
 IMAGENET_PROBE_SAMPLES = 50_000
-"""Training images of an ImageNet probe, as in CleanCLIP."""
+"""Number of training images of an ImageNet probe, as in CleanCLIP."""
 
 
 @dataclass(kw_only=True)
 class TorchvisionImages(LabelledImages):
-    """One of torchvision's data sets."""
+    """Images of one of torchvision's data sets.
+
+    Attributes:
+        source: torchvision's data set object; None if the images are read from ``files``.
+        files: image files, or (file, label) pairs; None if ``source`` returns the images.
+    """
 
     source: Any = field(repr=False)
     files: Sequence[Any] | None = field(repr=False)
@@ -140,9 +145,9 @@ class TorchvisionImages(LabelledImages):
             raise ImageError(str(error)) from error
         return image.convert("RGB")
 
-    def _stamp(self, row: int) -> str:
+    def _image_identity(self, row: int) -> str:
         if self.files is not None:
-            return file_stamp(_path(self.files[row]))
+            return file_identity(_path(self.files[row]))
         return hashlib.sha256(np.ascontiguousarray(self.source.data[row]).data).hexdigest()
 
     def image_ref(self, row: int) -> str:
@@ -150,7 +155,11 @@ class TorchvisionImages(LabelledImages):
 
 
 def key_of(name: str) -> str:
-    """The key in ``SETS`` of a name as users write it, with or without ``torchvision:``. Raises DataError."""
+    """Return the key in ``SETS`` of a name, with or without ``torchvision:``, in any case and with any hyphens.
+
+    Raises:
+        DataError: the data set is unknown.
+    """
     name = name.removeprefix("torchvision:")
     key = name.lower().replace("-", "").replace("_", "")
     key = ALIASES.get(key, key)
@@ -161,15 +170,15 @@ def key_of(name: str) -> str:
     return key
 
 
-def named_set(spec: str) -> str:
-    """``torchvision:NAME`` for the bare name of a set, unless there is a file or folder of that name."""
+def qualify_set_name(spec: str) -> str:
+    """Turn the bare name of a set into ``torchvision:NAME``, unless there is a file or folder of that name."""
     key = spec.lower().replace("-", "").replace("_", "")
     known = ALIASES.get(key, key) in SETS and not Path(spec).exists()
     return f"torchvision:{ALIASES.get(key, key)}" if known else spec
 
 
 def probe_splits(name: str) -> dict[str, str | None]:
-    """Names of a set's training, validation (or None) and test splits."""
+    """Return the names of a set's ``train``, ``validation`` (None if it has none) and ``test`` splits."""
     splits = SETS[key_of(name)].splits
     test = next(iter(splits))
     return {
@@ -182,16 +191,16 @@ def probe_splits(name: str) -> dict[str, str | None]:
 def open_torchvision(
     name: str, root: Path | None, split: str | None, *, download: bool = False
 ) -> TorchvisionImages:
-    """Open a data set that lies under ``root`` as torchvision lays it out.
+    """Open a data set in torchvision's layout.
 
     Args:
-        name: of the set.
-        root: where it lies.
-        split: None for its test split.
-        download: fetch what is missing, from where torchvision does; ImageNet cannot be fetched.
+        name: name of the set.
+        root: folder that contains the set.
+        split: name of the split; None means the test split.
+        download: let torchvision download missing files; not possible for ImageNet.
 
     Raises:
-        DataError: unknown name or split, no root, files missing or damaged.
+        DataError: the name or split is unknown, the root is missing, or files are missing or damaged.
     """
     key = key_of(name)
     entry = SETS[key]
@@ -199,12 +208,16 @@ def open_torchvision(
     if split not in entry.splits:
         raise DataError(f"torchvision:{key} has no split {split!r}; it has {', '.join(entry.splits)}.")
     if root is None:
-        raise DataError(f"torchvision:{key} needs --eval-root FOLDER, where {entry.lies} lies.")
+        raise DataError(
+            f"torchvision:{key} needs --eval-root FOLDER, the folder that contains {entry.needs}."
+        )
     if download and key != "imagenet":
         root.mkdir(parents=True, exist_ok=True)
     if not root.is_dir():
-        raise DataError(f"--eval-root {str(root)!r} is not a folder: give the one where {entry.lies} lies.")
-    source = _built(key, root, split, download)
+        raise DataError(
+            f"--eval-root {str(root)!r} is not a folder: give the folder that contains {entry.needs}."
+        )
+    source = _build(key, root, split, download)
     imagenet = key == "imagenet"
     return TorchvisionImages(
         classes=imagenet_classes() if imagenet else _classes(entry, source),
@@ -217,8 +230,8 @@ def open_torchvision(
     )
 
 
-def _built(key: str, root: Path, split: str, download: bool) -> Any:
-    """torchvision's own object. Raises DataError."""
+def _build(key: str, root: Path, split: str, download: bool) -> Any:
+    """Build torchvision's data set object. Raises DataError if that fails."""
     entry = SETS[key]
     fetch = {"download": True} if download and key != "imagenet" else {}
     datasets = importlib.import_module("torchvision.datasets")
@@ -230,8 +243,8 @@ def _built(key: str, root: Path, split: str, download: bool) -> Any:
         if key == "imagenet":
             advice = "Nothing is downloaded: ImageNet's owners do not allow it"
         raise DataError(
-            f"torchvision:{key} (split {split}) cannot be read from {str(root)!r}, where {entry.lies} must"
-            f" lie: {reason[:200]}. {advice}."
+            f"torchvision:{key} (split {split}) cannot be read from {str(root)!r}, which must contain"
+            f" {entry.needs}: {reason[:200]}. {advice}."
         ) from error
     except ModuleNotFoundError as error:
         raise DataError(
@@ -240,7 +253,7 @@ def _built(key: str, root: Path, split: str, download: bool) -> Any:
 
 
 def _path(item: Any) -> Path:
-    """File of an entry, which torchvision keeps as a path or as (path, label)."""
+    """Return the file of an entry, which torchvision stores as a path or as (path, label)."""
     return Path(item[0] if isinstance(item, tuple) else item)
 
 

@@ -1,4 +1,4 @@
-"""What a ``--data`` text stands for: which files, in which format."""
+"""Resolves a ``--data`` description to files and their format."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from clipdefend.data.pair_formats.parquet_pairs import PARQUET
 from clipdefend.data.pair_formats.tar_pairs import TAR
 from clipdefend.data.pair_formats.text_pairs import CSV, JSONL
 from clipdefend.data.paths import MAX_FILES, ImageFolders, braces, expand
-from clipdefend.data.store.remote import RemoteFile, checked, is_remote
+from clipdefend.data.store.remote import RemoteFile, check_address, is_remote
 from clipdefend.data.store.shards import Location
 from clipdefend.errors import DataError
 
 FORMATS = (CSV, JSONL, PARQUET, TAR)
-"""Formats that are known by the ending of a file name."""
+"""Formats that are recognised by file name endings."""
 _TABLES = {
     "metadata.csv": CSV,
     "metadata.tsv": CSV,
@@ -44,7 +44,7 @@ class Source:
 
     @property
     def bases(self) -> list[Path]:
-        """For each local file the folder that its image paths start from."""
+        """The folder that each local file's image paths are relative to."""
         local = [path for path in self.files if isinstance(path, Path)]
         if self.format is FOLDER:
             return [local[0]] * len(local)
@@ -52,10 +52,10 @@ class Source:
 
 
 def discover(spec: str, image_root: Path | None = None) -> Source:
-    """Find the files of a source; links may lead into ``image_root``, too.
+    """Find the files of a source; links may also lead into ``image_root``.
 
     Raises:
-        DataError: nothing is there, or nothing that holds pairs.
+        DataError: the source does not exist or contains no pairs.
     """
     far = _remote(spec)
     if far:
@@ -72,20 +72,20 @@ def discover(spec: str, image_root: Path | None = None) -> Source:
 
 
 def _remote(spec: str) -> list[RemoteFile]:
-    """Shards behind addresses; none for local sources. Raises DataError for a mixture of both."""
+    """Return the shards at URLs; an empty list for local sources. Raises DataError for a mixture of both."""
     parts = spec.split("::")
     if not any(map(is_remote, parts)):
         return []
     if not all(map(is_remote, parts)):
         raise DataError(f"Data source {spec!r} mixes remote with local files: give the one or the other.")
-    files = [checked(url) for part in parts for url in itertools.islice(braces(part), MAX_FILES + 1)]
+    files = [check_address(url) for part in parts for url in itertools.islice(braces(part), MAX_FILES + 1)]
     if len(files) > MAX_FILES:
         raise DataError(f"Data source {spec!r} names more than {MAX_FILES:,} files: use fewer, larger files.")
     return files
 
 
 def _format(spec: str, files: Sequence[Path]) -> Format:
-    """Format by file name endings, the same for all files."""
+    """Return the format by file name endings, which must agree."""
     endings = {path.suffix.lower() for path in files}
     for candidate in FORMATS:
         if endings <= candidate.endings:
@@ -98,9 +98,9 @@ def _format(spec: str, files: Sequence[Path]) -> Format:
 
 
 def _folder(spec: str, folder: Path, image_root: Path | None) -> Source:
-    """A metadata table, shards, images beside captions or Parquet files, in this order.
+    """Recognise a metadata table, shards, images beside captions or Parquet files, in this order.
 
-    Shards and images come before Parquet because img2dataset writes a Parquet table of addresses beside them.
+    Shards and images take precedence because img2dataset writes a Parquet table of URLs beside them.
     """
     names = list_names(folder)
     for table, table_format in _TABLES.items():

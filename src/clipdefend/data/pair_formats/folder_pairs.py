@@ -27,7 +27,7 @@ Sample = dict[str, str]
 
 
 def write_folder(writer: IndexWriter, folders: Sequence[Path], columns: Columns) -> str:
-    """Images beside captions of the same name, in the first folder or in any below it."""
+    """Write images beside captions of the same name, in the first folder and all folders below it."""
     root = folders[0]
     inside = ImageFolders.of(root, columns.image_root)
     for folder in folders:
@@ -47,21 +47,21 @@ def write_folder(writer: IndexWriter, folders: Sequence[Path], columns: Columns)
 
 
 def holds_pairs(names: Sequence[str]) -> bool:
-    """Whether a folder with these names has images and captions."""
+    """Whether a folder with these names contains images and captions."""
     endings = {name.rpartition(".")[2].lower() for name in names}
     return bool(endings & {"txt", "json"}) and any(map(is_image, names))
 
 
 def holds_parts(names: Sequence[str]) -> bool:
-    """Whether a folder with these names has images, or captions of images that are missing."""
+    """Whether a folder with these names contains images, or captions whose images are missing."""
     return any(is_image(name) or name.lower().endswith(".txt") for name in names)
 
 
 def _samples(names: Sequence[str]) -> Iterator[tuple[str, Sample]]:
-    """Files of a folder by what stands before their last dot, in sorted order.
+    """Group the files of a folder by the name before the last dot, in sorted order.
 
-    A second file for the same slot (``a.jpg`` and ``a.png``) is a sample of its own, with the rest of the first.
-    A ``.json`` alone is none: img2dataset writes such statistics.
+    A second file for the same slot (``a.jpg`` and ``a.png``) makes another sample with the same other files. A
+    ``.json`` alone is not a sample: img2dataset writes statistics in such files.
     """
     stems: dict[str, dict[str, list[str]]] = {}
     for name in names:
@@ -77,7 +77,7 @@ def _samples(names: Sequence[str]) -> Iterator[tuple[str, Sample]]:
 
 
 def _caption(inside: ImageFolders, folder: str, slots: Sample) -> str:
-    """Caption of a sample, empty when there is none that can be used."""
+    """Return the caption of a sample, empty if it has no usable one."""
     for slot, read in (("txt", decode_caption), ("json", caption_from_json)):
         if slot in slots:
             try:

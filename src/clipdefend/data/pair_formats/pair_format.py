@@ -1,4 +1,4 @@
-"""What a format of pairs consists of, and what the formats share."""
+"""Definition of a format of pairs, and helpers that formats share."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from clipdefend.data.tables.text_columns import (
 IMAGE_FLAG = "--csv-img-key"
 CAPTION_FLAG = "--csv-caption-key"
 MAX_JSON_BYTES = 2**20
-"""Largest file or member that a caption is read from."""
+"""Size limit, in bytes, of a file or member that contains a caption."""
 ROWS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the user said about the columns of a table; None: to be recognised.
+    """The user's choice of table columns; None to recognise them.
 
-    ``image_root`` is the folder that paths and links may lead into besides the source's own.
+    ``image_root`` is another folder that paths and links may point into, besides the source's own.
     """
 
     image: str | None = None
@@ -41,7 +41,7 @@ class Columns:
     def choose(
         self, names: Sequence[str], where: Path, images: Sequence[str] = IMAGE_COLUMNS
     ) -> tuple[int, int]:
-        """Positions of the image and the caption column. Raises DataError when one is not known."""
+        """Return the positions of the image and the caption column. Raises DataError if one is not found."""
         place = f"Table {str(where)!r}"
         return (
             choose_column(names, self.image, images, IMAGE_FLAG, place),
@@ -54,11 +54,11 @@ class Format:
     """A format of pairs.
 
     Args:
-        name: for messages.
-        endings: file name endings by which it is known.
-        schema: columns of its index.
-        write: writes the rows of some files into an index, hands what cannot become a row to its ``skip``, and
-            returns what was recognised.
+        name: name of the format, for messages.
+        endings: file name endings by which it is recognised.
+        schema: schema of its index.
+        write: writes the rows of some files to an index, passes samples that cannot become rows to ``skip`` of
+            the index, and returns what was recognised.
     """
 
     name: str
@@ -68,17 +68,17 @@ class Format:
 
 
 def describe_files(files: Sequence[Location]) -> str:
-    """The first file's name, and the number of the others."""
+    """Return the first file's name and the number of the others, for people."""
     return files[0].name if len(files) == 1 else f"{files[0].name} and {len(files) - 1:,} more"
 
 
 def describe_columns(image: str, caption: str) -> str:
-    """The chosen columns, for people."""
+    """Describe the chosen columns, for people."""
     return f"image column {image!r}, caption column {caption!r}"
 
 
 def caption_from_json(data: bytes) -> str:
-    """The text under "caption" of a JSON object; empty when there is none that can be used."""
+    """Return the text under "caption" of a JSON object, empty if it has no usable one."""
     try:
         record = json.loads(data)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Pairs out of Parquet files, with images inside or elsewhere."""
+"""Reads pairs from Parquet files, with images inside or in separate files."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ _PACKED_COLUMNS = (*IMAGE_COLUMNS, "jpg", "jpeg", "png", "webp")
 
 
 def write_parquet(writer: IndexWriter, files: Sequence[Path], columns: Columns) -> str:
-    """Images may be paths, encoded bytes, or Hugging Face's struct of both; bytes are copied beside the
-    index.
+    """Write the rows of Parquet files.
+
+    Images may be paths, encoded bytes, or Hugging Face's struct of both; bytes are copied beside the index.
     """
     for source, path in enumerate(files):
         table = open_parquet(path)
@@ -81,7 +82,7 @@ def _check_text(kind: pa.DataType, name: str, path: Path) -> None:
 
 
 def _copy_bytes(writer: IndexWriter, content: Any) -> tuple[list[int], list[int]]:
-    """Append each image to the index's bytes. Offset and size; size -1 where there are none or too many."""
+    """Append images to the index's bytes; return offsets and sizes, with size -1 for missing or too large images."""
     offsets, sizes = [], []
     for value in content:
         data = value.as_buffer()

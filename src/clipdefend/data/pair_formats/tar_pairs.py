@@ -1,4 +1,4 @@
-"""Pairs out of tar shards as img2dataset and webdataset write them."""
+"""Reads pairs from tar shards in the layout of img2dataset and webdataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from clipdefend.data.tables.text_columns import decode_caption
 
 
 def write_tar(writer: IndexWriter, files: Sequence[Location], columns: Columns) -> str:
-    """KEY.jpg (or another image ending) with KEY.txt, or a caption in KEY.json."""
+    """Write the rows of tar shards: KEY.jpg (or another image ending) with KEY.txt, or a caption in KEY.json."""
     for source, path in enumerate(files):
         rows: list[tuple[str, str, int, int]] = []
         with open_shard(path) as shard:
@@ -53,7 +53,7 @@ def _is_pair(slots: Slots) -> bool:
 
 
 def _caption(slots: Slots, shard: Shard) -> tuple[str, str]:
-    """Caption of a sample, and why it is no pair or an empty text."""
+    """Return the caption of a sample, and why the sample is not a pair, or empty text."""
     if "image" not in slots:
         return "", "has no image"
     if any(not member.regular for member in slots.values()):

@@ -1,4 +1,4 @@
-"""Pairs out of tables of text: CSV and its kin, and JSON lines."""
+"""Reads pairs from text tables: CSV, TSV and JSON lines."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where pairs are kept: the memory-mapped index, tar shards, byte ranges, remote files."""
+"""Storage of pairs: the memory-mapped index, tar shards, byte ranges and remote files."""

@@ -1,4 +1,4 @@
-"""Building an index: rows come in by streaming, the finished file appears at once under its name."""
+"""Builds indexes: rows are streamed into a draft, which is renamed once it is complete."""
 
 from __future__ import annotations
 
@@ -17,8 +17,16 @@ import numpy as np
 import pyarrow as pa
 
 from clipdefend.data.bad import MAX_EXAMPLES
-from clipdefend.data.store.index import BATCH_ROWS, FORMAT, MARK, Index, IndexMeta, read_meta, stamps_of
-from clipdefend.data.store.remote import Stamp
+from clipdefend.data.store.index import (
+    BATCH_ROWS,
+    FORMAT,
+    MARK,
+    Index,
+    IndexMeta,
+    identify_sources,
+    read_meta,
+)
+from clipdefend.data.store.remote import FileIdentity
 from clipdefend.data.store.shards import Location
 from clipdefend.errors import DataError
 
@@ -53,7 +61,14 @@ class IndexWriter:
         offsets: Sequence[int] | None = None,
         sizes: Sequence[int] | None = None,
     ) -> None:
-        """Append rows: two string arrays without nulls, the number of their source file, and byte ranges."""
+        """Append rows.
+
+        Args:
+            images: image references, n strings without nulls.
+            captions: n strings without nulls.
+            source: number of the rows' source file.
+            offsets, sizes: byte ranges of the images, if the schema has them.
+        """
         columns = [images, captions, pa.array(np.full(len(images), source, np.int32))]
         if offsets is not None:
             columns += [pa.array(offsets, pa.int64()), pa.array(sizes, pa.int64())]
@@ -69,7 +84,7 @@ class IndexWriter:
             self.examples.append(f"{where}: {reason}")
 
     def write_blob(self, data: Any) -> int:
-        """Append bytes to the ``.bin`` file and return where they begin."""
+        """Append bytes to the ``.bin`` file and return their offset."""
         if self._blob is None:
             self._blob = open(self._blob_path, "xb")  # noqa: SIM115  (closed by finish)
             self.has_blob = True
@@ -97,7 +112,7 @@ class IndexWriter:
             self._hash.update(memoryview(data)[int(ends[0]) : int(ends[-1])])
 
     def finish(self) -> str:
-        """Write what is left, close, and return the fingerprint."""
+        """Write the pending rows, close the files and return the fingerprint."""
         if self._pending_rows:
             self._flush(self._pending_rows)
         self._writer.close()
@@ -108,7 +123,7 @@ class IndexWriter:
         return self._hash.hexdigest()
 
     def close(self) -> None:
-        """Let go of the ``.bin`` file after a failure."""
+        """Close the ``.bin`` file after a failure."""
         if self._blob is not None:
             self._blob.close()
 
@@ -122,32 +137,33 @@ def open_index(
     build: Callable[[IndexWriter], str],
     progress: Callable[[int], None] | None = None,
 ) -> Index:
-    """Index of some sources: the one in ``cache`` where it is still true, else a new one.
+    """Open the index of some sources, building it unless ``cache`` holds an up-to-date one.
 
-    Two processes may build the same index at the same time: each writes its own file, and the last one
-    renamed wins with equal content.
+    Two processes may build the same index at the same time: each writes its own file, and the last rename
+    wins, with equal content.
 
     Args:
-        cache: folder of the indexes; made when missing.
+        cache: folder of the indexes; created if it does not exist.
         name: the source as the user gave it, for messages.
-        sources: files, and folders whose listing counts; their paths, sizes and times decide whether an
-            index is true.
-        options: what else changes the rows, such as the chosen columns.
+        sources: files, and folders whose listing matters; an index is up to date if their paths, sizes and
+            modification times have not changed.
+        options: everything else that changes the rows, such as the chosen columns.
         schema: PATHS or BYTES.
-        build: writes the rows and returns a line about what was recognised.
-        progress: told the number of rows so far, now and then, while the index is built.
+        build: writes the rows and returns one line about the recognised format.
+        progress: called now and then with the number of rows written so far.
 
     Raises:
-        DataError: no usable row, sources that change while they are read, or a cache that cannot be written.
+        DataError: there is no usable row, a source changes while it is read, or the cache is not writable.
     """
     try:
-        cache.mkdir(parents=True, exist_ok=True)  # before the stamps: it may lie in a folder that is a source
+        # Before the sources are identified: the cache may lie in a folder that is a source.
+        cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _unwritable(cache, name, error) from error
-    stamps = stamps_of(sources)
+    stamps = identify_sources(sources)
     identity = json.dumps([FORMAT, schema.names, list(options), [path for path, _, _ in stamps]])
     path = cache / f"pairs-{hashlib.blake2b(identity.encode(), digest_size=12).hexdigest()}.arrow"
-    index = _cached(path, stamps)
+    index = _open_cached(path, stamps)
     if index is None:
         try:
             _drop_stale(cache)
@@ -160,11 +176,11 @@ def open_index(
 def _unwritable(cache: Path, name: str, error: OSError) -> DataError:
     return DataError(
         f"The index of {name!r} cannot be written to {cache}: {error.strerror or error}."
-        " Free some space or choose a folder that can be written."
+        " Free some space or choose a writable folder."
     )
 
 
-def _cached(path: Path, stamps: list[Stamp]) -> Index | None:
+def _open_cached(path: Path, stamps: list[FileIdentity]) -> Index | None:
     try:
         meta = read_meta(path)
         index = Index(path, meta)
@@ -172,7 +188,7 @@ def _cached(path: Path, stamps: list[Stamp]) -> Index | None:
             return None
         index.open()
     except (OSError, ValueError, DataError):
-        return None  # absent, cut off or damaged: built anew
+        return None  # missing, truncated or damaged: build it again
     return index
 
 
@@ -180,7 +196,7 @@ def _build(
     path: Path,
     name: str,
     sources: Sequence[Location],
-    stamps: list[Stamp],
+    stamps: list[FileIdentity],
     schema: pa.Schema,
     build: Callable[[IndexWriter], str],
     progress: Callable[[int], None] | None,
@@ -195,7 +211,7 @@ def _build(
             recognised = build(writer)
             fingerprint = writer.finish()
             meta = _meta(writer, name, recognised, fingerprint, stamps, file.tell())
-            if stamps_of(sources) != stamps:
+            if identify_sources(sources) != stamps:
                 raise DataError(
                     f"Data source {name!r} changed while it was being read: start again when it is complete."
                 )
@@ -214,7 +230,12 @@ def _build(
 
 
 def _meta(
-    writer: IndexWriter, name: str, recognised: str, fingerprint: str, stamps: list[Stamp], arrow_bytes: int
+    writer: IndexWriter,
+    name: str,
+    recognised: str,
+    fingerprint: str,
+    stamps: list[FileIdentity],
+    arrow_bytes: int,
 ) -> IndexMeta:
     if not writer.rows:
         first = f" The first problem: {writer.examples[0]}." if writer.examples else ""
@@ -233,7 +254,7 @@ def _meta(
 
 
 def _drop_stale(cache: Path) -> None:
-    """Remove what builds that were killed have left behind."""
+    """Remove the leftovers of builds that were killed."""
     for leftover in cache.glob(".pairs-*.tmp"):
         with contextlib.suppress(OSError):
             if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:

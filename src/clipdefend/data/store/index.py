@@ -1,9 +1,8 @@
 """One memory-mapped Arrow file per set of pairs: built once by streaming, then read row by row at any size.
 
 Layout of an index file: an uncompressed Arrow IPC file with batches of exactly BATCH_ROWS rows (the last may
-be shorter), so that a row is found by one division; a JSON trailer with what the builder learned; the
-trailer's length (8 bytes, little endian); and a mark that a cut-off file lacks. Empty text means "not
-usable".
+be shorter), so that a row is found by one division; a JSON trailer, ``IndexMeta``; the trailer's length (8
+bytes, little endian); and a mark, which a truncated file lacks. Empty text means "not usable".
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from clipdefend.data.store import remote
-from clipdefend.data.store.remote import RemoteFile, Stamp
+from clipdefend.data.store.remote import FileIdentity, RemoteFile
 from clipdefend.errors import DataError
 
 FORMAT = 2
@@ -33,22 +32,22 @@ TEXT_COLUMNS = [
     pa.field("source", pa.int32()),
 ]
 PATHS = pa.schema(TEXT_COLUMNS)
-"""Images are files of their own."""
+"""Each image is a file."""
 BYTES = pa.schema([*TEXT_COLUMNS, pa.field("offset", pa.int64()), pa.field("size", pa.int64())])
-"""Images are byte ranges of a source file or of the index's ``.bin`` file; size -1: a file of its own."""
+"""Each image is a byte range of a source file or of the index's ``.bin`` file; a size of -1 marks a whole file."""
 
 
 @dataclass(frozen=True)
 class IndexMeta:
-    """What is known of an index besides its rows.
+    """Metadata of an index.
 
     Args:
         rows: number of rows.
         fingerprint: hash of all image references and captions.
-        recognised: one line for people.
-        stamps: (path, bytes, modification time in ns) of every source when the index was built.
-        skipped: samples that never became rows.
-        examples: the first reasons.
+        recognised: one line about the recognised format, for people.
+        stamps: identity of every source when the index was built; the name is that of the index format.
+        skipped: number of samples that did not become rows.
+        examples: the first reasons for skipping a sample.
         blob: whether byte ranges refer to the ``.bin`` file beside the index.
         arrow_bytes: length of the Arrow part.
     """
@@ -56,7 +55,7 @@ class IndexMeta:
     rows: int
     fingerprint: str
     recognised: str
-    stamps: list[Stamp]
+    stamps: list[FileIdentity]
     skipped: int
     examples: list[str]
     blob: bool
@@ -64,8 +63,8 @@ class IndexMeta:
     format: int = FORMAT
 
 
-def stamp(path: Path) -> Stamp:
-    """Identity of a source file or folder. Raises DataError when it vanished."""
+def identify(path: Path) -> FileIdentity:
+    """Return (path, bytes, modification time in ns) of a file or folder. Raises DataError if it is gone."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -73,15 +72,15 @@ def stamp(path: Path) -> Stamp:
     return (str(path), status.st_size, status.st_mtime_ns)
 
 
-def stamps_of(sources: Sequence[Path | RemoteFile]) -> list[Stamp]:
-    """Identities of the source files, all local or all remote."""
+def identify_sources(sources: Sequence[Path | RemoteFile]) -> list[FileIdentity]:
+    """Return the identities of source files, which are all local or all remote."""
     far = [source for source in sources if isinstance(source, RemoteFile)]
-    return remote.stamps(far) + [stamp(source) for source in sources if isinstance(source, Path)]
+    return remote.identify_all(far) + [identify(source) for source in sources if isinstance(source, Path)]
 
 
 @dataclass
 class Index:
-    """Read-only view of an index file. Opened lazily in each process; pickles as its path and facts."""
+    """Read-only view of an index file, opened lazily in each process; only its path and metadata are pickled."""
 
     path: Path
     meta: IndexMeta
@@ -101,7 +100,7 @@ class Index:
         return self.path.with_suffix(".bin")
 
     def open(self) -> None:
-        """Map the file. Raises DataError when it is not the file that ``meta`` describes any more."""
+        """Map the file into memory. Raises DataError if it no longer is the file that ``meta`` describes."""
         try:
             if read_meta(self.path) != self.meta:
                 raise ValueError("it was rebuilt from changed data")
@@ -131,7 +130,7 @@ class Index:
         return columns
 
     def value(self, column: int, row: int) -> Any:
-        """One value; the cost does not depend on the number of rows."""
+        """Return one value, in time independent of the number of rows."""
         if not 0 <= row < self.meta.rows:
             raise IndexError(f"row {row} of {self.meta.rows}")
         batch, place = divmod(row, BATCH_ROWS)
@@ -142,7 +141,7 @@ class Index:
         return value
 
     def texts(self, column: int, start: int, stop: int) -> list[str]:
-        """Values of rows ``start`` to ``stop`` (excluded)."""
+        """Return the values of rows ``start`` to ``stop`` (exclusive)."""
         values: list[str] = []
         while start < stop:
             batch, place = divmod(start, BATCH_ROWS)
@@ -153,13 +152,13 @@ class Index:
         return values
 
     def release(self) -> None:
-        """Hand mapped pages back, so that random reads do not make the whole file resident."""
+        """Release mapped pages, so that random reads do not make the whole file resident in memory."""
         if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def read_meta(path: Path) -> IndexMeta:
-    """Trailer of an index file. Raises OSError or ValueError when it is not a whole index of this format."""
+    """Read the trailer of an index file. Raises OSError or ValueError unless it is a complete index of this format."""
     with open(path, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         tail = len(MARK) + 8

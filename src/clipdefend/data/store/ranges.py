@@ -1,4 +1,4 @@
-"""Read byte ranges of large files that stay open, from any thread or forked worker."""
+"""Reads byte ranges of large files, which are kept open, from any thread or forked worker."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from clipdefend.data.decode import ImageError
-from clipdefend.data.store.remote import Stamp
+from clipdefend.data.store.remote import FileIdentity
 
 _MAX_OPEN = 32
 
 
 @dataclass
 class ByteRanges:
-    """Byte ranges of files that must still be what they were when they were indexed.
+    """Byte ranges of local files, which must not have changed since they were indexed.
 
     Args:
         stamps: (path, bytes, modification time in ns) of each file.
     """
 
-    stamps: Sequence[Stamp]
+    stamps: Sequence[FileIdentity]
     _open: dict[int, IO[bytes]] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -31,10 +31,10 @@ class ByteRanges:
         self.__init__(**state)  # type: ignore[misc]
 
     def read(self, number: int, offset: int, size: int) -> bytes:
-        """``size`` bytes of file ``number``, in one read that moves no file position.
+        """Read ``size`` bytes of file ``number`` from ``offset`` on, without moving a file position.
 
         Raises:
-            ImageError: the file vanished, changed or is shorter than it was.
+            ImageError: the file is gone, has changed or is truncated.
         """
         try:
             file = self._file(number)
@@ -46,13 +46,13 @@ class ByteRanges:
         return data
 
     def prefetch(self, places: Sequence[tuple[int, int, int]]) -> None:
-        """Nothing to be gained on a local disk."""
+        """Do nothing: reading ahead gains nothing on a local disk."""
 
     def _file(self, number: int) -> IO[bytes]:
         file = self._open.get(number)
         if file is None:
             path, size, time_ns = self.stamps[number]
-            file = open(path, "rb")  # noqa: SIM115  (closed when the last reader lets go of it)
+            file = open(path, "rb")  # noqa: SIM115  (closed when its last reader is garbage-collected)
             status = os.fstat(file.fileno())
             if (status.st_size, status.st_mtime_ns) != (size, time_ns):
                 raise ImageError(f"{path} has changed since it was indexed; start again")

@@ -1,7 +1,7 @@
-"""Tar shards that lie elsewhere (``https:``, ``http:``, ``s3:``), read by byte ranges through fsspec.
+"""Remote tar shards (``https:``, ``http:``, ``s3:``), read by byte ranges through fsspec.
 
-A shard is read once from its beginning to its end for the index, a few megabytes a request; from then on only the
-images that a batch needs are fetched, all of them at the same time. Nothing is kept on the local disk but the index.
+A shard is read once from start to end to build the index, a few megabytes per request. After that only the images
+of each batch are fetched, concurrently. Only the index is kept on the local disk.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from clipdefend.draws import draw_seed
 from clipdefend.errors import DataError, RemoteError
 
 PACKAGES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs"}
-"""What each kind of address needs besides fsspec."""
+"""URL scheme -> package that fsspec needs for it."""
 BLOCK_BYTES = 8 * 2**20
-"""Bytes asked for at once while a shard is indexed."""
+"""Bytes per request while a shard is indexed."""
 MAX_AHEAD_BYTES = 256 * 2**20
-"""Most bytes of a batch that are fetched together; the rest is fetched image by image."""
+"""Maximum number of bytes to prefetch for a batch; the remaining images are fetched one by one."""
 WAITS = (0.5, 2.0, 6.0)
-"""Seconds before each further try."""
+"""Seconds to wait before each retry."""
 CONNECT_SECONDS, READ_SECONDS = 15, 60
 _AT_ONCE = 16
 _NOT_FINAL = (408, 425, 429)
 _SCHEME = re.compile(r"^(https?|s3)://", re.IGNORECASE)
 
 Result = TypeVar("Result")
-Stamp = tuple[str, int, int]
+FileIdentity = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file behind an address."""
+    """A file at a URL."""
 
     url: str
 
     @property
     def name(self) -> str:
-        """Last part of the path, without what a signed address carries behind it."""
+        """The last part of the path, without the query of a signed URL."""
         return posixpath.basename(unquote(urlsplit(self.url).path))
 
     @property
@@ -55,36 +55,40 @@ class RemoteFile:
 
 
 def is_remote(spec: str) -> bool:
-    """Whether a part of a data source is an address that can be read."""
+    """Whether a part of a data source is a URL of a supported scheme."""
     return _SCHEME.match(spec) is not None
 
 
-def checked(url: str) -> RemoteFile:
-    """Raises DataError for addresses with credentials or wildcards, and for files that are no tar."""
+def check_address(url: str) -> RemoteFile:
+    """Return the file at a URL after checking it.
+
+    Raises:
+        DataError: the URL lacks a host, contains credentials or wildcards, or does not name a tar file.
+    """
     parts = urlsplit(url)
     file = RemoteFile(url)
     if not parts.netloc:
-        raise DataError(f"Remote source {str(file)!r} names no host or bucket: give the whole address.")
+        raise DataError(f"Remote source {str(file)!r} lacks a host or bucket: give the complete URL.")
     if "@" in parts.netloc:
         raise DataError(
-            f"Remote source of host {parts.hostname!r} holds a user name or password, which would be written to"
-            " manifests: leave them out and give them in ~/.netrc or the environment."
+            f"The URL of a remote source on {parts.hostname!r} contains a user name or password, which would be"
+            " written to manifests: remove them, and put them in ~/.netrc or the environment."
         )
     if "*" in parts.path:
         raise DataError(
-            f"Remote source {str(file)!r} has a wildcard, and nothing lists remote files:"
-            " name them by a range such as {00000..00049}."
+            f"Remote source {str(file)!r} contains a wildcard, but remote files cannot be listed:"
+            " use a range such as {00000..00049}."
         )
     if file.suffix.lower() != ".tar":
         raise DataError(
-            f"Remote source {str(file)!r} does not end in .tar: only tar shards are read from afar;"
+            f"Remote source {str(file)!r} does not end in .tar: only tar shards can be read remotely;"
             " copy tables and folders to a local disk."
         )
     return file
 
 
 def _filesystem(url: str) -> Any:
-    """fsspec's, one for each process and kind of address."""
+    """Return fsspec's file system for a URL; fsspec caches one per process and scheme."""
     import fsspec
 
     scheme = urlsplit(url).scheme.lower()
@@ -103,28 +107,33 @@ def _filesystem(url: str) -> Any:
         ) from error
 
 
-def _patiently(url: str, action: Callable[[], Result]) -> Result:
-    """Do it, again after a while where that may help. Raises DataError or RemoteError with a plain reason."""
+def _retry(url: str, action: Callable[[], Result]) -> Result:
+    """Carry out an action, retrying it after errors that may be temporary.
+
+    Raises:
+        DataError: retrying cannot help.
+        RemoteError: the last retry failed as well.
+    """
     for wait in (*WAITS, None):
         try:
             return action()
         except DataError:
             raise
-        except Exception as error:  # each transport has its own
-            reason, final = _reason(error)
+        except Exception as error:  # each transport raises its own exceptions
+            reason, final = _explain(error)
             if final:
                 raise DataError(f"{str(RemoteFile(url))!r} {reason}.") from error
             if wait is None:
                 raise RemoteError(
-                    f"{str(RemoteFile(url))!r} {reason}, {len(WAITS) + 1} times: see to the network and go on with"
+                    f"{str(RemoteFile(url))!r} {reason}, {len(WAITS) + 1} times: check the network and continue with"
                     " --resume, or start again."
                 ) from error
             time.sleep(wait)
     raise AssertionError("unreachable")
 
 
-def _reason(error: BaseException) -> tuple[str, bool]:
-    """What went wrong, and whether it would go wrong again."""
+def _explain(error: BaseException) -> tuple[str, bool]:
+    """Return what went wrong, and whether the failure is permanent."""
     cause = error.__cause__ or error
     status = getattr(cause, "status", None)
     if status is None and isinstance(cause, FileNotFoundError):
@@ -140,41 +149,46 @@ def _reason(error: BaseException) -> tuple[str, bool]:
     return f"cannot be read: {' '.join(str(cause).split())[:200] or type(cause).__name__}", False
 
 
-def stamp(file: RemoteFile) -> Stamp:
-    """Address, bytes, and a number that changes with the server's version mark."""
+def identify(file: RemoteFile) -> FileIdentity:
+    """Return the URL, the size in bytes, and a hash of the server's ETag or modification date."""
 
     def ask() -> Any:
         return _filesystem(file.url).info(file.url)
 
-    info = _patiently(file.url, ask)
+    info = _retry(file.url, ask)
     if info.get("size") is None:
-        raise DataError(f"{str(file)!r}: the server does not tell the size. Copy the shards to a local disk.")
+        raise DataError(
+            f"{str(file)!r}: the server does not report the file size. Copy the shards to a local disk."
+        )
     mark = next((str(info[key]) for key in ("ETag", "Last-Modified", "LastModified") if info.get(key)), "")
     return file.url, int(info["size"]), draw_seed(0, mark)
 
 
-def stamps(files: Sequence[RemoteFile]) -> list[Stamp]:
-    """``stamp`` of many files, several at a time."""
+def identify_all(files: Sequence[RemoteFile]) -> list[FileIdentity]:
+    """Identify several files concurrently."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(stamp, files))
+        return list(pool.map(identify, files))
 
 
 def fetch(places: Sequence[tuple[str, int, int]]) -> list[bytes]:
-    """Byte ranges (address, offset, size), all asked for at the same time; several tries each.
+    """Fetch byte ranges (URL, offset, size) concurrently, with retries.
+
+    Returns:
+        The bytes of each range, in the order of ``places``.
 
     Raises:
-        DataError: a file is gone or the server gives other bytes than those asked for.
+        DataError: a file is gone, or the server returns a different number of bytes.
         RemoteError: the network fails.
     """
     found: dict[int, bytes] = {at: b"" for at, place in enumerate(places) if not place[2]}
     while missing := [at for at in range(len(places)) if at not in found]:
         url = places[missing[0]][0]
-        found |= _patiently(url, lambda: _some(places, missing))
+        found |= _retry(url, lambda: _fetch_some(places, missing))
     return [found[at] for at in range(len(places))]
 
 
-def _some(places: Sequence[tuple[str, int, int]], wanted: Sequence[int]) -> dict[int, bytes]:
-    """Those of the wanted ranges that came; raises the first failure when none did."""
+def _fetch_some(places: Sequence[tuple[str, int, int]], wanted: Sequence[int]) -> dict[int, bytes]:
+    """Return the wanted ranges that arrived; raise the first failure if none did."""
     urls = [places[at][0] for at in wanted]
     starts = [places[at][1] for at in wanted]
     ends = [sum(places[at][1:]) for at in wanted]
@@ -185,33 +199,37 @@ def _some(places: Sequence[tuple[str, int, int]], wanted: Sequence[int]) -> dict
     for at, data in found.items():
         if len(data) != places[at][2]:
             raise DataError(
-                f"{str(RemoteFile(places[at][0]))!r} gave {len(data):,} bytes instead of {places[at][2]:,}:"
-                " it has changed, or the server does not answer range requests."
+                f"{str(RemoteFile(places[at][0]))!r} returned {len(data):,} bytes instead of {places[at][2]:,}:"
+                " it has changed, or the server does not support range requests."
             )
     return found
 
 
 class RemoteShard:
-    """A shard read from front to back; the last two blocks stay, since captions are read after their member.
+    """A shard that is read sequentially.
+
+    The last two blocks are kept, because a caption is read after the members that follow it were looked at.
 
     Args:
         file: the shard.
 
     Raises:
-        DataError: it is not there, or the server does not answer range requests.
+        DataError: the shard does not exist, or the server does not support range requests.
         RemoteError: the network fails.
     """
 
     def __init__(self, file: RemoteFile) -> None:
         self.path = file
-        self.size = stamp(file)[1]
+        self.size = identify(file)[1]
         self._blocks: list[tuple[int, bytes]] = []
         self._file: Any = None
         if self.size > 1:
-            self._load(self.size - 1, 1)  # tells a server that knows no ranges before it sends all
+            self._load(
+                self.size - 1, 1
+            )  # detects a server without range requests before it sends the whole file
 
     def read(self, size: int, offset: int) -> bytes:
-        """Up to ``size`` bytes from ``offset`` on; fewer at the end of the file."""
+        """Read up to ``size`` bytes from ``offset`` on; fewer at the end of the file."""
         size = max(0, min(size, self.size - offset))
         for start, data in self._blocks:
             if start <= offset and offset + size <= start + len(data):
@@ -229,13 +247,13 @@ class RemoteShard:
                     )
                 self._file.seek(offset)
                 return bytes(self._file.read(size))
-            except ValueError as error:  # fsspec's word for it
+            except ValueError as error:  # what fsspec raises for a server without range requests
                 raise DataError(
-                    f"{str(self.path)!r}: the server does not answer range requests."
+                    f"{str(self.path)!r}: the server does not support range requests."
                     " Copy the shards to a local disk, or to a server that does."
                 ) from error
 
-        return _patiently(self.path.url, load)
+        return _retry(self.path.url, load)
 
     def close(self) -> None:
         if self._file is not None:
@@ -247,10 +265,10 @@ class RemoteRanges:
     """Byte ranges of remote files, fetched batch by batch.
 
     Args:
-        stamps: (address, bytes, version) of each file.
+        stamps: (URL, bytes, hash of the version) of each file.
     """
 
-    stamps: Sequence[Stamp]
+    stamps: Sequence[FileIdentity]
     _ready: dict[tuple[int, int], bytes] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -272,6 +290,6 @@ class RemoteRanges:
         self._ready = dict(zip(chosen, fetch(wanted), strict=True))
 
     def read(self, number: int, offset: int, size: int) -> bytes:
-        """``size`` bytes of file ``number``."""
+        """Return ``size`` bytes of file ``number`` from ``offset`` on, prefetched or fetched now."""
         data = self._ready.get((number, offset))
         return fetch([(self.stamps[number][0], offset, size)])[0] if data is None else data

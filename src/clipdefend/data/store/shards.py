@@ -1,4 +1,4 @@
-"""A shard that is read at given places, on the local disk or elsewhere."""
+"""Random access to a shard, local or remote."""
 
 from __future__ import annotations
 
@@ -17,20 +17,26 @@ Location = Path | RemoteFile
 
 
 class Shard(Protocol):
-    """Bytes at given places."""
+    """A file that is read at given offsets."""
 
     @property
     def path(self) -> Location: ...
     @property
     def size(self) -> int: ...
     def read(self, size: int, offset: int) -> bytes:
-        """Up to ``size`` bytes from ``offset`` on; fewer at the end of the file."""
+        """Read up to ``size`` bytes from ``offset`` on; fewer at the end of the file."""
         ...
 
 
 @dataclass(frozen=True)
 class LocalShard:
-    """An open file."""
+    """A local file, open for reading.
+
+    Attributes:
+        path: path of the file.
+        size: its size in bytes.
+        handle: its file descriptor.
+    """
 
     path: Path
     size: int
@@ -42,7 +48,7 @@ class LocalShard:
 
 @contextlib.contextmanager
 def open_shard(path: Location) -> Iterator[Shard]:
-    """Raises DataError when a shard cannot be opened or is no regular file."""
+    """Open a shard for the duration of a context. Raises DataError if it cannot be opened or is not a regular file."""
     if isinstance(path, RemoteFile):
         with contextlib.closing(RemoteShard(path)) as remote:
             yield remote

@@ -1,7 +1,7 @@
-"""Where the members of a tar archive lie. Nothing is ever extracted: members are read by offset and size.
+"""Locates the members of a tar archive. Nothing is ever extracted: members are read by offset and size.
 
-A strict reader of its own instead of ``tarfile``: it takes a third of the time, its memory does not grow with
-the archive, and no path, link or device of the archive ever reaches the file system.
+This strict reader replaces ``tarfile``: it takes a third of the time, its memory does not grow with the archive,
+and no path, link or device of the archive ever reaches the file system.
 
 Reference: POSIX.1-2017, pax, "ustar Interchange Format" and "pax Header Block"; GNU tar manual, "Basic Tar
 Format".
@@ -21,7 +21,7 @@ _MARK, _MARK_OFFSET = b"ustar", 257
 MAX_EXTENDED_BYTES = 2**20
 """Largest extended header (long names, pax records)."""
 MAX_SEARCH_BYTES = 256 * 2**20
-"""How far behind a damaged header the next one is looked for; more than the largest image that is read."""
+"""Search range for the next header after a damaged one; larger than the largest image that is read."""
 _SEARCH_BLOCK = 2**20
 _REGULAR = (b"0", b"\0", b"7")
 _NO_DATA = (b"1", b"2", b"3", b"4", b"5", b"6")
@@ -29,13 +29,13 @@ _PAX_RECORD = re.compile(rb"(\d{1,20}) ([^=]+)=")
 
 
 class _Stop(Exception):  # noqa: N818  (an ordinary archive ends with one)
-    """From a place on, members cannot be followed as the format has it.
+    """The chain of members ends here.
 
     Args:
-        reason: for people.
-        position: of the header, in bytes.
-        final: nothing can follow.
-        at_mark: two blocks of zeros, with which an archive ends.
+        reason: the cause, for people.
+        position: offset of the header in bytes.
+        final: whether nothing can follow.
+        at_mark: whether the chain ends with two blocks of zeros, as an archive should.
     """
 
     def __init__(self, reason: str, position: int, *, final: bool = False, at_mark: bool = False) -> None:
@@ -45,14 +45,14 @@ class _Stop(Exception):  # noqa: N818  (an ordinary archive ends with one)
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A part of an archive whose members are not known: one at least."""
+    """A damaged part of an archive, in which at least one member is lost."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member: name as stored, whether it is a regular file, and where its bytes lie."""
+    """A member: its name as stored, whether it is a regular file, and the offset and size of its bytes."""
 
     name: str
     regular: bool
@@ -61,13 +61,13 @@ class Member:
 
 
 def members(shard: Shard) -> Iterator[Member | Gap]:
-    """Members of an uncompressed tar in order, folders left out, and the gaps between them.
+    """Yield the members of an uncompressed tar in order, without folders, and the gaps between them.
 
-    Behind a damaged header the next one is looked for: 512-byte blocks with the mark ``ustar`` and a checksum that
-    fits. Archives that were appended to one another are read as one.
+    After a damaged header the reader searches for the next 512-byte block with the mark ``ustar`` and a valid
+    checksum. Concatenated archives are read as one.
 
     Raises:
-        DataError: the file cannot be read, is empty or compressed, or holds no tar header.
+        DataError: the file cannot be read, is empty or compressed, or contains no tar header.
     """
     try:
         _check_start(shard)
@@ -77,7 +77,7 @@ def members(shard: Shard) -> Iterator[Member | Gap]:
 
 
 def read_at(shard: Shard, member: Member) -> bytes:
-    """Bytes of a member; nothing when the disk does not give them."""
+    """Return the bytes of a member; empty if reading fails."""
     try:
         return shard.read(member.size, member.offset)
     except OSError:
@@ -112,7 +112,7 @@ def _walk(shard: Shard) -> Iterator[Member | Gap]:
 
 
 def _follow(shard: Shard, position: int) -> Iterator[Member]:
-    """Members from a header on, as far as one leads to the next. Raises _Stop in every case."""
+    """Yield members from a header on, as long as each leads to the next. Always ends by raising _Stop."""
     total = shard.size
     long_name: str | None = None
     long_size: int | None = None
@@ -148,7 +148,7 @@ def _follow(shard: Shard, position: int) -> Iterator[Member]:
 
 
 def _check_header(shard: Shard, header: bytes, position: int) -> None:
-    """Raise _Stop when a header is the end of the archive or of the file, or damaged."""
+    """Raise _Stop if a header is damaged or marks the end of the archive or of the file."""
     if not header:
         reason = "ends without the mark of its end, as a download that was cut off does"
         raise _Stop(reason, position, final=True)
@@ -162,7 +162,7 @@ def _check_header(shard: Shard, header: bytes, position: int) -> None:
 
 
 def _next_header(shard: Shard, start: int) -> tuple[int | None, bool]:
-    """Where the next sound header behind ``start`` begins, or None; and whether all up to there is zero."""
+    """Return the offset of the next valid header after ``start``, or None; and whether only zeros precede it."""
     zeros = True
     place = start + BLOCK
     stop = min(shard.size, start + MAX_SEARCH_BYTES)
@@ -181,7 +181,7 @@ def _next_header(shard: Shard, start: int) -> tuple[int | None, bool]:
 
 
 def _checksum_fits(header: bytes) -> bool:
-    """Sum of the header with blanks for the checksum itself; old tars summed signed bytes."""
+    """Whether the checksum is right: the sum of the header with blanks in its place; old tars sum signed bytes."""
     field = header[148:156].strip(b" \0")
     try:
         stored = int(field, 8)
@@ -195,7 +195,7 @@ def _checksum_fits(header: bytes) -> bool:
 
 
 def _number(field: bytes, position: int) -> int:
-    """Octal digits, or GNU's base 256 for sizes from 8 GiB."""
+    """Parse octal digits, or GNU's base 256 for sizes from 8 GiB."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     try:
@@ -218,7 +218,7 @@ def _decode(name: bytes) -> str:
 
 
 def _pax(data: bytes, position: int) -> tuple[str | None, int | None]:
-    """Path and size of a pax header: records "LENGTH KEY=VALUE\\n"."""
+    """Parse the path and the size out of a pax header, whose records are "LENGTH KEY=VALUE\\n"."""
     name: str | None = None
     size: int | None = None
     start = 0

@@ -1,4 +1,4 @@
-"""Members of a tar archive grouped into samples by their names."""
+"""Groups the members of a tar archive into samples by their names."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from clipdefend.data.visibility import is_visible_path
 from clipdefend.errors import DataError
 
 MAX_PENDING = 1_000_000
-"""Samples of one shard that are remembered while their other members are looked for."""
+"""Maximum number of incomplete samples of a shard that are held in memory."""
 
 Slots = dict[str, Member]
-"""Members of a sample by what they are, such as "image"."""
+"""Kind of member, such as "image" -> member of a sample."""
 
 
 class Sample(NamedTuple):
-    """A sample, or the place of one that is lost.
+    """A sample, or a placeholder for a lost one.
 
     Attributes:
-        key: name of its members without the ending; empty for a lost one.
-        slots: its members, which may be incomplete.
-        damage: what in the archive explains that members are missing, or an empty text.
+        key: name of its members without the ending; empty for a lost sample.
+        slots: its members, possibly incomplete.
+        damage: damage of the archive that explains missing members; empty if there is none.
     """
 
     key: str
@@ -37,23 +37,24 @@ def samples(
 ) -> Iterator[Sample]:
     """Group the members of a tar by name.
 
-    The key is the name up to its last dot. As in webdataset the name up to the first dot makes a family: where a
-    sample has that very key, a member such as ``KEY.seg.png`` is a further field of it and no sample of its own.
+    The key is the name up to its last dot. As in webdataset, names that agree up to the first dot form a family: if
+    a sample has the family's name as its key, a member such as ``KEY.seg.png`` is another field of that sample, not
+    a separate one.
 
-    A complete sample whose members stand together is yielded as soon as another family begins. All others wait for
-    further members anywhere in the shard and come at its end, in the order of their first members; so do archives
-    that are made kind by kind. A member that a sample has already begins a new sample. Hidden members are left out.
+    A complete sample with adjacent members is yielded as soon as the next family begins. All others wait for more
+    members anywhere in the shard and are yielded at its end, in the order of their first members, which also covers
+    archives sorted by kind. A member that a sample already has starts a new sample. Hidden members are left out.
 
-    Each gap of the archive is told once: with an incomplete sample beside it, or else as a sample of its own, so that
-    what is lost is counted.
+    Each gap of the archive is reported once, with an incomplete sample next to it or else as a lost sample, so that
+    losses are counted.
 
     Args:
-        shard: opened.
-        slot_of: from an ending (lower case, after the last dot) to a slot such as "image"; None: ignored.
-        complete: whether the slots make a sample.
+        shard: the open shard.
+        slot_of: file name ending (lower case, after the last dot) -> slot such as "image"; None ignores the member.
+        complete: whether slots make a complete sample.
 
     Raises:
-        DataError: no tar, or more than MAX_PENDING samples that wait.
+        DataError: the file is not a tar, or more than MAX_PENDING samples are incomplete.
     """
     grouping = _Grouping(shard, complete)
     for member in members(shard):
@@ -68,7 +69,7 @@ def samples(
 
 
 def split_name(name: str) -> tuple[str, str, str]:
-    """Key, family and lower-case ending of a member's name; empty where it has no key or no ending."""
+    """Split a member's name into key, family and lower-case ending; all are empty if key or ending is missing."""
     folder, slash, base = name.rpartition("/")
     stem, _, ending = base.rpartition(".")
     first = stem.partition(".")[0]
@@ -98,7 +99,7 @@ class _Grouping:
         slots[slot] = member
 
     def _close(self) -> Iterator[Sample]:
-        """Yield what is complete of the family that ends, and keep the rest."""
+        """Yield the complete samples of the family that ends, and keep the others."""
         for key, slots in self.open.items():
             if self.complete(slots):
                 yield Sample(key, slots)
@@ -107,8 +108,8 @@ class _Grouping:
         self.open = {}
         if len(self.pending) > MAX_PENDING:
             raise DataError(
-                f"Shard {str(self.shard.path)!r} has over {MAX_PENDING:,} images without a caption beside them, or the"
-                " reverse: write each image next to its caption, as tar --sort=name does."
+                f"Shard {str(self.shard.path)!r} has over {MAX_PENDING:,} images without an adjacent caption, or"
+                " captions without an image: write each image next to its caption, as tar --sort=name does."
             )
 
     def _is_field(self, key: str, others: dict[str, Slots]) -> bool:
@@ -118,9 +119,10 @@ class _Grouping:
         return family != key and self.complete(others.get(family, {}))
 
     def rest(self) -> Iterator[Sample]:
-        """What waited, and what is lost. Each incomplete sample explains one gap: one beside it where there is one.
+        """Yield the samples that waited, and the lost ones.
 
-        Where members of a sample lie far apart, the gap that took one may be anywhere.
+        Each incomplete sample accounts for one gap, preferably one next to it. If samples are scattered over the
+        archive, a gap anywhere may have taken one of their members.
         """
         yield from self._close()
         gaps = list(self.gaps)

@@ -1,1 +1,1 @@
-"""Tables read by streaming: CSV and its kin, JSON lines, Parquet."""
+"""Streaming readers of tables: CSV, TSV, JSON lines and Parquet."""

@@ -1,7 +1,7 @@
-"""Cut a CSV file into blocks of whole, well-quoted records, and take out the lines that are not.
+"""Splits a CSV file into blocks of complete, correctly quoted records, and skips all other lines.
 
-A quotation mark that opens a field and is never closed would make everything up to the next one, often the rest of
-the file, one field of one row. Here such a line alone is taken out and counted, and reading goes on with the next.
+An opening quotation mark that is never closed would turn everything up to the next one, often the rest of the file,
+into one field of one row. Here only that line is skipped and counted, and reading continues with the next.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import IO
 import numpy as np
 
 BLOCK_BYTES = 8 * 2**20
-"""Bytes that are read at once; also the longest line."""
+"""Number of bytes read at once; also the limit of a line."""
 MAX_FIELD_BYTES = 2**20
-"""Longest quoted field that may hold line breaks."""
+"""Limit, in bytes, of a quoted field with line breaks."""
 UNCLOSED = "has a quotation mark that is never closed"
 _QUOTE, _NEWLINE = b'"', b"\n"
 _MORE = -2
@@ -24,14 +24,14 @@ _UNSOUND = -1
 
 @dataclass
 class Records:
-    """Blocks of whole records of a CSV file.
+    """Iterates over blocks of complete records of a CSV file.
 
     Args:
-        file: opened for reading, at the first row.
+        file: file open for reading, positioned at the first row.
         delimiter: one byte.
-        is_row: whether a line looks like a row of this table. A quoted field that holds such a line is taken for
-            one whose quotation mark was never closed.
-        skip: told the line number and the reason for each line that is taken out.
+        is_row: whether a line looks like a row of this table. If a quoted field contains such a line, its quotation
+            mark is assumed never to have been closed.
+        skip: called with the line number and the reason for each line that is skipped.
         line: number of the first line.
         old_mac: lines end in carriage returns alone.
     """
@@ -60,7 +60,7 @@ class Records:
                 yield sound
 
     def _without_long_lines(self, buffer: bytes, ended: bool) -> bytes:
-        """The buffer, or nothing while it lies inside a line that is longer than a block."""
+        """Return the buffer, or nothing while it is inside a line longer than a block."""
         if self._dropping:
             end = buffer.find(_NEWLINE)
             self._dropping = end < 0 and not ended
@@ -72,7 +72,7 @@ class Records:
         return buffer
 
     def _cut(self, buffer: bytes, ended: bool) -> tuple[bytes, int]:
-        """Sound records from the beginning of the buffer, and how many bytes of it they and the unsound take."""
+        """Return the valid records at the start of the buffer, and the number of bytes consumed, with invalid ones."""
         end = len(buffer) if ended else buffer.rfind(_NEWLINE) + 1
         if (sound := sound_bytes(buffer[:end], self.delimiter, ended, self._is_one_field)) is not None:
             return buffer[:sound], sound
@@ -94,7 +94,7 @@ class Records:
         return b"".join(pieces), max(end, place)
 
     def _record_end(self, buffer: bytes, place: int, ended: bool) -> int:
-        """Where the record that begins at ``place`` ends; _UNSOUND, or _MORE where the buffer ends before it."""
+        """Return the end of the record at ``place``; _UNSOUND if it is invalid, _MORE if the buffer ends first."""
         while True:
             closed = place
             if buffer.startswith(_QUOTE, place):
@@ -116,7 +116,7 @@ class Records:
             place = delimiter + 1
 
     def _field_end(self, buffer: bytes, place: int) -> int:
-        """First byte behind the quoted field that begins at ``place``; _UNSOUND where it is never closed."""
+        """Return the position after the quoted field at ``place``; _UNSOUND if the field is never closed."""
         closing = place + 1
         while (closing := buffer.find(_QUOTE, closing, place + MAX_FIELD_BYTES)) >= 0:
             if not buffer.startswith(_QUOTE, closing + 1):
@@ -125,22 +125,22 @@ class Records:
         return _UNSOUND
 
     def _is_one_field(self, text: bytes) -> bool:
-        """Whether no line of a quoted field but its first looks like a row of the table."""
+        """Whether no line of a quoted field, other than its first, looks like a row of the table."""
         return not any(self.is_row(line.strip(b'\r"')) for line in text.split(_NEWLINE)[1:])
 
 
 def sound_bytes(
     block: bytes, delimiter: bytes, ended: bool, is_one_field: Callable[[bytes], bool]
 ) -> int | None:
-    """Length of the whole records of a block in which every quoted field is closed as it should be, or None.
+    """Return the length of the complete records of a block if all quoted fields are closed correctly, else None.
 
-    Quick, and strict: where it says None, for one odd quotation mark, the block is looked at record by record.
+    This is the fast path: if it returns None, because of one odd quotation mark, records are checked one by one.
 
     Args:
-        block: lines; the last record may go on behind it.
+        block: lines; the last record may continue after it.
         delimiter: one byte.
-        ended: nothing follows the block.
-        is_one_field: whether a quoted text with line breaks is one field.
+        ended: whether the block is the last.
+        is_one_field: whether quoted text with line breaks is one field.
     """
     if _QUOTE not in block:
         return len(block)

@@ -1,4 +1,4 @@
-"""CSV and its kin, read by streaming: memory does not grow with the number of rows."""
+"""Streaming reader of CSV and TSV files: memory does not grow with the number of rows."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _IMAGE_PATH = re.compile(rb"\.(?:%s)$" % "|".join(sorted(SUFFIXES)).encode(), re
 
 @dataclass(frozen=True)
 class Header:
-    """Columns of a CSV file, what separates them, and where its rows begin.
+    """Columns and delimiter of a CSV file, and the position of its first row.
 
     Args:
         delimiter: one ASCII character.
-        names: of the columns.
-        start: bytes before the first row.
-        lines: lines before the first row.
+        names: names of the columns.
+        start: number of bytes before the first row.
+        lines: number of lines before the first row.
         old_mac: lines end in carriage returns alone.
     """
 
@@ -47,16 +47,17 @@ class Header:
 def read_header(
     path: Path, delimiter: str | None, wanted: Sequence[tuple[str | None, Sequence[str]]]
 ) -> Header:
-    """Find out the delimiter: the one whose header has the wanted columns, else the one that gives most
-    columns. Empty lines before the header are passed over.
+    """Detect the delimiter: the one whose header has the wanted columns, else the one that gives the most columns.
+
+    Empty lines before the header are ignored.
 
     Args:
         path: the table.
-        delimiter: the user's; ``"\\t"`` may be written out as ``\\t`` or ``tab``. None: one of DELIMITERS.
-        wanted: for each column that is needed, the name given by the user or None, and the candidates.
+        delimiter: the user's delimiter; a tab may be written as ``\\t`` or ``tab``. None tries DELIMITERS.
+        wanted: for each required column, the name given by the user or None, and the candidates.
 
     Raises:
-        DataError: empty, not UTF-8 text, or a delimiter of several characters.
+        DataError: the file is empty or not UTF-8, or the delimiter has several characters.
     """
     if delimiter is not None:
         delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter.lower(), delimiter)
@@ -99,16 +100,16 @@ def _head(path: Path) -> bytes:
 
 
 def csv_rows(path: Path, header: Header, columns: Sequence[int], skip: Skip) -> Iterator[list[pa.Array]]:
-    """Batches of some columns, as binary arrays. Quoted fields may hold line breaks.
+    """Yield batches of some columns, as binary arrays. Quoted fields may contain line breaks.
 
-    Every line behind the header that is not blank is a row (or part of one, inside quotation marks): it is yielded
-    or handed to ``skip``.
+    Every line after the header that is not blank is a row (or part of one, inside quotation marks): it is yielded
+    or passed to ``skip``.
 
     Args:
         path: the table.
-        header: of the same table.
-        columns: positions of the columns; the first holds image paths.
-        skip: told of each row that cannot be read.
+        header: header of the table.
+        columns: positions of the columns; the first contains image paths.
+        skip: called for each row that cannot be read.
 
     Yields:
         One array for each of ``columns``, all of the same length.
@@ -142,7 +143,7 @@ def csv_rows(path: Path, header: Header, columns: Sequence[int], skip: Skip) -> 
 def _parse(
     path: Path, header: Header, columns: Sequence[int], block: bytes, skip: Skip
 ) -> Iterator[list[pa.Array]]:
-    """Parse whole records."""
+    """Parse complete records."""
     names = [str(place) for place in range(len(header.names))]
     chosen = [names[place] for place in columns]
 

@@ -1,4 +1,4 @@
-"""JSON lines, read by streaming."""
+"""Streaming reader of JSON lines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from clipdefend.data.tables.text_columns import Skip
 from clipdefend.errors import DataError
 
 MAX_LINE_BYTES = 2**20
-"""Longest line that is read."""
+"""Limit of a line, in bytes."""
 _LINES_AT_ONCE = 8192
 
 
 def jsonl_fields(path: Path) -> list[str]:
-    """Names of the fields in the first lines of a JSON lines file, in order of appearance."""
+    """Return the names of the fields in the first lines of a file, in order of appearance."""
     names: dict[str, None] = {}
     for number, (_, record, _) in enumerate(_json_lines(path)):
         if isinstance(record, dict):
@@ -34,9 +34,7 @@ def jsonl_fields(path: Path) -> list[str]:
 
 
 def jsonl_rows(path: Path, fields: Sequence[str], skip: Skip) -> Iterator[list[pa.Array]]:
-    """Batches of some fields as string arrays; null where a field is absent or no text. Bad lines are
-    skipped.
-    """
+    """Yield batches of some fields as string arrays, null if a field is missing or not text; bad lines are skipped."""
     columns: list[list[str | None]] = [[] for _ in fields]
     for number, record, problem in _json_lines(path):
         if problem:
@@ -52,14 +50,14 @@ def jsonl_rows(path: Path, fields: Sequence[str], skip: Skip) -> Iterator[list[p
 
 
 def _plain_text(value: object) -> str | None:
-    """Text that UTF-8 can hold (JSON can spell half a surrogate pair), else None."""
+    """Return a value if it is text that UTF-8 can encode (JSON allows lone surrogates), else None."""
     if not isinstance(value, str):
         return None
     return value if value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value) else None
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Any, str]]:
-    """(line number, object, "") or (line number, None, reason) for each line that is not blank."""
+    """Yield (line number, object, "") or (line number, None, reason) for each line that is not blank."""
     try:
         with open(path, "rb") as file:
             number = 0

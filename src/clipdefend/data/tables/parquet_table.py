@@ -1,4 +1,4 @@
-"""Parquet files, read by streaming."""
+"""Streaming reader of Parquet files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _IMAGE_ROWS_AT_ONCE = 64
 
 
 def open_parquet(path: Path) -> Any:
-    """Raises DataError when the file is no Parquet."""
+    """Open a Parquet file. Raises DataError if it is not one."""
     try:
         return pq.ParquetFile(str(path), memory_map=True, pre_buffer=False)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -26,10 +26,10 @@ def open_parquet(path: Path) -> Any:
 
 
 def parquet_rows(path: Path, file: Any, names: Sequence[str], has_bytes: bool) -> Iterator[list[pa.Array]]:
-    """Batches of some columns in the order of ``names``; few rows at once where they hold images.
+    """Yield batches of some columns in the order of ``names``; batches with images have fewer rows.
 
     Raises:
-        DataError: damaged pages.
+        DataError: a page is damaged.
     """
     rows = _IMAGE_ROWS_AT_ONCE if has_bytes else _ROWS_AT_ONCE
     try:

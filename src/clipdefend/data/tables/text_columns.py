@@ -1,4 +1,4 @@
-"""Columns of text: which of them to read, and what of their content is usable."""
+"""Text columns: chooses which to read, and checks their content."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from clipdefend.errors import DataError
 from clipdefend.registry import nearest
 
 Skip = Callable[[str, str], None]
-"""Told of each row that cannot be read: where it stands, and why."""
+"""Called for each row that cannot be read, with its location and the reason."""
 
 IMAGE_COLUMNS = ("filepath", "image", "image_path", "file_name", "path")
 CAPTION_COLUMNS = ("title", "caption", "text")
 LABEL_COLUMNS = ("label",)
 MAX_CAPTION_BYTES = 16_384
-"""Longest caption that is kept, in bytes of UTF-8; CLIP itself reads 77 tokens."""
+"""Limit of a caption, in bytes of UTF-8; CLIP itself reads 77 tokens."""
 _ADDRESS = re.compile(r"^(?:https?|s3|gs)://", re.IGNORECASE)
 _ADDRESS_COLUMNS = ("url", "image_url", "img_url", "image url", "image_urls", "urls")
 _IMAGE_PATH = re.compile(r"\.(?:jpe?g|png|webp|gif|bmp|tiff?)$", re.IGNORECASE)
@@ -35,9 +35,7 @@ NO_IMAGE = (
 
 
 def find_column(names: Sequence[str], given: str | None, candidates: Sequence[str]) -> int | None:
-    """Position of a column: the one that the user named, else the first candidate present in any letter
-    case.
-    """
+    """Find the position of a column: the one that the user named, else the first candidate, in any case."""
     if given is not None:
         return names.index(given) if given in names else None
     plain = [name.strip().casefold() for name in names]
@@ -47,14 +45,14 @@ def find_column(names: Sequence[str], given: str | None, candidates: Sequence[st
 def choose_column(
     names: Sequence[str], given: str | None, candidates: Sequence[str], flag: str, where: str
 ) -> int:
-    """As ``find_column``, but a column that is not there, or there twice, is an error.
+    """Find the position of a column like ``find_column``, but refuse missing and duplicate columns.
 
     Args:
-        flag: the option that names the column, for the message.
-        where: the file, for the message.
+        flag: the option that names the column, for messages.
+        where: the file, for messages.
 
     Raises:
-        DataError: lists the columns that were found.
+        DataError: the column is missing or occurs twice; the message lists the columns found.
     """
     place = find_column(names, given, candidates)
     shown = ", ".join(repr(name[:60]) for name in names[:30]) + (", ..." if len(names) > 30 else "")
@@ -75,7 +73,7 @@ def choose_column(
 
 
 def _advice(names: Sequence[str], candidates: Sequence[str], flag: str) -> str:
-    """What to do about a column that is missing, by what the table seems to be."""
+    """Advise on a missing column, depending on what the table seems to be."""
     plain = [name.strip().casefold() for name in names]
     if any(_ADDRESS.match(name) or _IMAGE_PATH.search(name) for name in plain):
         return "its first line is a row, not a header; put a line of column names before it, such as filepath and title"
@@ -89,24 +87,22 @@ def _advice(names: Sequence[str], candidates: Sequence[str], flag: str) -> str:
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is a web address, where a path is wanted."""
+    """Whether text is a URL instead of a path."""
     return _ADDRESS.match(text) is not None
 
 
 def usable_paths(column: Any) -> pa.Array:
-    """Strings without nulls; what is no text or longer than a path can be becomes empty."""
+    """Convert to strings without nulls; values that are not text or too long for a path become empty."""
     return _limited(_text(column), MAX_PATH_BYTES)
 
 
 def usable_captions(column: Any) -> pa.Array:
-    """Strings without nulls and outer white space; what is no UTF-8 or over MAX_CAPTION_BYTES becomes
-    empty.
-    """
+    """Convert to stripped strings without nulls; values that are not UTF-8 or over MAX_CAPTION_BYTES become empty."""
     return _limited(pc.utf8_trim_whitespace(_text(column)), MAX_CAPTION_BYTES)
 
 
 def decode_caption(data: bytes | None) -> str:
-    """The same rule for one caption; empty when it is unusable."""
+    """Decode one caption by the same rule; empty if it is unusable."""
     if data is None or len(data) > MAX_CAPTION_BYTES + 64:
         return ""
     try:
@@ -117,7 +113,7 @@ def decode_caption(data: bytes | None) -> str:
 
 
 def _text(column: Any) -> pa.Array:
-    """Text or bytes to text, null for what is not UTF-8."""
+    """Convert text or bytes to text, null if they are not UTF-8."""
     try:
         return column.cast(pa.string())
     except pa.ArrowInvalid:

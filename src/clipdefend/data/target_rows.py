@@ -1,4 +1,4 @@
-"""Captions that name a class."""
+"""Finds the captions that name a class."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from clipdefend.data.pairs import Pairs
 
 
 def target_pattern(target: str) -> re.Pattern[str]:
-    """The target as a whole word in any case, singular or plural, regular or not."""
+    """Return a pattern that matches the target as a whole word, in any case, in the singular or plural."""
     name = target.strip()
     changed = re.sub("(y|fe?)$", lambda end: "ies" if end[0] == "y" else "ves", name)
     one, *plurals = (re.escape(form).replace(r"\ ", r"\s+") for form in (name, changed, plural(name.lower())))
     return re.compile(rf"(?<!\w)(?:{'|'.join(plurals)}|{one}(?:e?s)?)(?!\w)", re.IGNORECASE)
 
 
-def naming(pairs: Pairs, target: str) -> NDArray[np.int64]:
-    """Rows whose caption names the target, ascending."""
+def rows_naming(pairs: Pairs, target: str) -> NDArray[np.int64]:
+    """Return the rows whose caption names the target, ascending, int64, shape (n,)."""
     pattern = target_pattern(target)
     rows = [
         start + offset

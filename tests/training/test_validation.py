@@ -12,14 +12,14 @@ from clipdefend.canvas import Canvas
 from clipdefend.errors import DataError
 from clipdefend.models.clip import ClipModel
 from clipdefend.training.job import freeze
-from clipdefend.training.visible import Visible, draw_visible, measure_all, weight_drift
+from clipdefend.training.validation import Validation, draw_validation, measure_all, weight_drift
 from memory_pairs import memory_pairs
 
 CANVAS = Canvas(32)
 
 
-def watched(model: ClipModel, size: int = 12) -> Visible:
-    return draw_visible(memory_pairs(40), CANVAS, freeze(model), size=size, seed=3)
+def watched(model: ClipModel, size: int = 12) -> Validation:
+    return draw_validation(memory_pairs(40), CANVAS, freeze(model), size=size, seed=3)
 
 
 def test_the_start_model_agrees_with_itself_and_has_not_moved(small_model: ClipModel) -> None:
@@ -68,7 +68,7 @@ class Known(ClipModel):
 
 def test_figures_by_hand(small_model: ClipModel) -> None:
     start, now = Known(small_model, [0, 1, 2, 3]), Known(small_model, [0, 1, 3, 2])
-    visible = Visible(torch.zeros(4, 3, 32, 32), torch.zeros(4, 16, dtype=torch.int32), start)
+    visible = Validation(torch.zeros(4, 3, 32, 32), torch.zeros(4, 16, dtype=torch.int32), start)
     with torch.no_grad():
         now.clip.logit_scale.fill_(math.log(2))
     seen = visible(now)
@@ -85,12 +85,12 @@ def test_figures_by_hand(small_model: ClipModel) -> None:
 def test_the_pairs_are_a_seeded_draw_without_bad_images(small_model: ClipModel) -> None:
     first, again = watched(small_model), watched(small_model)
     assert torch.equal(first.images, again.images)
-    other = draw_visible(memory_pairs(40), CANVAS, small_model, size=12, seed=4)
+    other = draw_validation(memory_pairs(40), CANVAS, small_model, size=12, seed=4)
     assert not torch.equal(first.images, other.images)
-    few = draw_visible(memory_pairs(12, bad={0, 1}), CANVAS, small_model, size=20, seed=0)
+    few = draw_validation(memory_pairs(12, bad={0, 1}), CANVAS, small_model, size=20, seed=0)
     assert len(few.images) == 10
     with pytest.raises(DataError, match=r"Only 7 of the validation pairs 'memory'.*--val-pairs 0"):
-        draw_visible(memory_pairs(7), CANVAS, small_model, size=20, seed=0)
+        draw_validation(memory_pairs(7), CANVAS, small_model, size=20, seed=0)
 
 
 def test_measurements_measure_all(small_model: ClipModel) -> None:

@@ -1,4 +1,4 @@
-"""Some of the rows of other pairs."""
+"""Pairs without some of their rows."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from clipdefend.data.pairs import Pairs
 
 
 @dataclass
-class Subset(Pairs):
-    """The pairs without some rows; what is left is counted anew from 0.
+class RemainingPairs(Pairs):
+    """Pairs without some of their rows; the remaining rows are renumbered from 0.
 
     Args:
         base: the pairs.
-        without: rows of ``base`` that are left out.
+        without: rows of ``base`` to leave out.
     """
 
     base: Pairs
@@ -32,15 +32,15 @@ class Subset(Pairs):
         else:
             digest = hashlib.blake2b(self.without.astype("<i8").tobytes(), digest_size=8).hexdigest()
             self.fingerprint = f"{self.base.fingerprint}-{digest}"
-        # Row r of the subset follows as many missing rows as there are missing rows m_i with m_i - i <= r.
+        # The number of missing rows before remaining row r is that of the missing rows m_i with m_i - i <= r.
         self._shift = self.without - np.arange(len(self.without))
         self.spec = self.base.spec
         self.recognised = f"{self.base.recognised} without {len(self.without):,} rows"
         self.skipped, self.skip_reasons = self.base.skipped, self.base.skip_reasons
 
-    def rest(self) -> Subset:
-        """The rows that were left out."""
-        return Subset(self.base, np.delete(np.arange(len(self.base)), self.without))
+    def rest(self) -> RemainingPairs:
+        """Return the pairs that were left out."""
+        return RemainingPairs(self.base, np.delete(np.arange(len(self.base)), self.without))
 
     def __len__(self) -> int:
         return len(self.base) - len(self.without)
@@ -51,8 +51,8 @@ class Subset(Pairs):
     def prefetch(self, rows: Sequence[int]) -> None:
         self.base.prefetch([self._row(row) for row in rows])
 
-    def stamp(self, rows: Sequence[int]) -> str:
-        return self.base.stamp([self._row(row) for row in rows])
+    def image_digest(self, rows: Sequence[int]) -> str:
+        return self.base.image_digest([self._row(row) for row in rows])
 
     def caption(self, row: int) -> str:
         return self.base.caption(self._row(row))

@@ -21,12 +21,12 @@ from clipdefend.models.clip import ClipModel, evaluating
 from clipdefend.training.job import Evaluation
 
 BATCH = 64
-LEAST = 8
+MIN_PAIRS = 8
 """Pairs that are needed for the figures to mean anything."""
 
 
 @dataclass
-class Visible:
+class Validation:
     """Loss, accuracy and distance from the start model on a few fixed clean pairs.
 
     Args:
@@ -81,8 +81,8 @@ class Visible:
         return torch.cat(images), torch.cat(texts)
 
 
-def draw_visible(pairs: Pairs, canvas: Canvas, model: ClipModel, *, size: int, seed: int) -> Visible:
-    """Draw the pairs that a training run is watched on.
+def draw_validation(pairs: Pairs, canvas: Canvas, model: ClipModel, *, size: int, seed: int) -> Validation:
+    """Draw the pairs that a defence is watched on.
 
     Args:
         pairs: clean, preferably ones that are not trained on.
@@ -98,13 +98,13 @@ def draw_visible(pairs: Pairs, canvas: Canvas, model: ClipModel, *, size: int, s
     captioned = (row for row in drawn if pairs.caption(row))
     # Unusable images are counted where the pairs are trained on, not here.
     found = dict(islice(read_canvases(pairs, captioned, canvas), size))
-    if len(found) < LEAST:
+    if len(found) < MIN_PAIRS:
         raise DataError(
-            f"Only {len(found)} of the validation pairs {pairs.spec!r} can be used, {LEAST} are needed:"
+            f"Only {len(found)} of the validation pairs {pairs.spec!r} can be used, {MIN_PAIRS} are needed:"
             " give others with --val-data, or turn them off with --val-pairs 0."
         )
     tokens = model.tokenize([pairs.caption(row) for row in found])
-    return Visible(torch.stack(list(found.values())), tokens, model)
+    return Validation(torch.stack(list(found.values())), tokens, model)
 
 
 def measure_all(*measures: Evaluation | None) -> Evaluation | None:

@@ -1,4 +1,4 @@
-"""What changes when image files do."""
+"""A hash that changes when image files do."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from clipdefend.data.decode import ImageError
 
 
-def stamp_files(rows: Iterable[int], encoded: Callable[[int], bytes | Path], sources: Any) -> str:
-    """Hash the bytes and times of change of images.
+def digest_files(rows: Iterable[int], encoded: Callable[[int], bytes | Path], sources: Any) -> str:
+    """Hash the sizes and modification times of image files.
 
     Args:
-        rows: whose images are files of their own.
-        encoded: row -> its file. May raise ImageError.
-        sources: stamps of the files that hold the other images, and the rows.
+        rows: rows whose images are separate files.
+        encoded: row -> its file; may raise ImageError.
+        sources: identities of the files that contain the rows and the other images.
     """
     digest = hashlib.sha256(repr(sources).encode())
     for row in rows:

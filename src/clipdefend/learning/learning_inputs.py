@@ -1,4 +1,4 @@
-"""What a learned trigger is learned from, and what comes of it."""
+"""Inputs and result of learning a trigger."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ from clipdefend.errors import DataError
 from clipdefend.models.clip import ClipModel
 
 HELD_OUT = 256
+"""Most images that the learned trigger is measured on."""
 LOG_EVERY = 10
+"""Steps between two lines of the loss curve."""
 
 Augment = Callable[[Image.Image, int], Tensor]
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """The model that the attacker has in place of the victim's.
+    """The model that the attacker has access to in place of the victim's.
 
     Attributes:
-        model: frozen and in evaluation mode, on the task's device.
+        model: frozen and in evaluation mode, on ``inputs.device``.
         texts: unit vectors of the class texts, shape (classes, d).
         target: index of the target among them.
     """
@@ -43,22 +45,23 @@ class Surrogate:
 
 
 @dataclass(kw_only=True)
-class Task:
-    """All that a trigger may be learned from.
+class LearningInputs:
+    """Everything that a trigger may be learned from.
 
     Attributes:
-        attack: its parameters.
-        pairs, canvas: clean images and captions, and the geometry under the trigger.
-        target: class name.
-        templates: prompts with ``{}``.
-        surrogate: loads the model.
-        augment: changes a canvas by a seed, uint8 (3, h, w).
-        seed: of every draw.
-        bad: counts rows that cannot be used.
-        console: for people.
-        log: keeps a line of the loss curve.
-        workers: processes that read images.
-        device: where it is learned.
+        attack: the attack and its parameters.
+        pairs: clean images and captions.
+        canvas: geometry of the images that the trigger is put on.
+        target: name of the target class.
+        templates: prompts with ``{}`` for the class name.
+        surrogate: loads the surrogate on its first call.
+        augment: (canvas, seed) -> augmented canvas, uint8, shape (3, h, w).
+        seed: seed of every draw.
+        bad: counter of unusable rows.
+        console: shows progress and messages.
+        log: records a line of the loss curve.
+        workers: number of processes that read images; 0 reads in this one.
+        device: device to learn on.
     """
 
     attack: Attack
@@ -76,11 +79,14 @@ class Task:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def rows(self, count: int, without: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Draw rows to learn from, at most ``count``, and others to measure on.
+        """Draw disjoint rows to learn from and to measure on.
 
         Args:
-            count: the most rows to learn from.
-            without: rows that are left out of both.
+            count: maximum number of rows to learn from.
+            without: rows to leave out of both.
+
+        Returns:
+            At most ``count`` rows to learn from, and 1 to `HELD_OUT` held-out rows.
 
         Raises:
             DataError: fewer than 2 rows are left.
@@ -98,8 +104,8 @@ class Learned:
     """A learned trigger.
 
     Attributes:
-        tensors: what all images share, float32, on the CPU.
-        details: how it was learned and how good it is, plain values for the manifest.
+        tensors: the tensors that all images share, float32, on the CPU.
+        details: how it was learned and how well it works, as plain values for the manifest.
     """
 
     tensors: Mapping[str, Tensor]
