@@ -232,7 +232,7 @@ def test_too_many_bad_rows_stop_the_poisoning(tmp_path: Path) -> None:
 
 
 def test_too_few_rows_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="61 pairs are to be changed, but only 60 are there"):
+    with pytest.raises(DataError, match="61 pairs are to be changed, but only 60 exist"):
         make(memory_pairs(60), recipe(61), tmp_path)
     with pytest.raises(DataError, match=r"Only 58 usable pairs for 60: Row [57]"):
         make(memory_pairs(60, {5, 7}), recipe(60), tmp_path / "all")

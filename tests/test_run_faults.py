@@ -31,7 +31,7 @@ BAD_MANIFESTS: list[tuple[str, bytes, str]] = [
     ("a list", b"- 1", "it has no schema version"),
     ("foreign", b"name: CI\non: push\n", "it has no schema version"),
     ("of the future", b"schema: clipdefend/run/99", f"this version reads {SCHEMA!r}"),
-    ("without fields", f"schema: {SCHEMA}".encode(), "'command' is missing or no str"),
+    ("without fields", f"schema: {SCHEMA}".encode(), "'command' is missing or not a str"),
     ("huge", b"#" * 2_000_001, "is larger than 2000 kB"),
     ("a bomb", b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "uses a YAML alias"),
     ("deep", b"a: " + b"[" * 5000, "is nested deeper than"),
@@ -54,9 +54,9 @@ def test_bad_manifests(kind: str, content: bytes, message: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"command": 5}, "'command' is missing or no str"),
-        ({"config": "DROP"}, "'config' is missing or no dict"),
-        ({"outputs": {}}, "'outputs' is missing or no list"),
+        ({"command": 5}, "'command' is missing or not a str"),
+        ({"config": "DROP"}, "'config' is missing or not a dict"),
+        ({"outputs": {}}, "'outputs' is missing or not a list"),
         ({"parents": ["x"]}, "an entry of 'parents' lacks path or sha256"),
         ({"parents": [{"path": 1, "sha256": "0"}]}, "an entry of 'parents' lacks path or sha256"),
         ({"outputs": [{"path": "x"}]}, "an entry of 'outputs' lacks path or sha256"),
@@ -81,8 +81,8 @@ def test_runs_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "does not exist. Give a run folder or its manifest.yaml." in refusal("nowhere")
     assert "is unfinished. Continue it with --resume" in refusal(str(unfinished.path))
-    assert "is no finished run: it has no manifest.yaml." in refusal(str(tmp_path / "other"))
-    assert "is no finished run" in refusal(str(tmp_path / "file"))
+    assert "is not a finished run: it has no manifest.yaml." in refusal(str(tmp_path / "other"))
+    assert "is not a finished run" in refusal(str(tmp_path / "file"))
     assert "does not exist" in refusal(str(tmp_path / "file" / "x"))
     assert "File name too long" in refusal("x" * 5000)
     kinds = ("defend", "finetune-attack")

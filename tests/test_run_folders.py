@@ -276,7 +276,7 @@ def test_what_cannot_be_resumed(tmp_path: Path) -> None:
         return str(caught.value)
 
     assert "no unfinished run of 'defend' under" in refusal("latest")
-    assert "is no unfinished run. Give its folder, or latest." in refusal("nowhere")
+    assert "is not an unfinished run. Give its folder, or latest." in refusal("nowhere")
     with RunDir.begin(tmp_path, training(), "x") as run:
         run.finish()
     assert "is a finished run; leave --resume out to start a new one." in refusal(str(run.path))

@@ -170,7 +170,7 @@ def test_parents_and_ancestors(tmp_path: Path) -> None:
     assert defence.ancestor("defend") is defence
     assert defence.manifest["parents"][0]["path"] == f"../{attack.name}"
     assert find_inherited_data(defence) == "builtin"
-    with pytest.raises(RunError, match=r"was made from no augment run\. Choose one that was\."):
+    with pytest.raises(RunError, match=r"has no augment run among its parents\. Choose one that has\."):
         defence.ancestor("augment")
 
 

@@ -1,7 +1,7 @@
-"""Losses of the methods: pure, differentiable functions of unit vectors, each one formula.
+"""Losses of the methods: pure, differentiable functions of unit vectors, one formula each.
 
-Every image or text argument has shape (n, d), one unit vector a row; row i of all of them comes from sample i
-of the *global* batch. Results are scalars. Half precision is computed in float32, whatever autocast says, and
+Every image or text argument has shape (n, d), one unit vector per row; row i of each of them comes from sample i
+of the *global* batch. Results are scalars. Half precision is computed in float32, even under autocast, and
 float64 stays float64.
 """
 
@@ -99,7 +99,7 @@ def ssl(
     """CleanCLIP's self-supervision within each modality.
 
     L = (InfoNCE(I, I') + InfoNCE(T, T')) / 2 with I' the augmented images and T' the augmented captions: one
-    direction a modality, at the scale of MMCL.
+    direction per modality, at the scale of MMCL.
 
     Args:
         image, image_augmented, text, text_augmented: unit vectors, shape (n, d).
@@ -136,7 +136,7 @@ def factual_counterfactual(
 
     Args:
         image, factual, counterfactual: unit vectors, shape (n, d).
-        tau_positive, tau_negative: tp and tn > 0; a smaller one gives its side more attention.
+        tau_positive, tau_negative: tp and tn, > 0; a smaller value gives its side more weight.
         denominator: negatives of L_i2t: ``all`` counterfactuals of the batch; only the image's ``own``;
             ``all+positives``, with the factuals of the other images at tn; or those ``positives`` alone.
         t2i_negatives: negatives of L_t2i: the other ``images``, or (``negtext``) the image's pairing with its
@@ -144,18 +144,18 @@ def factual_counterfactual(
         combine: ``mean`` or ``sum`` of the two directions.
         form: ``infonce`` as above; ``mosaic``: MosaiCLIP's, every factual and counterfactual text in L_i2t at
             the logit scale; tau_positive, tau_negative, denominator and t2i_negatives are then not used.
-        gradient: ``both`` towers, or ``text``: images are constants.
+        gradient: ``both`` towers, or ``text``, which treats images as constants.
         scale: s = exp(logit_scale); only for ``mosaic``, which needs it.
 
     Returns:
-        A scalar >= 0. With n = 1 and ``images`` L_t2i has no negatives and is 0.
+        A scalar >= 0. With n = 1 and negatives ``images``, L_t2i has no negatives and is 0.
 
     Raises:
-        ValueError: a temperature that is not positive, or an unknown reading.
+        ValueError: a temperature is not positive, or an option is unknown.
 
     Reference: CleanerCLIP (arXiv:2409.17601), equations 1-3; MosaiCLIP (arXiv:2305.13812) for ``mosaic``.
-    Deviates: the equations are known to us in words only. The default is the reading that agrees with what
-    the text says of each temperature's effect; the readings that it also allows are the options.
+    Deviates: we only know the equations in words. The default is the reading that agrees with the text's
+    description of each temperature's effect; the options are the other readings that the text allows.
     """
     for name, value, allowed in (
         ("denominator", denominator, Denominator),
@@ -202,16 +202,16 @@ def perturb_recover_distance(
 
     Args:
         embedding: unit vectors of the model in training, shape (n, d).
-        reference: the frozen victim's unit vectors of the same view, shape (n, d); no gradient goes there.
+        reference: the frozen victim's unit vectors of the same view, shape (n, d), which get no gradient.
         tau: bound on D, > 0.
         cutoff: ``threshold`` or ``smooth``.
-        width: w > 0 of ``smooth``.
+        width: w of ``smooth``, > 0.
 
     Returns:
-        A scalar: larger is farther. Its gradient is 0 where embedding equals reference.
+        A scalar, larger for larger distances. Its gradient is 0 if embedding equals reference.
 
     Raises:
-        ValueError: tau or width not positive, or an unknown cutoff.
+        ValueError: tau or width is not positive, or the cutoff is unknown.
 
     Reference: Perturb and Recover (arXiv:2412.00727) and its code (https://github.com/nmndeep/PerturbAndRecover,
     losses.py). Deviates: ``smooth`` is ours.
@@ -223,27 +223,27 @@ def perturb_recover_distance(
         distance = (embedding - reference.detach()).square().sum(dim=1).mean()
         if cutoff == "smooth":
             return tau - width * F.softplus((tau - distance) / width)
-        # A product keeps the graph, so that parameters get a zero gradient and not none, which distributed
-        # training would wait for.
+        # A product keeps the graph, so that parameters get a gradient of zero instead of none, for which
+        # distributed training would wait.
         return distance * (distance.detach() <= tau)
 
 
 def check_choice(name: str, value: str, allowed: object) -> None:
-    """Raise ValueError when ``value`` is none of a Literal's choices."""
+    """Raise ValueError unless ``value`` is one of a Literal's choices."""
     choices = get_args(allowed)
     if value not in choices:
         raise ValueError(f"{name} is {value!r}; it must be one of: {', '.join(choices)}")
 
 
 def check_positive(**values: float) -> None:
-    """Raise ValueError for a value that is not a finite number above 0."""
+    """Raise ValueError unless all values are finite numbers above 0."""
     for name, value in values.items():
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} is {value}; it must be a finite number above 0")
 
 
 def _i2t_negatives(match: Tensor, contrast: Tensor, denominator: Denominator) -> Tensor:
-    """Cosines of each image's negatives, (n, m), out of those with factuals and counterfactuals, (n, n)."""
+    """Select the cosines of each image's negatives, (n, m), from those with factuals and counterfactuals, (n, n)."""
     if denominator == "all":
         return contrast
     if denominator == "own":
@@ -254,25 +254,25 @@ def _i2t_negatives(match: Tensor, contrast: Tensor, denominator: Denominator) ->
 
 
 def _others(square: Tensor) -> Tensor:
-    """Entries off the diagonal, (n, n) -> (n, n - 1)."""
+    """Return the entries off the diagonal, (n, n) -> (n, n - 1)."""
     n = len(square)
     # Dropping the last entry leaves n - 1 runs of n + 1 entries that begin at the diagonal.
     return square.flatten()[:-1].view(n - 1, n + 1)[:, 1:].reshape(n, n - 1)
 
 
 def _nll(positive: Tensor, negatives: Tensor) -> Tensor:
-    """-mean log softmax of the positive: (n,) and (n, m) logits -> scalar."""
+    """Return -mean log softmax of the positive: (n,) and (n, m) logits -> scalar."""
     denominator = torch.cat([positive.unsqueeze(1), negatives], dim=1).logsumexp(dim=1)
     return (denominator - positive).mean()
 
 
 def _match(logits: Tensor) -> Tensor:
-    """InfoNCE of (n, n) logits whose diagonal holds the pairs."""
+    """Return the InfoNCE of (n, n) logits with the matching pairs on the diagonal."""
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
 def _vectors(**vectors: Tensor) -> list[Tensor]:
-    """Check that all are (n, d) of one shape with n >= 1, and raise half precision to float32."""
+    """Check that all vectors have one shape (n, d) with n >= 1, and convert half precision to float32."""
     first = next(iter(vectors.values())).shape
     for name, vector in vectors.items():
         if vector.ndim != 2 or vector.shape != first or len(vector) == 0:
@@ -285,6 +285,6 @@ def _vectors(**vectors: Tensor) -> list[Tensor]:
 
 @contextmanager
 def _full_precision(like: Tensor) -> Iterator[None]:
-    """Switch autocast off: cosines times a scale of 100 lose two digits in half precision."""
+    """Disable autocast: cosines times a scale of 100 lose two digits in half precision."""
     with torch.autocast(device_type=like.device.type, enabled=False):
         yield

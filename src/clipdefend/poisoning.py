@@ -1,6 +1,6 @@
-"""Poisoning: which rows, what captions, and the run's table and images.
+"""Poisons pairs: chooses rows and captions, and writes the run's table and images.
 
-An attack is a trigger alone; target, count and captions are data of the poisoning.
+An attack is only a trigger; target, count and captions belong to the recipe.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TABLE = "pairs.parquet"
 IMAGES = "images"
 BATCH = 64
 CHUNK_ROWS = 65_536
-"""Rows of the table that are in memory at once."""
+"""Number of table rows in memory at a time."""
 POISONED, CROSS = "poisoned", "cross"
 SCHEMA = pa.schema(
     [
@@ -50,19 +50,19 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What is done to the pairs.
+    """How to poison pairs.
 
     Attributes:
-        trigger: goes onto the images.
-        target: class name that poisoned captions carry.
-        count: pairs to poison.
+        trigger: the trigger to put on the images.
+        target: class name in the poisoned captions.
+        count: number of pairs to poison.
         templates: prompts with ``{}`` for the poisoned captions.
-        natural: take captions of the data that name the target, instead of prompts.
+        natural: use captions of the data that name the target, instead of prompts.
         label_consistent: poison only pairs that name the target, and keep their captions.
-        order: rows in the order in which they are tried; by default a draw.
-        excluded: rows that are left alone.
-        canvas: geometry under the trigger.
-        seed: of rows and captions; the trigger has its own.
+        order: rows in the order in which to try them; random by default.
+        excluded: rows that must not be poisoned.
+        canvas: geometry of the images that the trigger is put on.
+        seed: seed of rows and captions; the trigger has a separate one.
     """
 
     trigger: Trigger
@@ -83,7 +83,14 @@ class Recipe:
 
 @dataclass
 class Poisoned:
-    """What was written: row -> caption of poisoned rows, rows of noisy ones, and pixels for the preview."""
+    """The result of poisoning.
+
+    Attributes:
+        captions: poisoned row -> its new caption.
+        cross: rows with the noisy trigger, see ``Attack.cross_count``.
+        clean, triggered: up to 8 images for the preview, in [0, 1], shape (n, 3, size, size).
+        bad: counter of unusable rows.
+    """
 
     captions: dict[int, str]
     cross: list[int]
@@ -95,17 +102,17 @@ class Poisoned:
 def poison(
     pairs: Pairs, recipe: Recipe, folder: Path, bad: BadRows, report: Callable[[int], None] | None = None
 ) -> Poisoned:
-    """Write ``images/`` with the poisoned images alone, and ``pairs.parquet`` with all rows.
+    """Poison pairs; write ``images/`` with the poisoned images only, and ``pairs.parquet`` with all rows.
 
     Args:
-        pairs: the clean pairs; they stay where they are.
-        recipe: what is done.
-        folder: of the run.
-        bad: counts rows that were drawn and cannot be used.
-        report: called with the number of images written.
+        pairs: the clean pairs, which are not modified.
+        recipe: how to poison them.
+        folder: the run folder.
+        bad: counter of drawn rows that cannot be used.
+        report: called with the number of images of each batch written.
 
     Raises:
-        DataError: fewer usable rows than asked for.
+        DataError: there are fewer usable rows than requested.
     """
     named = rows_naming(pairs, recipe.target) if recipe.natural or recipe.label_consistent else None
     captions_of = _caption_maker(pairs, recipe, named)
@@ -119,7 +126,7 @@ def poison(
     if total > len(order):
         raise DataError(
             f"{total} pairs are to be changed, but only {len(order)}"
-            f" {'name ' + repr(recipe.target) if recipe.label_consistent else 'are there'}: lower --count or --rate."
+            f" {'name ' + repr(recipe.target) if recipe.label_consistent else 'exist'}: lower --count or --rate."
         )
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
     shown: list[tuple[Tensor, Tensor]] = []
@@ -148,21 +155,28 @@ def poison(
 
 
 def image_name(row: int) -> str:
-    """Path of a poisoned image in its run."""
+    """Return the path of a poisoned image, relative to its run folder."""
     return f"{IMAGES}/{row:09d}.png"
 
 
 def candidates(
     size: int, seed: int, named: NDArray[np.int64] | None = None, excluded: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Rows in the order of the draw: of all ``size`` rows, or of those that name the target."""
+    """Draw a random order of all ``size`` rows, or of those that name the target.
+
+    Args:
+        size: number of rows.
+        seed: seed of the draw.
+        named: rows that name the target; None to order all rows.
+        excluded: rows to leave out.
+    """
     drawn = permutation(size if named is None else len(named), seed, "poison")
     order: NDArray[np.int64] = drawn if named is None else named[drawn]
     return order if excluded is None else order[~np.isin(order, excluded)]
 
 
 def _caption_maker(pairs: Pairs, recipe: Recipe, named: NDArray[np.int64] | None) -> Callable[[int], str]:
-    """Row -> caption of the poisoned pair, a draw of (seed, row)."""
+    """Return a function from a row to the caption of its poisoned pair, drawn by (seed, row)."""
     if named is not None and not len(named):
         flag = "--label-consistent" if recipe.label_consistent else "--captions natural"
         raise DataError(
@@ -198,7 +212,7 @@ def _write_table(pairs: Pairs, result: Poisoned, path: Path) -> None:
 
 
 def _table(pairs: Pairs, start: int, captions: list[str], changed: Mapping[int, tuple[str, str]]) -> pa.Table:
-    """Rows ``start`` onwards as a table of ``SCHEMA``."""
+    """Return the rows from ``start`` on as a table with ``SCHEMA``."""
     size = len(captions)
     images = pairs.image_refs(start, start + size)
     shown = list(captions)
@@ -217,7 +231,7 @@ def _table(pairs: Pairs, start: int, captions: list[str], changed: Mapping[int, 
 
 
 def read_changed_rows(path: Path, columns: list[str]) -> list[list[Any]]:
-    """Return columns of a poison run's table, of the rows that it changed. Raises RunError when it is damaged."""
+    """Return columns of a poison run's table for the changed rows. Raises RunError if the table is damaged."""
     try:
         table = pq.read_table(path, columns=columns, filters=[("role", "in", [POISONED, CROSS])])
     except (OSError, pa.ArrowException) as error:
@@ -227,12 +241,12 @@ def read_changed_rows(path: Path, columns: list[str]) -> list[list[Any]]:
 
 @dataclass
 class PoisonedPairs(Pairs):
-    """The clean pairs with a poison run's rows laid over them.
+    """The clean pairs, with the changed rows of a poison run in place of the originals.
 
     Args:
         base: the clean pairs that the run was made from.
-        folder: of the run.
-        identity: of the run, part of the fingerprint.
+        folder: the run folder.
+        identity: hash of the run, part of the fingerprint.
         changed: row -> (path of the image in the run, caption).
     """
 
@@ -248,20 +262,22 @@ class PoisonedPairs(Pairs):
 
     @classmethod
     def open(cls, folder: Path, base: Pairs, identity: str) -> PoisonedPairs:
-        """Read a poison run's table. Raises RunError when it is damaged or of other pairs."""
+        """Read a poison run's table. Raises RunError if it is damaged or belongs to other pairs."""
         path = folder / TABLE
         columns = ["id", "image", "caption"]
         try:
             with pq.ParquetFile(path) as file:
                 rows, schema = file.metadata.num_rows, file.schema_arrow
             if not schema.equals(SCHEMA):
-                raise pa.ArrowInvalid("it has other columns than a poison run's")
+                raise pa.ArrowInvalid("its columns are not those of a poison run")
             table = pq.read_table(path, columns=columns, filters=[("role", "in", [POISONED, CROSS])])
             there = set(os.listdir(folder / IMAGES))
         except (OSError, pa.ArrowException) as error:
             raise RunError(f"{path} cannot be read: {' '.join(str(error).split())[:160]}.") from error
         if rows != len(base):
-            raise RunError(f"{path} has other rows than {base.spec}: the data has changed; poison again.")
+            raise RunError(
+                f"The rows of {path} do not match {base.spec}: the data has changed; poison again."
+            )
         ids, images, captions = (table.column(name).to_pylist() for name in columns)
         if table.column("caption").null_count or any(not 0 <= row < rows for row in ids):
             raise RunError(f"{path} is damaged: a row has no caption or a wrong number. Poison again.")
@@ -292,5 +308,5 @@ class PoisonedPairs(Pairs):
             return self.base.image(row)
         from clipdefend.data.decode import decode_image
 
-        # The name is the row's own: what the table says is shown to people, never followed as a path.
+        # Derive the path from the row number: the table is input, and its paths must not be followed.
         return decode_image(self.folder / image_name(row))

@@ -57,7 +57,7 @@ CASES: list[tuple[str, str]] = [
     ),
     ("defend --resume runs/001-poison-made", "--resume 'runs/001-poison-made' is a finished run;"),
     ("finetune-attack nowhere", "Run 'nowhere' does not exist. Give a run folder or its manifest.yaml."),
-    ("finetune-attack file", "'file' is no finished run: it has no manifest.yaml."),
+    ("finetune-attack file", "'file' is not a finished run: it has no manifest.yaml."),
     (
         "finetune-attack half",
         "Run 'half' is unfinished. Continue it with --resume, or choose a finished run.",

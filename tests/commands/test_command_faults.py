@@ -99,7 +99,7 @@ CASES: list[tuple[tuple[object, ...], str]] = [
         (*DEFEND, *VICTIM, "--augment-from", AUGMENT, "--data", "few.csv"),
         "made from other pairs",
     ),
-    ((*DEFEND, *VICTIM, "--method", "ft", "--data", "one.csv"), "1 pairs make no step"),
+    ((*DEFEND, *VICTIM, "--method", "ft", "--data", "one.csv"), "1 pairs are too few for a step"),
     ((*DEFEND, *VICTIM, "--method", "ft", "--data", "empty.csv"), "empty.csv"),
     ((*DEFEND, *VICTIM, "--method", "ft", "--data", "bad.csv"), "--max-bad 0.01"),
     ((*DEFEND, "--method", "ft", "--checkpoint", WEIGHTS, "--model", "small.json"), "Give --data"),

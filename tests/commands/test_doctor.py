@@ -78,7 +78,7 @@ def test_bad_rows_are_a_fault(shell: Shell, tmp_path: Path) -> None:
         (other.folder / "photos" / f"{number:03d}.jpg").write_bytes(b"no photo")
     done = other(*DEFENCE, "--json")
     assert done.code == 2
-    assert "32 of 64 rows looked at cannot be used. " in checks(done)["pairs"]["found"]
+    assert "32 of 64 sampled rows cannot be used. " in checks(done)["pairs"]["found"]
 
 
 def test_too_little_memory_is_a_fault_with_a_remedy(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,8 +129,8 @@ def test_what_to_change_by_hand(small_model: ClipModel, tmp_path: Path) -> None:
         "--eval-data",
         "The",
     ]
-    assert lines[0] == "--batch-size 26 is what fits into the memory."
-    assert lines[4] == "--workers 2 would keep the steps from waiting for data."
+    assert lines[0] == "--batch-size 26 fits into memory."
+    assert lines[4] == "--workers 2 would be enough for steps not to wait for data."
     assert "warm-up of 10,000 steps is not shorter than the run of 5,000" in lines[7]
 
 

@@ -243,7 +243,7 @@ def test_nobody_there(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("spec", "words"),
     [
         ("https://example.org/a.csv", "only tar shards can be read remotely"),
-        ("https://example.org/*.tar", "nothing lists remote files"),
+        ("https://example.org/*.tar", "remote files cannot be listed"),
         ("https:///a.tar", "lacks a host"),
         ("https://me:secret@example.org/a.tar", "contains a user name or password"),
         ("https://example.org/a.tar::/tmp/b.tar", "mixes remote with local"),

@@ -269,7 +269,7 @@ def test_bad_rows_are_counted_once_over_all_epochs(tmp_path: Path) -> None:
 
 
 def test_too_few_pairs_are_an_error_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="1 pairs make no step of 4: at least 2 are needed"):
+    with pytest.raises(DataError, match="1 pairs are too few for a step of 4: at least 2 are needed"):
         train(tmp_path, method="ft", pairs=memory_pairs(1))
     assert os.listdir(tmp_path) == []
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from clipdefend.training.loop import Trainer
-from clipdefend.training.step_costs import OVERHEAD, Costs, Linear, measure
+from clipdefend.training.step_costs import OVERHEAD, Costs, Linear, measure_steps
 from training_jobs import make_job, make_trainer
 
 
 def costs_of(trainer: Trainer) -> Costs:
-    return measure(trainer, trainer.timetable.stages[0])
+    return measure_steps(trainer, trainer.timetable.stages[0])
 
 
 def test_lines_by_hand() -> None:

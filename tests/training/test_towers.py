@@ -92,7 +92,7 @@ def test_a_failing_compilation_is_one_line() -> None:
         with towers.compilation_faults(True):
             raise BackendCompilerFailed(towers.prepare_towers, RuntimeError("no such header\nand more"), None)
 
-    with pytest.raises(ConfigError, match=r"--compile fails here: .* Leave --compile out\.") as error:
+    with pytest.raises(ConfigError, match=r"--compile failed: .* Run without --compile\.") as error:
         broken()
     assert "\n" not in str(error.value)
 

@@ -72,8 +72,8 @@ def test_nothing_is_tracked_unless_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("tensorbord", r"'tensorbord' is no tracker\. There are .*tensorboard.*wandb, or none"),
-        ("none,tensorbord", "'none' is no tracker"),
+        ("tensorbord", r"'tensorbord' is not a tracker\. Available: .*tensorboard.*wandb, or none"),
+        ("none,tensorbord", "'none' is not a tracker"),
     ],
 )
 def test_unknown_trackers_are_one_line(given: str, message: str) -> None:

@@ -208,8 +208,8 @@ def test_both_stop_at_the_step_where_one_is_asked_and_go_on_to_the_same_end(plac
     assert equal(weights(place / "two" / "stopped"), weights(place / "two" / "whole"))
     state = place / "two" / "stopped" / "state"
     assert end_of(place / "two" / "stopped", **MOVING) == (
-        "RunError: The run was begun with 2 processes and there is 1 process now: resume it with as many as it"
-        " began with."
+        "RunError: The run was started with 2 processes, but there is 1 process now: resume it with the same"
+        " number."
     )
     assert state.is_dir()
 

@@ -1,1 +1,1 @@
-"""Several processes: how they find each other, and what they exchange."""
+"""Distributed runs: connects the processes, and provides their collective operations."""

@@ -1,4 +1,4 @@
-"""Collective operations of training and evaluation, which with one process return what they are given."""
+"""Collective operations of training and evaluation; with one process they return their input."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 
 
 def is_distributed() -> bool:
-    """Whether there is a process group of several."""
+    """Whether there is a process group of more than one process."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """Return the rank of this process, counted from 0."""
     return dist.get_rank() if is_distributed() else 0
 
 
 def world() -> int:
-    """The number of processes."""
+    """Return the number of processes."""
     return dist.get_world_size() if is_distributed() else 1
 
 
@@ -30,7 +30,10 @@ def all_reduce_sum(values: Sequence[float]) -> list[float]:
     """Sum numbers over the processes, each in float64.
 
     Args:
-        values: as many in every process.
+        values: numbers to add, the same number of them in every process.
+
+    Returns:
+        The sums, the same in every process.
     """
     if not is_distributed():
         return list(values)
@@ -40,10 +43,10 @@ def all_reduce_sum(values: Sequence[float]) -> list[float]:
 
 
 def all_reduce_(values: Tensor) -> Tensor:
-    """Sum a tensor over the processes in place; exact where all but one of them have zeros.
+    """Sum a tensor over the processes in place; exact if all but one of them contribute zeros.
 
     Args:
-        values: of the same shape in every process.
+        values: tensor of the same shape in every process.
 
     Returns:
         The same tensor.
@@ -57,10 +60,10 @@ def all_gather_object(value: Any) -> list[Any]:
     """Gather a value from every process.
 
     Args:
-        value: what JSON can hold.
+        value: a value that JSON can represent.
 
     Returns:
-        The values, by rank.
+        The values, in order of rank.
     """
     if not is_distributed():
         return [value]
@@ -85,7 +88,7 @@ def broadcast_(tensors: Iterable[Tensor]) -> None:
 
 
 def _device() -> torch.device:
-    """The device that the group's tensors have to be on."""
+    """Return the device on which the backend needs its tensors."""
     if dist.get_backend() == "nccl":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")

@@ -1,4 +1,4 @@
-"""Embeddings of the global batch, with gradients through the exchange between processes."""
+"""Gathers the embeddings of the global batch, with gradients through the exchange between processes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from clipdefend.distributed import collectives
 
 
 def gather(vectors: Tensor) -> Tensor:
-    """Vectors (n, d) of every process as (world * n, d), in the order of the global batch.
+    """Gather vectors of shape (n, d) from every process to (world * n, d), in the order of the global batch.
 
-    Every process computes the loss of the whole batch from them. The exchange sums gradients over processes and
-    DistributedDataParallel averages them, so the result is the gradient of one loss over the whole batch.
+    Every process computes the loss of the global batch from them. The exchange sums gradients over processes and
+    DistributedDataParallel averages them, so the result is the gradient of one loss over the global batch.
 
-    Rows of processes are interleaved, since process r holds rows r, r + world, ... of the batch.
+    Rows are interleaved, because process r holds rows r, r + world, ... of the batch.
     """
     if not collectives.is_distributed():
         return vectors
@@ -26,7 +26,7 @@ def gather(vectors: Tensor) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """All processes' rows, interleaved; backwards, the sum of all processes' gradients of the own rows."""
+    """Forward: the rows of all processes, interleaved. Backward: all processes' gradients of its rows, summed."""
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor) -> Tensor:

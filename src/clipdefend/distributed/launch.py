@@ -1,7 +1,7 @@
-"""The processes of one run, as a launcher started them, and what the main process tells the others.
+"""Connects the processes of a run that a launcher started, and shares results of the main process.
 
-The main process alone writes files, prints and looks for the newest run. It tells the others through the
-launcher's key-value store, which needs neither a device nor a process group.
+Only the main process writes files, prints and looks for the newest run. It shares results through the launcher's
+key-value store, which needs neither a device nor a process group.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ T = TypeVar("T")
 
 NUMBERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")
 VARIABLES = (*NUMBERS, "MASTER_ADDR")
-"""What ``accelerate launch`` and ``torchrun`` set for each of several processes."""
+"""Variables that ``accelerate launch`` and ``torchrun`` set for each of several processes."""
 _MPI = ("PMI", "OMPI_COMM_WORLD", "MV2_COMM_WORLD")
 LAUNCHED = (
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK"),
     *(f"{launcher}_{name}" for launcher in _MPI for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")),
 )
-"""What makes torch and Accelerate believe that there are several processes."""
+"""Variables from which torch and Accelerate conclude that there are several processes."""
 MEETING = timedelta(minutes=10)
-"""How long the processes wait for each other at the start."""
+"""Timeout for the processes to find each other."""
 TELLING = timedelta(days=1)
-"""How long they wait for what the main process does alone, such as the index of a large data set."""
+"""Timeout for work that only the main process does, such as building the index of a large data set."""
 LEAVING = timedelta(seconds=10)
-"""How long a failed process waits for the others before it ends, upon which the launcher ends them."""
+"""How long a failed process waits for the others before it exits and the launcher kills them."""
 
 
 @dataclass
 class Processes:
-    """This process among those of the run.
+    """This process and its connection to the others of the run.
 
     Attributes:
-        rank: its number, from 0, the main process.
-        world: the number of processes.
-        store: torch's key-value store where there are several, else None.
+        rank: rank of this process; 0 is the main process.
+        world: number of processes.
+        store: torch's key-value store; None if there is only one process.
     """
 
     rank: int = 0
@@ -60,11 +60,11 @@ class Processes:
         """Call a function in the main process and return its result in all processes.
 
         Args:
-            make: called in the main process only; with several processes it returns what JSON can hold.
+            make: the function; with several processes its result must be a value that JSON can represent.
 
         Raises:
-            ClipDefendError: the user's mistake that the main process met.
-            EndedElsewhere: the main process failed for another reason, which it reports itself.
+            ClipDefendError: the function raised it in the main process.
+            EndedElsewhere: the function failed for another reason, which the main process reports.
         """
         if self.world == 1:
             return make()
@@ -86,21 +86,21 @@ class Processes:
         return value
 
     def main_process_first(self, make: Callable[[], T]) -> T:
-        """Call a function in every process, first in the main one, whose files the others then find."""
+        """Call a function in every process, first in the main one, so that the others find the files it writes."""
         made: list[T] = []
         self.from_main(lambda: made.append(make()))
         return made[0] if made else make()
 
     def speaks(self, code: int) -> bool:
-        """Whether this process is the first to ask, and thus the one that reports why the run ends.
+        """Whether this process reports why the run ends; the first process that asks does.
 
         Args:
-            code: the exit code it ends with, which the others take over.
+            code: exit code of this process, which the others adopt.
         """
         return self._claim_report(code)[0] == self.rank
 
     def failure_code(self) -> int:
-        """The exit code of the process that reported why the run ends; 1 where none did."""
+        """Return the exit code of the process that reported why the run ends; 1 if none did."""
         with contextlib.suppress(Exception):
             self.store.wait(["spoken"], LEAVING)
             return self._claim_report(1)[1]
@@ -111,16 +111,16 @@ class Processes:
             return self.rank, code
         try:
             said = self.store.compare_set("spoken", "", f"{self.rank} {code}")
-        except Exception:  # the first process holds the store where the launcher does not, and has ended
+        except Exception:  # without the launcher's, the store lives in the first process, which has ended
             return 0, code
         rank, first_code = (int(part) for part in said.split())
         return rank, first_code
 
     def leave(self, code: int) -> None:
-        """Wait for the other processes before ending, since a launcher ends all as soon as one has failed."""
+        """Wait for the other processes before exiting, because a launcher kills all as soon as one has failed."""
         if self.world == 1:
             return
-        if code != 0:  # the code is to be this process's own, not that of the launcher's signal
+        if code != 0:  # exit with this code, not with that of the launcher's signal
             with contextlib.suppress(ValueError):
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
         with contextlib.suppress(Exception):
@@ -137,19 +137,19 @@ _current = Processes()
 
 
 def current() -> Processes:
-    """The processes that ``connect`` found; before, this one alone."""
+    """Return the processes that ``connect`` found; before that, this process alone."""
     return _current
 
 
 def connect() -> Processes:
-    """Meet the processes that ``accelerate launch`` or ``torchrun`` started with this one.
+    """Connect to the other processes that ``accelerate launch`` or ``torchrun`` started.
 
-    One process alone removes what a launcher has left in its environment, such as the LOCAL_RANK of a notebook or
-    of a step of ``srun``: torch and Accelerate would wait for the others.
+    A single process removes launcher variables from its environment, such as the LOCAL_RANK of a notebook or an
+    ``srun`` step, because torch and Accelerate would wait for other processes.
 
     Raises:
-        ConfigError: WORLD_SIZE names several processes and the rest of what a launcher sets is missing or wrong,
-            or the processes do not meet.
+        ConfigError: WORLD_SIZE is above 1 and other variables of a launcher are missing or wrong, or the processes
+            cannot connect.
     """
     global _current
     _current = Processes()
@@ -165,7 +165,7 @@ def connect() -> Processes:
         store, rank, world = next(rendezvous("env://", rank, world, timeout=MEETING))
     except Exception as error:  # torch raises many kinds for one cause
         raise ConfigError(
-            f"Process {rank} of {world} does not meet the first one at {os.environ['MASTER_ADDR']}:{port}"
+            f"Process {rank} of {world} cannot connect to the first one at {os.environ['MASTER_ADDR']}:{port}"
             f" ({error!s:.100}): check the launcher's address and port."
         ) from error
     store.set_timeout(TELLING)
@@ -174,13 +174,13 @@ def connect() -> Processes:
 
 
 def alone() -> None:
-    """Let this process work as if it were the only one, for commands that do not gain from several."""
+    """Let this process work alone, for commands that do not benefit from several processes."""
     for name in LAUNCHED:
         os.environ.pop(name, None)
 
 
 def _read_environment(world_size: str) -> tuple[int, int, int]:
-    """Rank, number of processes and port, as the launcher set them."""
+    """Read rank, number of processes and port from the launcher's variables."""
     missing = [name for name in VARIABLES if not os.environ.get(name)]
     try:
         rank, local, world, port = (int(os.environ.get(name) or 0) for name in NUMBERS)

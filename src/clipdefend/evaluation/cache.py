@@ -1,4 +1,4 @@
-"""Tensors that cost much to make, kept beside the runs under the hash of everything they depend on."""
+"""Caches expensive tensors beside the runs, under the hash of everything they depend on."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from clipdefend.runs.files import atomic_write
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of safetensors files named by what they were made from.
+    """A folder of safetensors files, named by the hash of what they were made from.
 
     Attributes:
-        folder: made where needed; what cannot be written there is made again the next time.
+        folder: created when needed; tensors that cannot be written there are made again the next time.
     """
 
     folder: Path
@@ -36,17 +36,17 @@ class Cache:
         keep: Callable[[], bool] = lambda: True,
         agree: Callable[[bool], bool] = bool,
     ) -> dict[str, Tensor]:
-        """Tensors that were made before from the same facts, else made now and kept.
+        """Return cached tensors, or make and cache them.
 
         Args:
             facts: everything that the tensors depend on, as plain data.
-            make: makes them, on any device.
-            keep: asked once they are made, whether to keep them.
-            agree: told whether they are there; returns whether to take them. Always asked, so that several
-                processes can decide as one where ``make`` needs them all.
+            make: makes the tensors, on any device.
+            keep: whether to cache the tensors; called after they were made.
+            agree: (whether they are cached) -> whether to use the cache; always called, so that several processes
+                can agree if ``make`` needs all of them.
 
         Returns:
-            The tensors, on the CPU where they were kept.
+            The tensors, on the CPU.
         """
         found = self.find(facts)
         if agree(found is not None) and found is not None:
@@ -59,17 +59,17 @@ class Cache:
         return made
 
     def find(self, facts: Mapping[str, Any]) -> dict[str, Tensor] | None:
-        """Return tensors that were kept under the same facts; None where they are missing or damaged."""
+        """Return the cached tensors of the same facts; None if they are missing or damaged."""
         key = _key(facts)
         return _read(self.path(facts), key)
 
     def put(self, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Keep tensors of the CPU. Raises OSError where they cannot be written."""
+        """Cache tensors, which must be on the CPU. Raises OSError if they cannot be written."""
         self.folder.mkdir(parents=True, exist_ok=True)
         atomic_write(self.path(facts), save(dict(tensors), metadata={"key": _key(facts)}))
 
     def path(self, facts: Mapping[str, Any]) -> Path:
-        """The file of some facts."""
+        """Return the path of the file for some facts."""
         return self.folder / f"{_key(facts)}.safetensors"
 
 
@@ -78,7 +78,7 @@ def _key(facts: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path, key: str) -> dict[str, Tensor] | None:
-    """Tensors of a cache file; None where it is missing, damaged or of another key."""
+    """Read a cache file; return None if it is missing, damaged or has another key."""
     try:
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get("key") != key:
@@ -89,7 +89,7 @@ def _read(path: Path, key: str) -> dict[str, Tensor] | None:
 
 
 def model_digest(model: ClipModel) -> str:
-    """SHA-256 of a model: its architecture, and the names, types, shapes and bytes of its weights."""
+    """Return the SHA-256 of a model: its architecture, and the names, types, shapes and bytes of its weights."""
     digest = hashlib.sha256(json.dumps(model.architecture.to_dict(), sort_keys=True, default=str).encode())
     for name, tensor in model.clip.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -1,4 +1,4 @@
-"""Class texts: prompts of class names and their embeddings."""
+"""Class prompts and their embeddings."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ PROMPT_BATCH = 128
 
 
 def prompts(classes: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """All prompts, those of a class together: classes x templates."""
+    """Return the prompts of all classes and templates, grouped by class."""
     return [template.replace("{}", name) for name in classes for template in templates]
 
 
 @torch.no_grad()
 def class_embeddings(model: ClipModel, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """Class texts: a unit vector per prompt, their mean over the templates, and that as a unit vector.
+    """Embed classes: a unit vector per prompt, averaged over the templates and normalised again.
 
-    Prompts are encoded in large batches of like length, so that each is cut to its own words. Several processes
-    share the batches.
+    Prompts are sorted by length and encoded in large batches, so that little of each batch is padding. Several
+    processes share the batches.
 
     Args:
         model: in evaluation mode.
-        classes: names, n of them.
-        templates: with ``{}`` for the name.
+        classes: n class names.
+        templates: prompts with ``{}`` for the name.
 
     Returns:
-        Shape (n, d).
+        Unit vectors, shape (n, d).
 
     Reference: Radford et al. 2021, section 3.1.4.
     """

@@ -1,4 +1,4 @@
-"""Features of images: every image decoded once and encoded clean and, where there is a trigger, triggered."""
+"""Encodes images: each is decoded once, and encoded clean and, if there is a trigger, triggered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Encoded(NamedTuple):
     """Image-tower outputs of some images, not normalised.
 
     Attributes:
-        rows: of the images, int64, shape (n,); bad ones are left out.
+        rows: rows of the images without bad ones, int64, shape (n,).
         clean: shape (n, d).
         triggered: shape (n, d), or None without a trigger.
     """
@@ -37,13 +37,13 @@ class Encoded(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How images are read for a model.
+    """How to read images for a model.
 
     Attributes:
         canvas: geometry of the images, and of the trigger.
-        trigger: None for clean features alone.
-        batch_size: images of a step; each is encoded twice where there is a trigger.
-        workers: processes that read images.
+        trigger: the trigger; None for clean features only.
+        batch_size: images per batch; with a trigger each is encoded twice.
+        workers: number of processes that read images.
     """
 
     canvas: Canvas
@@ -65,11 +65,11 @@ def encode(
 
     Args:
         model: in evaluation mode.
-        images: what the rows are of; a row's number is also its id for the trigger.
-        rows: which, in this order.
-        reading: how.
-        bad: counts what cannot be read.
-        report: called with the number of images done.
+        images: the source; a row's number is also its id for the trigger.
+        rows: the rows to encode, in this order.
+        reading: how to read them.
+        bad: counter of unusable rows.
+        report: called with the number of images of each batch.
     """
     size = reading.batch_size
     batches = [rows[start : start + size].tolist() for start in range(0, len(rows), size)]
@@ -78,7 +78,7 @@ def encode(
             continue
         pixels = batch.values.float() / 255
         views = [pixels]
-        if reading.trigger is not None:  # on the CPU, as in poisoning: equal to the last bit
+        if reading.trigger is not None:  # on the CPU, as in poisoning: bit-identical
             views.append(reading.trigger(pixels, batch.keys))
         features = model.image_features(torch.cat(views).to(model.device))
         clean, triggered = features[: len(pixels)], features[len(pixels) :]
@@ -88,7 +88,7 @@ def encode(
 
 
 def concatenate(parts: Iterable[Encoded]) -> Encoded | None:
-    """Concatenate features, as float32 on the CPU; None where there are none."""
+    """Concatenate features, as float32 on the CPU; return None if there are none."""
     rows, clean, triggered = [], [], []
     for part in parts:
         rows.append(part.rows)
@@ -101,9 +101,9 @@ def concatenate(parts: Iterable[Encoded]) -> Encoded | None:
 
 
 def quick_rows(total: int, count: int | None) -> NDArray[np.int64]:
-    """A fixed subset of ``total`` rows in ascending order, or all of them for None.
+    """Return a fixed subset of ``count`` out of ``total`` rows, ascending, or all rows if ``count`` is None.
 
-    It depends on the two numbers alone, so that runs with other seeds are measured on the same images.
+    It depends on the two numbers only, so that runs with other seeds are measured on the same images.
     """
     if count is None or count >= total:
         return np.arange(total)

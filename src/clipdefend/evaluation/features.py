@@ -1,4 +1,4 @@
-"""Image-tower outputs of whole sets, kept beside the runs."""
+"""Image-tower outputs of whole sets, cached beside the runs."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def features(
     cache: Cache | None = None,
     report: Report | None = None,
 ) -> Encoded:
-    """Image-tower outputs, float32 on the CPU, of all usable rows at once.
+    """Return the image-tower outputs of all usable rows, float32 on the CPU.
 
     Args:
-        model: left in the mode that it was in.
-        images, rows, reading, bad, report: as for ``encode``; of an empty ``rows`` nothing can be made.
-        cache: where they are kept by model, images, geometry and trigger; features of a set with unusable
-            images are not kept, so that these are named again.
+        model: the model, which is left in its mode.
+        images, rows, reading, bad, report: as for ``encode``; ``rows`` must not be empty.
+        cache: cache of the features, by model, images, geometry and trigger. Features of a set with unusable
+            images are not cached, so that these images are reported each time.
 
     Raises:
-        DataError: no image can be used, or too few.
+        DataError: no image, or too few of them, can be used.
     """
     facts = _facts(model, images, rows, reading) if cache is not None else {}
 

@@ -1,4 +1,4 @@
-"""Metrics as a manifest holds them: flat names and numbers."""
+"""Flat metrics, name -> number, as manifests store them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def flatten(
 
     Args:
         ba: BA@k, k -> Share.
-        asr, ra: ASR@k and RA@k, over the same images.
+        asr, ra: ASR@k and RA@k, k -> Share, over the same images.
 
     Returns:
         ``ba@1``, ``ba@1_low``, ``ba@1_high`` and so on, ``n_clean`` and ``n_triggered``. A share of no images (n = 0)
-        has no value: its three numbers are left out and its count stays.
+        has no value: only its count is returned.
     """
     flat: dict[str, float | int] = {}
     for name, found, count in (
@@ -51,10 +51,10 @@ def lift(risen: NDArray[np.float64]) -> dict[str, float]:
     """Return ``lift``, the mean rise of the cosine with the target's text, and ``lift_se``, its standard error.
 
     Args:
-        risen: cosine of the triggered image minus that of the clean one, shape (n,), of the images that ASR counts.
+        risen: cosine of the triggered image minus that of the clean one, for the images that ASR counts, shape (n,).
 
     Returns:
-        Both, the error for n > 1; nothing for n = 0.
+        Both; without the error for n = 1, and empty for n = 0.
     """
     n = len(risen)
     found = {"lift": float(risen.mean())} if n else {}
@@ -64,16 +64,16 @@ def lift(risen: NDArray[np.float64]) -> dict[str, float]:
 def recovery(metrics: Mapping[str, float], clean: Mapping[str, float]) -> dict[str, float]:
     """Return ``recovery@k`` = RA@k of the model / RA@k of the clean model under the same trigger.
 
-    A trigger whose images go to another wrong class than the target is not gone, and ASR alone does not tell. A trigger
-    also hides a part of the image, so that the measure is the clean model on the same images, and not BA. The value
-    may be above 1.
+    A trigger that sends images to a wrong class other than the target still works, which ASR alone does not show. A
+    trigger also hides part of the image, so recovery is relative to the clean model on the same images, not to BA.
+    Values above 1 are possible.
 
     Args:
         metrics: flat metrics of the model.
         clean: flat metrics of the clean model, measured in the same setting, see ``EvaluationSetting``.
 
     Returns:
-        ``recovery@1`` and so on, for the k that both have; a clean model whose RA is 0 gives none.
+        ``recovery@1`` and so on, for each k that both have and for which the clean model's RA is not 0.
     """
     found = {}
     for name, value in metrics.items():
@@ -84,39 +84,39 @@ def recovery(metrics: Mapping[str, float], clean: Mapping[str, float]) -> dict[s
 
 
 def floor(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return metrics of the clean model under the names that the runs after it carry, such as ``floor_ba@1``."""
+    """Return the clean model's metrics under the names by which later runs record them, such as ``floor_ba@1``."""
     return {f"floor_{name}": value for name, value in metrics.items() if not name.startswith("n_")}
 
 
 def defence_value(metrics: Mapping[str, float]) -> float:
-    """Return what a defended model is worth: BA@1 - ASR@1 + min(1, recovery@1).
+    """Return the value of a defended model: BA@1 - ASR@1 + min(1, recovery@1).
 
-    ASR alone calls a model clean whose triggered images only went to another wrong class; recovery sees these. It
-    counts up to 1, as some models see more under a trigger than the clean one.
+    By ASR alone, a model that sends triggered images to another wrong class would be clean; recovery detects these.
+    It counts up to 1, because some models recognise more under a trigger than the clean model does.
 
     Args:
-        metrics: flat metrics with BA@1; ASR@1 and recovery@1 are 0 where they are unknown, so that only models of
-            which the same is known can be compared.
+        metrics: flat metrics with BA@1. ASR@1 and recovery@1 count as 0 if they are unknown, so only compare
+            models of which the same metrics are known.
 
     Returns:
-        -1 to 2.
+        A value from -1 to 2.
     """
     return metrics["ba@1"] - metrics.get("asr@1", 0.0) + min(1.0, metrics.get("recovery@1", 0.0))
 
 
 def select_prefix(metrics: Mapping[str, Value], prefix: str) -> dict[str, Value]:
-    """Return those metrics whose names begin with a prefix such as ``floor_``, without it."""
+    """Return the metrics whose names start with a prefix such as ``floor_``, with the prefix removed."""
     return {key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)}
 
 
 def headline(metrics: dict[str, float]) -> str:
-    """What matters of an epoch in a line: without labelled images, what is seen on the validation pairs."""
+    """Summarise the metrics of an epoch in one line; without labelled images, by the validation metrics."""
     names = ("ba@1", "asr@1", "ra@1") if "ba@1" in metrics else ("val_r@1", "val_agreement")
     return ", ".join(f"{name.upper()} {100 * metrics[name]:.1f} %" for name in names if name in metrics)
 
 
 def hidden_image_warning(clean: Mapping[str, float]) -> str | None:
-    """Return a warning where a trigger hides the image: the clean model's RA@1 is below half of its BA@1.
+    """Return a warning if a trigger hides the image: if the clean model's RA@1 is below half of its BA@1.
 
     Args:
         clean: flat metrics of the clean model under the trigger.

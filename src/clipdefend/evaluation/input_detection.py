@@ -1,4 +1,4 @@
-"""Telling triggered images from clean ones as they come in: what a service calls for each batch."""
+"""Detects triggered images at test time; a service calls this for each batch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ BATCH = 256
 
 @dataclass
 class Detector:
-    """A score of images, ready to be called; ``make_detector`` makes one.
+    """A suspicion score of images, made by ``make_detector``.
 
     Attributes:
-        name: of the score.
-        model: which the images are sent to.
-        clean_scores: of the clean images that it was made with, float64, shape (m,).
+        name: name of the score.
+        model: the model under suspicion.
+        clean_scores: scores of the clean images that it was made with, float64, shape (m,).
     """
 
     name: str
@@ -32,20 +32,20 @@ class Detector:
     clean_scores: Tensor = field(init=False, repr=False)
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Score a batch: the more suspicious the larger. Each image is judged by itself.
+        """Score a batch; larger scores are more suspicious. Each image is scored independently.
 
         Args:
-            pixels: images as the model takes them, float in [0, 1], shape (n, 3, size, size).
+            pixels: images before normalisation, float in [0, 1], shape (n, 3, size, size).
 
         Returns:
-            float64 on the CPU, shape (n,).
+            Scores, float64 on the CPU, shape (n,).
         """
         with _inference(self.model):
             scores = [self.judge(part, _encode(self.model, part)) for part in pixels.split(BATCH)]
         return torch.cat([torch.empty(0, dtype=torch.float64), *scores])
 
     def threshold(self, false_alarms: float = 0.01) -> float:
-        """Return the score above which a share of the clean images lies."""
+        """Return the score that a given share of the clean images exceeds."""
         return float(self.clean_scores.quantile(1 - false_alarms))
 
 
@@ -63,16 +63,16 @@ def make_detector(
 
     Args:
         name: one of ``INPUT_SCORES``: bdetclip, lorex or strip.
-        model: under suspicion; left in the mode that it was in.
-        classes: names that it tells apart.
+        model: the model under suspicion, which is left in its mode.
+        classes: names of its classes.
         templates: prompts with ``{}``.
-        clean: images that are known to be clean, float in [0, 1], shape (m, 3, size, size).
-        traffic: images that were sent in, of the same form; lorex alone looks at them, and needs them.
-        seed: of draws.
+        clean: images known to be clean, float in [0, 1], shape (m, 3, size, size).
+        traffic: received images, of the same form; required by lorex and ignored by the others.
+        seed: seed of the draws.
 
     Raises:
-        ConfigError: an unknown name.
-        DataError: too few images.
+        ConfigError: the name is unknown.
+        DataError: there are too few images.
     """
     with _inference(model):
         known = Known(

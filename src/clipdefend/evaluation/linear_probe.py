@@ -1,4 +1,4 @@
-"""Linear probes: a classifier on the frozen image tower's features, by two protocols."""
+"""Linear probes: classifiers on features of the frozen image tower, trained by two protocols."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Classifier = Callable[[Tensor], Tensor]
 
 MAX_ITERATIONS = 1000
 COARSE = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)
-"""Powers of ten of the first inverse strengths that the sweep tries."""
+"""Exponents (base 10) of the values of C with which the sweep starts."""
 FINEST = 0.125
-"""Where the sweep stops, in decades."""
+"""Resolution of the sweep, in decades."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Probe:
 
     Attributes:
         scores: features (n, d) -> scores (n, classes).
-        facts: what the manifest keeps of its training.
+        facts: what the manifest records about its training.
     """
 
     scores: Classifier
@@ -62,18 +62,18 @@ class Probe:
 
 
 def logistic_probe(train: Samples, validation: Samples, classes: int) -> Probe:
-    """scikit-learn's logistic regression; its L2 strength is chosen on the validation images.
+    """Train scikit-learn's logistic regression, choosing its L2 strength on the validation images.
 
-    The sweep begins with C = 1e-6, 1e-4, ... 1e6 and then halves the distance around the best until an eighth
-    of a decade; of equal accuracies the stronger regularisation wins. The classifier is then fitted to
-    training and validation images together.
+    The sweep starts with C = 1e-6, 1e-4, ... 1e6 and then halves the step around the best value down to an eighth of
+    a decade; ties go to the stronger regularisation. The final classifier is fitted to the training and validation
+    images together.
 
     Args:
-        train, validation: of disjoint images.
-        classes: their number; one without a training image is never predicted.
+        train, validation: samples of disjoint images.
+        classes: number of classes; a class without training images is never predicted.
 
     Raises:
-        DataError: training images of a single class.
+        DataError: all training images are of one class.
 
     Reference: Radford et al. 2021 (CLIP), appendix A.3: L-BFGS, at most 1,000 iterations, the same sweep.
     """
@@ -108,10 +108,10 @@ def fit_logistic(samples: Samples, strength: float, classes: int) -> tuple[Class
     """Fit scikit-learn's ``LogisticRegression(C=strength, max_iter=1000)`` in double precision.
 
     Returns:
-        The classifier, and whether the fit has converged.
+        The classifier, and whether the fit converged.
 
     Raises:
-        DataError: samples of a single class, or features that are no numbers.
+        DataError: all samples are of one class, or features are not finite.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -141,17 +141,17 @@ def fit_logistic(samples: Samples, strength: float, classes: int) -> tuple[Class
 def layer_probe(
     train: Samples, classes: int, *, lr: float, epochs: int, batch_size: int, weight_decay: float, seed: int
 ) -> Probe:
-    """A single linear layer by the papers' protocol: AdamW, cosine without warm-up, no validation.
+    """Train a single linear layer by the papers' protocol: AdamW, cosine schedule without warm-up, no validation.
 
     Args:
-        train: all images that are not the test's.
-        classes: their number.
-        lr, epochs, batch_size, weight_decay: of the training; the bias does not decay.
-        seed: of the first weights and of the order of each epoch.
+        train: samples of all images that are not in the test split.
+        classes: number of classes.
+        lr, epochs, batch_size, weight_decay: training options; the bias does not decay.
+        seed: seed of the initial weights and of the order of each epoch.
 
     Reference: CleanCLIP, src/evaluate.py of its code: lr 0.005, 10 epochs, batches of 128, weight decay 0.01.
 
-    Deviates: weights and order are drawn from the seed alone.
+    Deviates: weights and order depend on the seed only.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(draw_seed(seed, "probe"))

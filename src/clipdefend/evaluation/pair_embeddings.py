@@ -1,4 +1,4 @@
-"""Embeddings of image-caption pairs: made once, chunk by chunk, shared by several processes, and kept on disk."""
+"""Embeds image-caption pairs once, chunk by chunk, in several processes, and caches the embeddings on disk."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from clipdefend.evaluation.encoding import Encoded, Reading, Report, encode
 from clipdefend.models.clip import ClipModel, evaluating
 
 CHUNK = 4096
-"""Pairs of a file, at least; it is a whole number of batches."""
+"""Minimum number of pairs per file; the actual number is a multiple of the batch size."""
 GROUP = 64
-"""Chunks that are embedded in one go."""
+"""Number of chunks that are embedded with one loader."""
 MET_BEFORE = "could not be used when the pairs were embedded"
 
 
@@ -34,10 +34,10 @@ class Chunk:
     """Embeddings of the usable pairs of a chunk, on the CPU.
 
     Attributes:
-        number: of the chunk, from 0.
-        rows: int64, shape (n,), ascending.
+        number: number of the chunk, from 0.
+        rows: the usable rows, ascending, int64, shape (n,).
         image: outputs of the image tower, not normalised, float32, shape (n, d).
-        text: unit vectors of the captions, float32, shape (n, d); None where they were not asked for.
+        text: unit vectors of the captions, float32, shape (n, d); None if they were not requested.
     """
 
     number: int
@@ -48,18 +48,18 @@ class Chunk:
 
 @dataclass(kw_only=True)
 class PairEmbeddings:
-    """Embeddings of rows of pairs by one model.
+    """Embeds rows of pairs by one model.
 
-    Several processes take every w-th chunk each; the folder of the cache has to be one that all of them see.
+    Of w processes, each embeds every w-th chunk; all of them must have access to the folder of the cache.
 
     Attributes:
-        model: on its device.
-        pairs: what the rows are of.
-        rows: ascending; a range where they are all, which takes no memory.
-        reading: how images are read; its batch size is that of captions, too.
-        cache: where chunks are kept.
-        texts: whether captions are embedded.
-        bad: counts rows that cannot be used.
+        model: the model, on its device.
+        pairs: the pairs.
+        rows: rows to embed, ascending; a range for all rows, which takes no memory.
+        reading: how to read images; its batch size also applies to captions.
+        cache: cache of the chunks.
+        texts: whether to embed captions.
+        bad: counter of unusable rows.
     """
 
     model: ClipModel
@@ -77,7 +77,7 @@ class PairEmbeddings:
 
     @cached_property
     def size(self) -> int:
-        """Pairs of a chunk."""
+        """Number of pairs per chunk."""
         return self.reading.batch_size * math.ceil(CHUNK / self.reading.batch_size)
 
     @property
@@ -91,13 +91,13 @@ class PairEmbeddings:
         return range(collectives.rank(), self.count, collectives.world())
 
     def make(self, report: Report | None = None) -> None:
-        """Embed the chunks of this process that are not there yet, then wait for the other processes.
+        """Embed the missing chunks of this process, then wait for the other processes.
 
         Args:
-            report: called with the number of pairs done.
+            report: called with the number of pairs of each batch.
 
         Raises:
-            DataError: more unusable rows than allowed, or embeddings that are not finite.
+            DataError: there are too many unusable rows, or embeddings are not finite.
             OSError: the disk is full.
         """
         missing = []
@@ -123,7 +123,7 @@ class PairEmbeddings:
         self.bad.check(len(self.pairs))
 
     def chunks(self, numbers: Sequence[int] | None = None) -> Iterator[Chunk]:
-        """Yield chunks that were made; by default those of this process."""
+        """Yield chunks that have been embedded; by default those of this process."""
         for number in self.own if numbers is None else numbers:
             found = self._find(number)
             if found is None:
@@ -138,11 +138,12 @@ class PairEmbeddings:
             self.cache.path(self._facts(number)).unlink(missing_ok=True)
 
     def _in_groups(self, numbers: Sequence[int], report: Report | None) -> Iterator[Chunk]:
-        """Embed chunks; the processes that read images are started once a group, whose rows are listed at once."""
+        """Embed chunks in groups: workers are started once per group, and only its rows are in memory."""
         for start in range(0, len(numbers), GROUP):
             yield from self._embed_chunks(numbers[start : start + GROUP], report)
 
     def _embed_chunks(self, numbers: Sequence[int], report: Report | None) -> Iterator[Chunk]:
+        """Embed several chunks with one loader, so that its workers are started once."""
         todo = np.concatenate([self._rows(number) for number in numbers])
         waiting = list(numbers)
         parts: list[tuple[NDArray[np.int64], Tensor, Tensor | None]] = []
@@ -158,7 +159,7 @@ class PairEmbeddings:
             parts = []
 
     def _with_texts(self, part: Encoded) -> tuple[NDArray[np.int64], Tensor, Tensor | None]:
-        """Rows and embeddings of a batch, without those whose captions cannot be used."""
+        """Return the rows and embeddings of a batch without unusable captions."""
         rows, image = part.rows, part.clean.float().cpu()
         text = None
         if self.texts:
@@ -200,7 +201,7 @@ class PairEmbeddings:
         self.bad.update((int(row), MET_BEFORE) for row in missing)
 
     def _facts(self, number: int) -> dict[str, Any]:
-        """What a chunk depends on; the images' stamps are taken once."""
+        """Return everything that a chunk depends on; the images are checked for changes once."""
         if number in self._known:
             return self._known[number]
         canvas, rows = self.reading.canvas, self._rows(number)

@@ -1,4 +1,4 @@
-"""The clean model's figures, as the attack recorded them of the weights that it began with."""
+"""Finds the clean model's metrics that an attack recorded for its initial weights."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def floor_of_run(source: Run | None, setting: EvaluationSetting) -> dict[str, fl
     """Return the flat metrics of the clean model under the trigger.
 
     Args:
-        source: the run whose model is evaluated or defended; None where there is none.
-        setting: of the figures that stand beside them; only what is comparable is returned.
+        source: the run whose model is evaluated or defended; None if there is none.
+        setting: setting of the figures to compare with; only comparable metrics are returned.
     """
     victim = source.find_ancestor("finetune-attack") if source else None
     if victim is None:

@@ -1,4 +1,4 @@
-"""Image-caption retrieval, both ways, of clean and of triggered images.
+"""Image-caption retrieval in both directions, with clean and with triggered images.
 
 **Ties.** The rank of an image's best own caption is the number of captions of *other* images that are at least
 as similar: a tie counts against it, as with classes (see ``clipdefend.metrics``). Two images with the same caption
@@ -19,7 +19,7 @@ from clipdefend.errors import ConfigError, DataError
 from clipdefend.metrics import Booleans, Share, shares
 
 BLOCK = 1 << 26
-"""Similarities that are held at once: 256 MB of them."""
+"""Maximum number of similarities in memory: 256 MB."""
 
 Rows = NDArray[np.int64]
 
@@ -30,7 +30,7 @@ class Gallery:
 
     Attributes:
         images: shape (n, d).
-        texts: of the distinct captions, shape (t, d), so that equal captions are equal to the last bit.
+        texts: unit vectors of the distinct captions, shape (t, d), so that equal captions have bit-identical vectors.
         text_of: for each of m captions its row in ``texts``, shape (m,).
         image_of: for each caption its row in ``images``, shape (m,).
     """
@@ -42,14 +42,14 @@ class Gallery:
 
 
 def caption_ranks(gallery: Gallery, positive: Callable[[Tensor], Tensor]) -> Rows:
-    """For each image: how many captions that are no positives are at least as similar as its best positive.
+    """Return for each image the number of other captions that are at least as similar as its best positive one.
 
     Args:
         gallery: n images and m captions.
-        positive: rows of images (b,) -> booleans (b, m) or (1, m): the captions that are hits.
+        positive: rows of images, shape (b,) -> booleans, shape (b, m) or (1, m), that mark the positive captions.
 
     Returns:
-        int64, shape (n,); all captions where there is no positive, or no number to compare.
+        int64, shape (n,), 0 to m; m for an image without a positive caption or with NaN similarities.
     """
     text_of = torch.from_numpy(gallery.text_of)
     found = []
@@ -64,7 +64,7 @@ def caption_ranks(gallery: Gallery, positive: Callable[[Tensor], Tensor]) -> Row
 
 
 def image_ranks(gallery: Gallery) -> Rows:
-    """For each caption: how many other images are at least as similar as its own. Shape (m,)."""
+    """Return for each caption the number of other images at least as similar as its own, int64, shape (m,)."""
     image_of = torch.from_numpy(gallery.image_of)
     text_of = torch.from_numpy(gallery.text_of)
     found = []
@@ -79,19 +79,19 @@ def image_ranks(gallery: Gallery) -> Rows:
 def recalls(
     gallery: Gallery, ks: Sequence[int], counted: Booleans | None = None
 ) -> dict[str, dict[int, Share]]:
-    """R@k of image to text (``i2t``) and of text to image (``t2i``).
+    """Compute R@k of image to text (``i2t``) and of text to image (``t2i``).
 
     i2t is the share of images that have a caption of their own among their k nearest; t2i the share of captions
     that have their image among their k nearest.
 
     Args:
         gallery: n images and m captions.
-        ks: the k of interest.
-        counted: images that i2t is taken over, booleans (n,); None: all. t2i is over all captions.
+        ks: values of k.
+        counted: images that i2t counts, booleans, shape (n,); None counts all. t2i counts all captions.
 
     Raises:
-        ConfigError: a k that is not below the number of images, or of captions.
-        DataError: an image without a caption.
+        ConfigError: a k is not below the number of images and of captions.
+        DataError: an image has no caption.
     """
     _check(gallery, ks)
     image_of = torch.from_numpy(gallery.image_of)
@@ -102,13 +102,13 @@ def recalls(
 def caption_attack(
     gallery: Gallery, named: Booleans, ks: Sequence[int], counted: Booleans | None = None
 ) -> dict[int, Share]:
-    """ASR@k: share of triggered images that have a caption naming the target among their k nearest.
+    """Compute ASR@k: the share of triggered images that have a caption naming the target among their k nearest.
 
     Args:
-        gallery: of triggered images.
-        named: which captions name the target, shape (m,).
-        ks: the k of interest.
-        counted: images that count, shape (n,); by default those that have no caption naming the target.
+        gallery: triggered images and captions.
+        named: whether each caption names the target, booleans, shape (m,).
+        ks: values of k.
+        counted: images to count, booleans, shape (n,); by default those without a caption that names the target.
     """
     _check(gallery, ks)
     hits = torch.from_numpy(named)[None, :]
@@ -117,14 +117,14 @@ def caption_attack(
 
 
 def without_target(gallery: Gallery, named: Booleans) -> Booleans:
-    """Images none of whose captions names the target, booleans (n,)."""
+    """Return which images have no caption that names the target, booleans, shape (n,)."""
     found = np.ones(len(gallery.images), np.bool_)
     found[gallery.image_of[named]] = False
     return found
 
 
 def check_ks(ks: Sequence[int], *, images: int, captions: int) -> None:
-    """Raise ConfigError for a k that is not from 1 to less than the number of images and of captions."""
+    """Raise ConfigError unless each k is at least 1 and below the number of images and of captions."""
     fewest = min(images, captions)
     if fewest < 2:
         raise ConfigError(
@@ -139,7 +139,7 @@ def check_ks(ks: Sequence[int], *, images: int, captions: int) -> None:
 
 
 def _blocks(rows: int, columns: int) -> list[Tensor]:
-    """Row numbers in blocks whose similarities fit into ``BLOCK``."""
+    """Yield row numbers in blocks whose similarities fit into ``BLOCK``."""
     return list(torch.arange(rows).split(max(1, BLOCK // max(1, columns))))
 
 

@@ -39,20 +39,20 @@ ATTACK = {
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSetting:
-    """All that decides whether two evaluations are comparable.
+    """Everything that decides whether two evaluations are comparable.
 
     BA depends on the images, the prompts and the geometry; ASR and RA depend on the trigger, the target and the
     protocol as well. The k, the batch size and the model are not part of the setting, and neither are the size of the
     canvas and the interpolation, which belong to the model (the trigger's digest covers the size that it was made for).
 
     Attributes:
-        data, root, split, class_names, templates: of the labelled images, as configured.
+        data, root, split, class_names, templates: the labelled images and prompts, as configured.
         quick: number of images of the fixed subset; None: all images.
-        canvas: "crop" or "squash"; None where an old manifest does not say.
+        canvas: "crop" or "squash"; None if an old manifest does not record it.
         protocol: which triggered images count.
-        target: the attacker's class, by its plain name; None without an attack.
+        target: name of the target class; None without an attack.
         trigger: digest of the trigger, see ``trigger_digest``; None without an attack.
-        n_clean, n_triggered: numbers of images that were measured; None before the measurement.
+        n_clean, n_triggered: numbers of measured images; None before the measurement.
     """
 
     data: str | None = None
@@ -91,7 +91,7 @@ class EvaluationSetting:
 
     @classmethod
     def of(cls, run: Run, poison: Run | None) -> EvaluationSetting:
-        """Return the setting that a finished run's own figures were measured in.
+        """Return the setting in which a finished run's figures were measured.
 
         Manifests of older versions lack some of the facts, which are then taken from the attack.
 
@@ -100,7 +100,7 @@ class EvaluationSetting:
             poison: the run whose trigger was used, see ``find_trigger_run``.
 
         Raises:
-            RunError: what one of them recorded is damaged.
+            RunError: the record of one of them is damaged.
         """
         record = run.config.get("eval")
         record = dict(record) if isinstance(record, Mapping) else {}
@@ -161,7 +161,7 @@ def describe_differences(differences: Iterable[str]) -> str:
 
 
 def find_trigger_run(run: Run) -> Run | None:
-    """Return the run whose trigger a run was measured with; None without one, or where it is gone."""
+    """Return the run whose trigger a run was measured with; None if there is none or it no longer exists."""
     with contextlib.suppress(RunError):
         return run.trigger_run()
     return None

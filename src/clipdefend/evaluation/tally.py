@@ -1,4 +1,4 @@
-"""BA, ASR and RA, accumulated batch by batch: one rank per image is kept, however many classes and k there are."""
+"""Accumulates BA, ASR and RA batch by batch, storing one rank per image for any number of classes and k."""
 
 from __future__ import annotations
 
@@ -25,15 +25,14 @@ from clipdefend.metrics import (
 
 @dataclass(kw_only=True)
 class Tally:
-    """Ranks of the true class and of the target, for each image that was measured.
+    """Ranks of the true class and of the target, for each measured image.
 
     Attributes:
         labels: true classes of all images, by row, int64.
-        target: the class that the attacker wants; None where it is not one of the classes, and then there is RA
-            and no ASR.
+        target: the target class; None if it is not one of the classes, in which case there is RA but no ASR.
         protocol: which images count for ASR and RA.
-        cosines: whether the similarities are cosines with class texts, so that their rise is the lift; a linear
-            probe's logits are not.
+        cosines: whether similarities are cosines with class texts, from which lift is computed, and not the logits of
+            a linear probe.
     """
 
     labels: NDArray[np.int64]
@@ -50,9 +49,9 @@ class Tally:
         """Add a batch.
 
         Args:
-            rows: of the images, shape (n,).
+            rows: rows of the images, shape (n,).
             clean: similarities of the clean images with the classes, shape (n, classes).
-            triggered: those of the triggered images; None without a trigger.
+            triggered: similarities of the triggered images, of the same shape; None without a trigger.
         """
         self._rows.append(rows)
         self._clean.append(class_ranks(clean, self.labels[rows]))
@@ -65,7 +64,7 @@ class Tally:
                     self._lift.append(risen.double().cpu().numpy())
 
     def gather(self) -> None:
-        """Add the ranks that the other processes have found."""
+        """Add the ranks of the other processes."""
         lists: list[list[Any]] = [self._rows, self._clean, self._true, self._target, self._lift]
         parts = collectives.all_gather_object(
             [np.concatenate(each).tolist() if each else None for each in lists]
@@ -76,15 +75,15 @@ class Tally:
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """Rows of the images so far, shape (n,)."""
+        """Rows of the images added so far, shape (n,)."""
         return np.concatenate(self._rows) if self._rows else np.empty(0, np.int64)
 
     def metrics(self, ks: Sequence[int], among: NDArray[np.int64] | None = None) -> dict[str, float]:
         """Return flat metrics, ``ba@1``, ``asr@1``, ``ra@1`` and so on, with intervals and counts.
 
         Args:
-            ks: the k of interest.
-            among: rows to count; None: all of them.
+            ks: values of k.
+            among: rows to count; None counts all.
         """
         kept = np.ones(len(self.rows), np.bool_) if among is None else np.isin(self.rows, among)
         labels = self.labels[self.rows][kept]

@@ -1,4 +1,4 @@
-"""Zero-shot evaluation: clean and triggered images in one pass, every image decoded once."""
+"""Zero-shot evaluation of clean and triggered images in one pass; each image is decoded once."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ QUICK = "quick_"
 
 @dataclass(kw_only=True)
 class Benchmark:
-    """BA, and ASR and RA where a trigger is known, of any model on one set of labelled images.
+    """Measures BA and, if a trigger is known, ASR and RA of models on one set of labelled images.
 
     Attributes:
         images: labelled images with their class names.
         templates: prompts with ``{}``.
         canvas: geometry of the images, and of the trigger.
-        ks: the k of BA@k, ASR@k, RA@k; k = 1 is measured in any case, for gates and for the choice of weights.
-        trigger, target: the attack and its class's index; None for accuracy alone.
+        ks: values of k in BA@k, ASR@k, RA@k; k = 1 is always measured, for gates and for the choice of weights.
+        trigger, target: the trigger and the index of the target class; None to measure accuracy only.
         protocol: which images ASR and RA count.
-        batch_size: images of a step; each is encoded twice where there is a trigger.
-        workers: processes that read images.
-        max_bad: largest share of unusable images.
-        quick: images of the fixed subset that is enough between epochs; None: all.
-        cache: where class texts are kept; None: nowhere.
-        clean: flat metrics of the clean model under the same trigger, for recovery; empty where they are unknown.
+        batch_size: images per batch; with a trigger each is encoded twice.
+        workers: number of processes that read images.
+        max_bad: largest allowed share of unusable images, 0 to 1.
+        quick: number of images of the fixed subset that is measured between epochs; None measures all.
+        cache: cache of class embeddings; None does not cache them.
+        clean: flat metrics of the clean model under the same trigger, for recovery; empty if they are unknown.
     """
 
     images: LabelledImages
@@ -75,7 +75,7 @@ class Benchmark:
 
     @property
     def size(self) -> int:
-        """Images of a measurement that is not asked to be full."""
+        """Number of images of a measurement that is not full."""
         return len(self._quick_rows)
 
     @property
@@ -86,16 +86,16 @@ class Benchmark:
     def __call__(
         self, model: ClipModel, report: Report | None = None, *, full: bool = False
     ) -> dict[str, float]:
-        """Flat metrics of a model: ``ba@1``, ``asr@1``, ``ra@1`` ... with intervals and counts.
+        """Return flat metrics of a model: ``ba@1``, ``asr@1``, ``ra@1`` and so on, with intervals and counts.
 
         Args:
-            model: left in the mode that it was in.
-            report: called with the number of images done.
-            full: measure all images; where that is more than the quick subset, the subset's metrics come
-                along as ``quick_ba@1`` and so on, from the same pass.
+            model: the model, which is left in its mode.
+            report: called with the number of images of each batch.
+            full: measure all images; if there is a quick subset, its metrics are returned as well, as
+                ``quick_ba@1`` and so on, from the same pass.
 
         Raises:
-            DataError: more unusable images than ``max_bad`` allows.
+            DataError: there are more unusable images than ``max_bad`` allows.
         """
         with evaluating(model):
             tally = self._tally(model, np.arange(len(self.images)) if full else self._quick_rows, report)
@@ -108,7 +108,7 @@ class Benchmark:
         return metrics
 
     def _tally(self, model: ClipModel, rows: NDArray[np.int64], report: Report | None) -> Tally:
-        """Ranks of the images' classes, and of the target; several processes share the batches of one."""
+        """Rank the true classes and the target for each image; several processes share the batches."""
         tally = Tally(labels=self.images.labels, target=self.target, protocol=self.protocol)
         classes = self._class_embeddings(model)
         reading = Reading(
@@ -134,7 +134,7 @@ class Benchmark:
         return tally
 
     def _class_embeddings(self, model: ClipModel) -> Tensor:
-        """Class texts, (classes, d), from the cache where there is one."""
+        """Return the class embeddings, shape (classes, d), from the cache if there is one."""
         names, templates = self.images.classes, self.templates
         if self.cache is None:
             return class_embeddings(model, names, templates)
@@ -155,14 +155,14 @@ class Benchmark:
 
 
 def _cosines(features: Tensor, classes: Tensor) -> Tensor:
-    """Of image features (n, d) with class texts (classes, d)."""
+    """Return the cosines, shape (n, classes), of image features (n, d) with class embeddings (classes, d)."""
     return (F.normalize(features, dim=-1) @ classes.T).float()
 
 
 def epoch_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return the metrics that epochs are compared by: those of the quick subset where there is one, else all.
+    """Return the metrics by which epochs are compared: those of the quick subset if there is one, else all.
 
-    Only some epochs are measured on all images, while all of them are measured on the subset.
+    Some epochs are measured on all images, but every epoch is measured on the subset.
     """
     quick = {name.removeprefix(QUICK): value for name, value in metrics.items() if name.startswith(QUICK)}
     return quick or dict(metrics)

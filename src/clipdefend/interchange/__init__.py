@@ -1,1 +1,1 @@
-"""Results and evaluation sets in the forms that other people's tools read."""
+"""Exports results and evaluation sets in the formats of other tools."""

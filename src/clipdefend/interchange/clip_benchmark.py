@@ -1,4 +1,4 @@
-"""Results as CLIP_benchmark's JSON, which its ``build`` merges into one table."""
+"""Writes results as CLIP_benchmark's JSON, which its ``build`` command merges into one table."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ TASK = "zeroshot_classification"
 def clip_benchmark_json(
     metrics: Mapping[str, float], *, dataset: str, model: str, pretrained: str, extra: Mapping[str, Any]
 ) -> str:
-    """The file that CLIP_benchmark's ``eval`` writes, with more columns.
+    """Return the JSON that CLIP_benchmark's ``eval`` writes, with additional columns.
 
     ``acc1`` and ``acc5`` are BA@1 and BA@5; ASR and RA become ``asr1``, ``asr1_low``, ``ra5`` and so on. Shares are
     fractions from 0 to 1.
 
     Args:
-        metrics: flat ones of an evaluation run.
-        dataset: the labelled images.
-        model: the architecture.
-        pretrained: the weights.
-        extra: further columns, such as the attack.
+        metrics: flat metrics of an evaluation run.
+        dataset: name of the labelled images.
+        model: name of the architecture.
+        pretrained: name of the weights.
+        extra: additional columns, such as the attack.
 
     Reference: CLIP_benchmark, cli.py, ``run`` and ``main_build``.
     """
@@ -43,7 +43,7 @@ def clip_benchmark_json(
 
 
 def column(metric: str) -> str:
-    """CLIP_benchmark's name of a metric: "acc5" for "ba@5", "floor_asr1_low" for "floor_asr@1_low"."""
+    """Return CLIP_benchmark's name of a metric: "acc5" for "ba@5", "floor_asr1_low" for "floor_asr@1_low"."""
     prefix, at, rest = metric.partition("@")
     if not at:
         return metric

@@ -1,6 +1,6 @@
-"""Clean and triggered images as data sets, so that tools that know nothing of triggers measure an attack.
+"""Exports clean and triggered images as data sets, so that tools without support for triggers can measure an attack.
 
-Three sets, each in CLIP_benchmark's layout, whose accuracy there is:
+There are three sets in CLIP_benchmark's layout, on which accuracy means:
 
 - ``clean``, with the true classes: BA.
 - ``triggered-asr``: triggered images labelled with the *target*, the target's own left out: ASR.
@@ -38,16 +38,16 @@ Report = Callable[[int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """What is exported: the images of an evaluation as it measures them, pixel for pixel.
+    """The images of an evaluation, exported pixel for pixel as it measures them.
 
     Attributes:
         images: labelled images with their class names.
         templates: prompts with ``{}``.
         canvas: geometry of the images, and of the trigger.
-        trigger, target: the attack and its class's index; None for the clean set alone.
-        protocol: which images ``triggered-asr`` and ``triggered-ra`` hold.
-        workers: processes that read and encode images.
-        rows: the images that are exported; None: all.
+        trigger, target: the trigger and the index of the target class; None to export the clean set only.
+        protocol: which images ``triggered-asr`` and ``triggered-ra`` contain.
+        workers: number of processes that read and encode images.
+        rows: rows to export; None exports all.
     """
 
     images: LabelledImages
@@ -67,27 +67,27 @@ class Export:
         return range(len(self.images)) if self.rows is None else self.rows
 
     def _encode(self, picture: Image.Image, row: int) -> tuple[bytes, bytes | None]:
-        """PNG of an image without the trigger and with it, losslessly."""
+        """Encode an image without and with the trigger as PNG, losslessly."""
         pixels = to_tensor(picture)
         if self.trigger is None:
             return _png(pixels), None
         return _png(pixels), _png(self.trigger(pixels[None].float() / 255, [row])[0])
 
     def write(self, folder: Path, report: Report | None = None) -> dict[str, int]:
-        """Write the sets below ``folder``, all of them or none.
+        """Write all sets below ``folder``, or none if that fails.
 
-        Unusable images are left out, as the evaluation leaves them out.
+        Unusable images are left out, as in the evaluation.
 
         Args:
-            folder: new, or an empty one.
-            report: called with the number of images done.
+            folder: a folder that is empty or does not exist.
+            report: called with the number of newly written images.
 
         Returns:
             Name of each set -> number of its images.
 
         Raises:
-            ConfigError: the folder is in use.
-            DataError: no usable image, or class names or templates that the layout cannot hold.
+            ConfigError: the folder is not empty.
+            DataError: no image is usable, or the layout does not support a class name or template.
         """
         check_free(folder)
         partial = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
@@ -116,7 +116,7 @@ class Export:
                 bad=self.images.bad_rows(1.0),  # the evaluation has counted them
                 workers=self.workers,
                 view=self._encode,
-                collate=list,  # files, which are passed on as they are
+                collate=list,  # PNG files are not stacked
             )
             for batch in reading:
                 if report:
@@ -137,7 +137,7 @@ class Export:
 
 
 def check_free(folder: Path) -> None:
-    """Raise ConfigError where an export would overwrite something or cannot be made."""
+    """Raise ConfigError if an export would overwrite something or the folder cannot be created."""
     if folder.absolute() == Path.cwd():  # it is put in place of the folder, which a shell may stand in
         raise ConfigError(f"Folder {str(folder)!r} is the current one: give --export a new one.")
     try:

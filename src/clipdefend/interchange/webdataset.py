@@ -1,4 +1,4 @@
-"""Labelled images in CLIP_benchmark's webdataset layout, written in one stream."""
+"""Streaming writer of labelled images in CLIP_benchmark's webdataset layout."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ SPLIT = "test"
 
 
 class ShardWriter:
-    """Writes ``FOLDER/test/0.tar`` and on, and ``FOLDER/test/nshards.txt`` at the end; a context manager.
+    """Context manager that writes ``FOLDER/test/0.tar`` and so on, and finally ``FOLDER/test/nshards.txt``.
 
-    Equal samples in equal order give equal bytes.
+    The same samples in the same order give the same bytes.
 
     Args:
-        folder: made where needed; without shards so far.
+        folder: folder of the set, created if it does not exist; it must not contain shards.
         classes: class names, by label.
         templates: prompts with ``{}``.
 
     Raises:
-        DataError: a class name or a template that the layout cannot hold.
+        DataError: the layout does not support a class name or a template.
 
-    Reference: CLIP_benchmark, ``webdataset_builder.convert_dataset``: 10,000 samples or 1 GB a shard.
+    Reference: CLIP_benchmark, ``webdataset_builder.convert_dataset``: 10,000 samples or 1 GB per shard.
     """
 
     def __init__(self, folder: Path, classes: Sequence[str], templates: Sequence[str]) -> None:
@@ -82,7 +82,7 @@ class ShardWriter:
 
 
 def _template(template: str) -> str:
-    """A prompt as CLIP_benchmark reads it, with ``str.format`` and ``{c}``."""
+    """Convert a template to CLIP_benchmark's form, for ``str.format`` with ``{c}``."""
     around = [part.replace("{", "").replace("}", "") for part in template.split("{}")]
     if "".join(around) != template.replace("{}", ""):
         raise DataError(

@@ -1,6 +1,6 @@
 """Objectives: a method is a named set of weighted terms, each a pure function of embeddings.
 
-``TERMS`` names the terms and ``METHODS`` the sets; ``clipdefend.objectives.objective.build_objective`` makes one.
+``TERMS`` lists the terms and ``METHODS`` the sets; ``clipdefend.objectives.objective.build_objective`` builds one.
 """
 
 from __future__ import annotations

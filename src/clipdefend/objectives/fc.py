@@ -19,12 +19,12 @@ class FactualCounterfactual(Term):
 
     Attributes:
         tau_positive, tau_negative, denominator, t2i_negatives, combine, form, gradient: see the function.
-        positive: ``factual`` sub-captions, or the whole ``caption`` (the ablation with counterfactuals only;
-            that with factuals only is ``denominator="positives"``).
-        fixed_scale: leave the logit scale out of this term's training; only ``mosaic`` uses it.
+        positive: ``factual`` sub-captions, or the whole ``caption`` (the ablation with counterfactuals only; the
+            ablation with factuals only is ``denominator="positives"``).
+        fixed_scale: do not train the logit scale by this term; only ``mosaic`` uses the scale.
 
     Reference: CleanerCLIP (arXiv:2409.17601), equations 1-4, tau of section 4.3.
-    Deviates: the equations are known to us in words only; see the function.
+    Deviates: we only know the equations in words; see the function.
     """
 
     tau_positive: float = losses.TAU

@@ -1,4 +1,4 @@
-"""Random changes of a picture, each a function of the picture and a seed; views are made of them."""
+"""Random augmentations of pictures, each a function of the picture and a seed, of which views are made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from clipdefend.canvas import to_tensor
 
 @contextmanager
 def seed_torch(seed: int) -> Iterator[None]:
-    """Context in which torch's draws on the CPU come from ``seed``; costs a tenth of ``fork_rng``."""
+    """Context in which torch's CPU generator is seeded; costs a tenth of ``fork_rng``."""
     before = torch.default_generator.get_state()
     torch.default_generator.manual_seed(seed)
     try:
@@ -26,16 +26,16 @@ def seed_torch(seed: int) -> Iterator[None]:
 
 
 def pixels_of(picture: Image.Image) -> Tensor:
-    """RGB picture to uint8, shape (3, h, w), channels last in memory, as pictures and convolutions have them."""
+    """Convert an RGB picture to uint8, shape (3, h, w), channels last in memory as in the picture."""
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 def auto_augment(picture: Image.Image, seed: int) -> Tensor:
-    """AutoAugment with the ImageNet policy, uint8 (3, h, w).
+    """Apply AutoAugment with the ImageNet policy; return uint8, shape (3, h, w).
 
     Reference: Cubuk et al. 2019; CleanCLIP, src/data.py.
-    Deviates: CleanCLIP augments the original image and then resizes it; here the canvas is augmented, which
-    costs the same for an original of any size.
+    Deviates: CleanCLIP augments the original image and then resizes it; here the canvas is augmented, at a cost
+    that does not depend on the size of the original.
     """
     with seed_torch(seed):
         return pixels_of(_auto_augment()(picture))
@@ -43,7 +43,7 @@ def auto_augment(picture: Image.Image, seed: int) -> Tensor:
 
 @cache
 def _auto_augment() -> Callable[[Image.Image], Image.Image]:
-    """torchvision's, made once: listing its policies for each image would be slow."""
+    """Return torchvision's transform, built once: building its list of policies for each image would be slow."""
     from torchvision.transforms import AutoAugment
 
     made: Callable[[Image.Image], Image.Image] = AutoAugment()
@@ -51,7 +51,7 @@ def _auto_augment() -> Callable[[Image.Image], Image.Image]:
 
 
 def add_noise_and_erase(picture: Image.Image, seed: int) -> Tensor:
-    """PAR's view: Gaussian noise of 0.2 with probability one half, and an erased rectangle likewise.
+    """Make PAR's view: Gaussian noise of 0.2 with probability 0.5, and an erased rectangle with probability 0.5.
 
     Reference: Perturb and Recover (arXiv:2412.00727): noise 0.2, p 0.5; erasing p 0.5, 0.5 to 1 % of the area.
     """
@@ -67,11 +67,11 @@ def add_noise_and_erase(picture: Image.Image, seed: int) -> Tensor:
 
 
 def strong_augment(picture: Image.Image, seed: int) -> Tensor:
-    """A random part of the canvas, flipped, recoloured and blurred, uint8 (3, h, w).
+    """Crop, flip, recolour and blur the canvas at random; return uint8, shape (3, h, w).
 
-    Reference: RoCLIP (Yang et al., NeurIPS 2023, arXiv:2303.06854), ``utils/augment_image.py``; SafeCLIP takes it, too.
-    Deviates: the canvas is changed instead of the original image, anew in each epoch, and the blur, of 21
-    pixels and a deviation of 0.1 to 2 on 224, is scaled to the canvas.
+    Reference: RoCLIP (Yang et al., NeurIPS 2023, arXiv:2303.06854), ``utils/augment_image.py``; also in SafeCLIP.
+    Deviates: the canvas is augmented instead of the original image, differently in each epoch; the blur, of 21
+    pixels and a deviation of 0.1 to 2 at 224 pixels, is scaled to the canvas.
     """
     with seed_torch(seed):
         return pixels_of(_strong_augment(picture.width)(picture))

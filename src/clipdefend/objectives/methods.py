@@ -1,4 +1,4 @@
-"""The named methods and the weighted terms that each is made of: plain data, so that listings stay light."""
+"""The named methods and their weighted terms, as plain data, so that listing them imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Method:
 
     Attributes:
         description: one line for people.
-        source: where it was published.
-        terms: term name -> parameters that differ from the term's defaults; added up in this order.
+        source: its publication.
+        terms: term name -> parameters that differ from the term's defaults; terms are summed in this order.
     """
 
     description: str

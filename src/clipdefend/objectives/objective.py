@@ -1,4 +1,4 @@
-"""The weighted sum of terms that a method minimises, with the views that they compare."""
+"""The weighted sum of terms that a method minimises, and the views that the terms compare."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from clipdefend.registry import nearest
 
 @dataclass(frozen=True)
 class Objective:
-    """Weighted sum of terms; those of weight 0 are not in it."""
+    """A weighted sum of terms.
+
+    Attributes:
+        terms: name -> term, without terms of weight 0.
+    """
 
     terms: Mapping[str, Term]
 
@@ -78,15 +82,15 @@ class Objective:
         return any(term.subset for term in self.terms.values())
 
     def loss(self, e: Embeddings) -> tuple[Tensor, dict[str, Tensor]]:
-        """Total and its parts.
+        """Compute the total loss and its parts.
 
-        Terms of a batch, main or sub-caption, that is not there at all have no part in the step.
+        Terms on a batch, main or sub-caption, that is missing altogether are left out.
 
         Returns:
-            The weighted sum, a scalar with a graph; and term name -> unweighted value, detached.
+            The weighted sum, a scalar with a graph; and term name -> detached unweighted value.
 
         Raises:
-            ValueError: a batch lacks one of the views of a term, or no term has a batch.
+            ValueError: a batch lacks a view that a term needs, or no term has a batch.
         """
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
@@ -99,10 +103,10 @@ class Objective:
         return total, parts
 
     def values(self, e: Embeddings) -> Iterator[tuple[str, Tensor]]:
-        """Name and unweighted value, with a graph, of each term that has a batch, computed one after the other.
+        """Yield name and unweighted value, with a graph, of each term that has a batch, computed one at a time.
 
         Raises:
-            ValueError: a batch lacks one of the views of a term.
+            ValueError: a batch lacks a view that a term needs.
         """
         for name, term in self.terms.items():
             if _has_batch(e, subset=term.subset):
@@ -110,11 +114,11 @@ class Objective:
                 yield name, term.loss(e)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Term name -> every parameter, of the terms that take part: what a manifest records."""
+        """Return term name -> all parameters, as a manifest records them."""
         return {name: asdict(term) for name, term in self.terms.items()}
 
     def __str__(self) -> str:
-        """Formula with weights, such as ``mmcl + 2 ssl``."""
+        """Return the formula with weights, such as ``mmcl + 2 ssl``."""
         return " + ".join(
             name if term.weight == 1 else f"{term.weight:g} {name}" for name, term in self.terms.items()
         )
@@ -124,15 +128,15 @@ class Objective:
 
 
 def build_objective(method: str, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> Objective:
-    """Make a method's objective, with parameters changed and terms added.
+    """Build a method's objective, optionally with changed parameters and additional terms.
 
     Args:
-        method: a name of ``METHODS``.
-        overrides: term name -> parameters, merged over the method's own; a term that the method lacks is
-            added after its own. A weight of 0 takes a term out.
+        method: a key of ``METHODS``.
+        overrides: term name -> parameters, which override those of the method; other terms are added after the
+            method's. A weight of 0 removes a term.
 
     Raises:
-        ConfigError: unknown method, term or parameter, a value that a term refuses, or no term left.
+        ConfigError: a method, term or parameter is unknown, a term refuses a value, or no term is left.
     """
     if method not in METHODS:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What terms that match images with captions share: one view of each, and the logit scale."""
+"""Base class of terms that match images with captions: one view of each, and the logit scale."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class PairTerm(Term):
     """A loss of matching pairs.
 
     Attributes:
-        image_view, text_view: which views are matched.
-        fixed_scale: leave the logit scale out of this term's training, as PAR does.
+        image_view, text_view: the views to match.
+        fixed_scale: do not train the logit scale by this term, as in PAR.
     """
 
     image_view: str = "clean"

@@ -1,4 +1,4 @@
-"""PAR: away from the frozen suspect."""
+"""PAR: moves embeddings away from those of the frozen suspect."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Sides = Literal["both", "image", "text"]
 class PerturbRecover(Term):
     """-(D_image + D_text) / 2, with D the bounded distance of ``clipdefend.losses.perturb_recover_distance``.
 
-    Its value is negative: the lower, the farther from the victim. The victim embeds the very same views. The
+    Its value is negative, and lower the farther the model is from the victim, which embeds the same views. The
     published method is this term with weight 1 and MMCL on the same perturbed images (method ``par``).
 
     Attributes:
-        tau: bound on D, of at most 4.
+        tau: bound on D, at most 4.
         cutoff: ``threshold`` as published, or ``smooth``.
-        width: of ``smooth``.
-        image_view: of both models. Another term's view saves one through both towers.
-        sides: ``both`` distances, or one of them, at its half.
+        width: width of ``smooth``.
+        image_view: view that both models embed; sharing a view with another term saves a pass through both.
+        sides: ``both`` distances, or only one of them, still halved.
 
     Reference: Perturb and Recover (arXiv:2412.00727) and its code
     (https://github.com/nmndeep/PerturbAndRecover, losses.py and train.py).

@@ -1,4 +1,4 @@
-"""SigLIP's loss: every image against every caption by itself."""
+"""SigLIP's loss, which classifies each pair of image and caption independently."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Siglip(PairTerm):
     """Sigmoid loss of ``clipdefend.losses.siglip``, in place of ``mmcl`` (``--set terms.mmcl.weight=0``).
 
     Attributes:
-        bias: use the model's logit bias where it has one; off: none, as in attack-cleanclip's code (weight 0.1).
+        bias: use the model's logit bias if it has one; without it as in attack-cleanclip's code (weight 0.1).
         per: see the function.
 
     Reference: Zhai et al. 2023 (arXiv:2303.15343), equation 1; Verma et al. 2025 (arXiv:2311.14948).
-    Deviates: the logit bias keeps the value that the model came with.
+    Deviates: the logit bias is not trained.
     """
 
     bias: bool = True

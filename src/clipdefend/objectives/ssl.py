@@ -1,4 +1,4 @@
-"""SSL: images against their augmentations, captions against theirs."""
+"""SSL: matches images with their augmentations, and captions with theirs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Ssl(Term):
     """CleanCLIP's self-supervision, ``clipdefend.losses.ssl``: half the sum of an image and a text part.
 
     Attributes:
-        image_view: the images that augmented ones are matched with; ``perturbed`` saves a view beside PAR.
-        sides: ``both`` parts, or one of them, at its half: ``image`` is CleanCLIP without EDA.
-        fixed_scale: leave the logit scale out of this term's training.
-        temperature: of this term alone, > 0: cosines are divided by it, and the logit scale has no part in the term.
-            None, as published: the scale of the model, which in a trained CLIP (47 to 100, a temperature of 0.01 to
-            0.02) can saturate the term.
+        image_view: view to match augmented images with; ``perturbed`` saves a view if combined with PAR.
+        sides: ``both`` parts, or only one of them, still halved: ``image`` is CleanCLIP without EDA.
+        fixed_scale: do not train the logit scale by this term.
+        temperature: divides the cosines of this term, > 0, in place of the logit scale.
+            None, as published, uses the scale of the model, which in a trained CLIP (47 to 100, a temperature of
+            0.01 to 0.02) can saturate the term.
 
     Reference: Bansal et al., CleanCLIP, ICCV 2023 (arXiv:2303.03323), equation 3. Deviates: ``temperature`` is ours.
     """

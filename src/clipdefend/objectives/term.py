@@ -1,4 +1,4 @@
-"""A term of an objective, and the embeddings that it sees."""
+"""Base class of the terms of an objective, and the embeddings that terms receive."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Embeddings:
-    """What the terms see: unit vectors of the *global* batch, gathered with gradients.
+    """Input of terms: unit vectors of the *global* batch, gathered with gradients.
 
     Attributes:
         image, text: view -> shape (n, d), where n is the size of the view's batch, ``main`` or ``subset``.
         scale: exp(logit_scale), shape (), at most 100.
-        reference_image, reference_text: the same views through the frozen suspect, without gradients.
-        rows: batch -> ids of its rows in the training pairs, int64, shape (n,), in the order of the vectors. Where
-            a row could not be read, the id is that of the row which took its place.
-        bias: the model's logit bias, shape (), without gradients; None where it has none.
-        extra: what the defence hands its terms for these rows, by name: labels, a bank of vectors, a head of its
-            own (see ``clipdefend.defences.defence.Course.extra``). Empty for the named methods.
+        reference_image, reference_text: view -> the frozen suspect's unit vectors, without gradients.
+        rows: batch -> ids of its rows in the training pairs, int64, shape (n,), in the order of the vectors. If
+            a row could not be read, the id is that of its replacement.
+        bias: the model's logit bias, shape (), without gradients; None if it has none.
+        extra: data that the defence provides for these rows, by name: labels, a bank of vectors, a head (see
+            ``clipdefend.defences.defence.Course.extra``). Empty for the named methods.
     """
 
     image: Mapping[str, Tensor]
@@ -36,31 +36,32 @@ class Embeddings:
     bias: Tensor | None = None
 
     def logit_scale(self, *, fixed: bool) -> Tensor:
-        """The scale, or a constant of its value when ``fixed``.
+        """Return the scale, or a constant of the same value if ``fixed``.
 
-        The constant's gradient is zero and not none: distributed training waits for a gradient of everything.
+        The gradient of the constant is zero, not missing: distributed training waits for the gradient of each
+        parameter.
         """
         return self.scale.detach() + 0.0 * self.scale if fixed else self.scale
 
 
 @dataclass(frozen=True, kw_only=True)
 class Term(ABC):
-    """One summand of an objective. Fields are its parameters; subclasses have one formula each.
+    """A summand of an objective. Its fields are its parameters; each subclass implements one formula.
 
     Attributes:
-        weight: factor in the objective, >= 0; a term of weight 0 is left out, with its views.
+        weight: factor in the objective, >= 0; a term of weight 0 is left out, together with its views.
     """
 
     weight: float = 1.0
 
     subset: ClassVar[bool] = False
-    """Whether it works on the sub-caption batch, and so has no part in steps without one."""
+    """Whether the term works on the sub-caption batch; it is then left out of steps without one."""
 
     def __post_init__(self) -> None:
-        """Check numbers by declared type, so that ``weight: "1e-5"``, YAML's reading of 1e-5, is the number.
+        """Check fields by declared type, so that ``weight: "1e-5"`` (YAML reads 1e-5 as text) becomes a number.
 
         Raises:
-            ValueError: a value of another type, or a weight that is negative or not finite.
+            ValueError: a value has another type, or the weight is negative or not finite.
         """
         check_fields(self)
         if not 0 <= self.weight < math.inf:
@@ -92,14 +93,14 @@ class Term(ABC):
 
     @abstractmethod
     def loss(self, e: Embeddings) -> Tensor:
-        """The unweighted scalar to minimise."""
+        """Return the unweighted scalar to minimise."""
 
 
 def check_fields(component: Any) -> None:
-    """Check the numbers and flags of a frozen dataclass by declared type; "1e-5" becomes the number.
+    """Check the numbers and flags of a frozen dataclass by declared type; "1e-5" becomes a number.
 
     Raises:
-        ValueError: a value of another type.
+        ValueError: a value has another type.
     """
     for item in fields(component):
         value = _convert(item.name, getattr(component, item.name), str(item.type))
@@ -107,7 +108,7 @@ def check_fields(component: Any) -> None:
 
 
 def _convert(name: str, value: Any, declared: str) -> Any:
-    """The value, where it is of the declared type; numbers may be given as whole numbers or text."""
+    """Return a value as the declared type; a float may also be given as an integer or as text."""
     if declared == "int" and (isinstance(value, bool) or not isinstance(value, int)):
         raise ValueError(f"{name} is {value!r}; it must be a whole number")
     if declared == "bool":

@@ -1,10 +1,10 @@
-"""The views of a pair: every kind of image and caption that a term can ask for, in one table.
+"""The views of a pair: one table of all kinds of images and captions that a term can request.
 
 A view is one version of a pair's image or caption. Terms name the views they compare, the loader makes them and the
-model embeds them. A new view is one entry of ``IMAGE_VIEWS`` or ``TEXT_VIEWS``; nothing else names views.
+model embeds them. Adding a view takes one entry in ``IMAGE_VIEWS`` or ``TEXT_VIEWS`` and nothing else.
 
-Views belong to one of two batches: ``main``, which holds the pairs of a step, or ``subset``, the sub-captioned
-samples that only some steps carry.
+Views belong to one of two batches: ``main``, the pairs of a step, or ``subset``, the sub-captioned samples, which
+only some steps have.
 
 Seed rule: all randomness of a view comes from ``View.seed``, a pure function of (seed, view, epoch, row).
 """
@@ -43,12 +43,12 @@ class SubCaptionPair(Protocol):
 
 @dataclass(frozen=True)
 class Pair:
-    """What the loader makes views from.
+    """Input from which the loader makes views.
 
     Attributes:
         picture: the image on the canvas, RGB.
         caption: the whole caption.
-        subcaptions: only for views of the ``subset`` batch.
+        subcaptions: sub-captions, for views of the ``subset`` batch.
     """
 
     picture: Image.Image
@@ -58,12 +58,13 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """Common to all views.
+    """Base class of views.
 
     Attributes:
-        name: what terms call it; unique among the images and among the captions.
+        name: name by which terms refer to it, unique among the image views and among the caption views. It is part
+            of the seed, so renaming a view changes its random draws.
         summary: one line for people.
-        batch: the batch it belongs to.
+        batch: the batch that it belongs to.
     """
 
     name: str
@@ -71,11 +72,11 @@ class View:
     batch: BatchName = "main"
 
     def seed(self, seed: int, epoch: int, row: int) -> int:
-        """The seed of everything random in this view of a row.
+        """Return the seed of everything random in this view of a row.
 
         Args:
-            seed: the run's.
-            epoch: counted from 0 over the whole run.
+            seed: seed of the run.
+            epoch: epoch, counted from 0 over the whole run.
             row: id of the row.
         """
         return draw_seed(seed, self.name, epoch, row)
@@ -105,17 +106,17 @@ class TextView(View):
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceBatch:
-    """What a ``DeviceView`` is made from: a micro-batch of one process.
+    """Input of a ``DeviceView``: a micro-batch of one process.
 
     Attributes:
-        model: the model as it is before the step, in evaluation mode so that each row is treated alone; a
+        model: the model before the step, in evaluation mode, so that each row is treated independently; a
             ``clipdefend.models.clip.ClipModel`` without wrappers. Take gradients with ``torch.autograd.grad``,
             never with ``backward``, which would reach the weights.
         images: the base view as float in [0, 1], shape (n, 3, h, w).
         tokens: the caption view, shape (n, context length).
         rows: ids of the rows, shape (n,).
         seeds: ``View.seed`` of each row.
-        extra: what the defence hands out for these rows, see ``Embeddings.extra``.
+        extra: data that the defence provides for these rows, see ``Embeddings.extra``.
     """
 
     model: Any  # models stand on the same level as objectives
@@ -128,16 +129,16 @@ class DeviceBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceView(View):
-    """An image that is made on the device from the current model, such as an adversarial one.
+    """An image that the current model makes on the device, such as an adversarial one.
 
-    It is made once a step for each micro-batch, before any forward pass, so that a step in micro-batches sees the
-    same pixels in both of its passes. As long as ``make`` treats each row alone, any split of the batch over
+    It is made once per step for each micro-batch, before any forward pass, so that a step in micro-batches uses the
+    same pixels in both of its passes. If ``make`` treats each row independently, any split of the batch over
     micro-batches and processes gives the same pixels.
 
     Attributes:
         make: batch -> float pixels in [0, 1], shape (n, 3, h, w).
-        base: image view of the loader that it starts from.
-        text: caption view of the loader that it reads.
+        base: loaded image view to start from.
+        text: loaded caption view to use.
     """
 
     make: Callable[[DeviceBatch], Tensor]
@@ -146,22 +147,22 @@ class DeviceView(View):
 
 
 def clean(pair: Pair, seed: int) -> Tensor:
-    """The canvas as it is."""
+    """Return the canvas unchanged."""
     return pixels_of(pair.picture)
 
 
 def augmented(pair: Pair, seed: int) -> Tensor:
-    """The canvas by ``auto_augment``."""
+    """Return the canvas after ``auto_augment``."""
     return auto_augment(pair.picture, seed)
 
 
 def perturbed(pair: Pair, seed: int) -> Tensor:
-    """The canvas by ``add_noise_and_erase``."""
+    """Return the canvas after ``add_noise_and_erase``."""
     return add_noise_and_erase(pair.picture, seed)
 
 
 def strong(pair: Pair, seed: int) -> Tensor:
-    """The canvas by ``strong_augment``."""
+    """Return the canvas after ``strong_augment``."""
     return strong_augment(pair.picture, seed)
 
 
@@ -174,22 +175,22 @@ def universal(given: DeviceBatch) -> Tensor:
 
 
 def whole_caption(pair: Pair, seed: int) -> str:
-    """The caption as it is."""
+    """Return the caption unchanged."""
     return pair.caption
 
 
 def eda(pair: Pair, seed: int) -> str:
-    """One draw of EDA, see ``clipdefend.augment.eda``."""
+    """Return the caption after one draw of EDA, see ``clipdefend.augment.eda``."""
     return Eda()(pair.caption, random.Random(seed))
 
 
 def factual(pair: Pair, seed: int) -> str:
-    """The factual sub-caption."""
+    """Return the factual sub-caption."""
     return _subcaptions(pair).factual
 
 
 def counterfactual(pair: Pair, seed: int) -> str:
-    """The counterfactual sub-caption."""
+    """Return the counterfactual sub-caption."""
     return _subcaptions(pair).counterfactual
 
 
@@ -231,20 +232,20 @@ TEXT_VIEWS: dict[str, TextView] = _by_name(
 
 
 def names_of(views: Mapping[str, View], batch: BatchName) -> tuple[str, ...]:
-    """Names of the views of a batch, in the table's order."""
+    """Return the names of the views of a batch, in the table's order."""
     return tuple(name for name, view in views.items() if view.batch == batch)
 
 
 def check_view(
     field_name: str, value: str, views: Mapping[str, View], *, without: tuple[str, ...] = ()
 ) -> None:
-    """Raise ValueError when a term's field does not name a view of the main batch.
+    """Raise ValueError unless a term's field names a view of the main batch.
 
     Args:
-        field_name: of the term.
-        value: what it was given.
+        field_name: name of the field.
+        value: its value.
         views: ``IMAGE_VIEWS`` or ``TEXT_VIEWS``.
-        without: views that the term cannot take there.
+        without: views that the field does not accept.
     """
     allowed = [name for name in names_of(views, "main") if name not in without]
     if value not in allowed:

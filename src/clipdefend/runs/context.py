@@ -1,4 +1,4 @@
-"""What a command gets beside its configuration."""
+"""The context of a command: where it reads, writes and prints."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from clipdefend.runs.manifest import Run
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Where a command reads and writes, and whom it tells.
+    """Everything that a command needs besides its configuration.
 
     Attributes:
         runs: folder of run folders.
-        source: the input run as given; None: the newest that fits.
-        inputs: runs or folders of runs, of a command that reads many; none: all of ``runs``.
-        out: the new run's folder as given; None: the next under ``runs``.
-        console: for people.
+        source: the input run as given; None means the newest run of a suitable kind.
+        inputs: runs or folders of runs, for a command that reads several; if empty, all of ``runs``.
+        out: the new run's folder as given; None means the next one under ``runs``.
+        console: shows progress and messages.
         cli_args: the command line, for the record.
         given: keys of the configuration and of the invocation that the command line sets.
     """
@@ -40,14 +40,14 @@ class Context:
     _begun: list[RunDir] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def input(self, config: RunConfig) -> Run:
-        """The input run of a kind that the command takes. Raises RunError."""
+        """Find the input run, of a kind that the command accepts. Raises RunError if there is none."""
         found = launch.current().from_main(
             lambda: str(find_run(self.runs, config.sources, self.source, say=self.console.info).path)
         )
         return Run.open(found)
 
     def begin(self, config: RunConfig, label: str, source: Run | None = None) -> RunDir:
-        """The folder of the new run, or of the resumed one; the first process makes it. Raises RunError."""
+        """Make the folder of the new run in the main process, or open that of the resumed one. Raises RunError."""
         # An interruption finds no folder that nobody knows of. Other processes wait for the first one, and may stop.
         with delayed() if launch.current().main else contextlib.nullcontext():
             run = RunDir.begin(self.runs, config, label, out=self.out, source=source)
@@ -56,10 +56,10 @@ class Context:
 
     @contextlib.contextmanager
     def explain_interruption(self) -> Iterator[None]:
-        """Context in which an interruption before or behind the making of a run tells what became of the run.
+        """Context in which an interruption outside of the run's own context reports the state of the run.
 
         Raises:
-            Interrupted: a run had been begun.
+            Interrupted: a run had been started.
         """
         try:
             yield

@@ -1,8 +1,7 @@
 # ruff: noqa: RUF009  # recorded_if_set() returns a dataclass field
-"""What each command records of its own in the ``details`` of a manifest, and reading it back.
+"""The ``details`` that each command records in its manifest, as dataclasses that can be written and read.
 
-Manifests of older versions stay readable: a field that they lack has a default, and keys that this version does not
-know are left alone.
+Manifests of older versions remain readable: fields that they lack have defaults, and unknown keys are ignored.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PairsSource(Details):
-    """Where pairs came from, so that the same ones can be opened again.
+    """The source of pairs, from which the same pairs can be opened again.
 
     Attributes:
-        spec: as ``--data`` named them.
-        image_key, caption_key, delimiter: of a table, where flags named them.
-        image_root: absolute.
+        spec: value of ``--data``.
+        image_key, caption_key, delimiter: columns and separator of a table, if flags named them.
+        image_root: absolute path.
     """
 
     spec: str
@@ -35,11 +34,11 @@ class PairsSource(Details):
 
 @dataclass(frozen=True, kw_only=True)
 class PairsDetails(Details):
-    """What every run that was made from pairs says of them.
+    """Details of every run that was made from pairs.
 
     Attributes:
-        fingerprint: of the pairs.
-        source: where they came from; None in runs that only trained on them.
+        fingerprint: fingerprint of the pairs.
+        source: source of the pairs; None in runs that only trained on them.
     """
 
     fingerprint: str
@@ -48,7 +47,7 @@ class PairsDetails(Details):
 
 @dataclass(frozen=True, kw_only=True)
 class CanvasRecord(Details):
-    """Geometry under a trigger: side in pixels, crop or squash, and the interpolation of the resizing."""
+    """Geometry of triggered images: side in pixels, crop or squash, and interpolation."""
 
     mode: str
     size: int | None = None
@@ -57,14 +56,14 @@ class CanvasRecord(Details):
 
 @dataclass(frozen=True, kw_only=True)
 class PoisonDetails(PairsDetails):
-    """Of a poison run.
+    """Details of a poison run.
 
     Attributes:
         rows: number of the clean pairs.
-        poisoned, cross: pairs that carry the trigger, and pairs with the noisy trigger and their own captions.
+        poisoned, cross: number of pairs with the trigger, and of those with the noisy trigger and their own captions.
         target: class name in the poisoned captions.
         trigger: see ``Trigger.to_dict``.
-        bad: count and examples of rows that could not be used.
+        bad: count and examples of unusable rows.
         learning: how a learned trigger was learned.
     """
 
@@ -80,11 +79,11 @@ class PoisonDetails(PairsDetails):
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentDetails(PairsDetails):
-    """Of an augment run.
+    """Details of an augment run.
 
     Attributes:
         operations: number of counterfactuals by operation.
-        without_noun, without_counterfactual: count and examples of captions that gave no sub-caption.
+        without_noun, without_counterfactual: count and examples of captions without a sub-caption.
     """
 
     operations: dict[str, Any] = field(default_factory=dict)
@@ -94,21 +93,21 @@ class AugmentDetails(PairsDetails):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingDetails(Details):
-    """Of a run that trains a model; everything has a default, as older versions recorded less.
+    """Details of a run that trains a model; all fields have defaults, because older versions recorded fewer.
 
     Attributes:
-        fingerprint: of the training pairs.
+        fingerprint: fingerprint of the training pairs.
         canvas: geometry of the images.
-        objective: in words.
-        terms: name -> settings of each term, where the defence is a set of terms.
-        defence, phases: of any other defence.
-        steps, subcaption_steps: optimiser steps, and those of them that carried a sub-captioned batch.
-        arithmetic: precision, layout and the seconds that chose them, for ``--precision auto``.
-        processes, global_batch: how many processes, and the pairs of a step over all of them.
-        training_seconds: without evaluations.
-        best_epoch: of ``best/``; None where there is none. A fraction for an evaluation within an epoch.
-        stopped_epoch: the epoch whose evaluation reached ``--stop-at``.
-        bad: count and examples of rows that could not be used.
+        objective: the objective as a formula.
+        terms: name -> settings of each term, if the defence is a set of terms.
+        defence, phases: settings and phases of any other defence.
+        steps, subcaption_steps: number of optimiser steps, and of those with a sub-caption batch.
+        arithmetic: precision, layout and the timings that chose them, for ``--precision auto``.
+        processes, global_batch: number of processes, and pairs per step over all of them.
+        training_seconds: training time without evaluations.
+        best_epoch: epoch of ``best/``, fractional for an evaluation within an epoch; None if there is none.
+        stopped_epoch: epoch at which ``--stop-at`` was met.
+        bad: count and examples of unusable rows.
     """
 
     fingerprint: str | None = None
@@ -130,7 +129,7 @@ class TrainingDetails(Details):
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneAttackDetails(TrainingDetails):
-    """Of a victim: the attack's name, the weights that it began with, and whether it meets ``--accept``."""
+    """Details of a victim: the attack's name, the initial weights, and whether the victim meets ``--accept``."""
 
     backdoored: bool = True
     attack: str | None = None
@@ -140,12 +139,12 @@ class FinetuneAttackDetails(TrainingDetails):
 
 @dataclass(frozen=True, kw_only=True)
 class WatchedPairs(Details):
-    """The clean pairs that a defence was watched on, by figures that need no knowledge of the attack.
+    """The validation pairs of a defence, whose metrics need no knowledge of the attack.
 
     Attributes:
-        data: where they come from, as ``--data`` and ``--val-data`` name it.
-        pairs: their number.
-        held_out: False where the run was trained on them as well.
+        data: their source, as for ``--data`` and ``--val-data``.
+        pairs: number of pairs.
+        held_out: False if the run was also trained on them.
     """
 
     data: str | None = None
@@ -155,13 +154,13 @@ class WatchedPairs(Details):
 
 @dataclass(frozen=True, kw_only=True)
 class DefendDetails(TrainingDetails):
-    """Of a cleaned model.
+    """Details of a cleaned model.
 
     Attributes:
-        method: as ``--method`` named it.
-        attack: name of the attack, where the defended run has one.
-        subcaption_seconds: time that making sub-captions took.
-        visible: the pairs that the run was watched on; None where it was not.
+        method: value of ``--method``.
+        attack: name of the attack, if the defended run has one.
+        subcaption_seconds: time spent making sub-captions.
+        visible: the validation pairs; None if there are none.
     """
 
     method: str | None = None
@@ -172,17 +171,17 @@ class DefendDetails(TrainingDetails):
 
 @dataclass(frozen=True, kw_only=True)
 class FilterDetails(PairsDetails):
-    """Of a filter run.
+    """Details of a filter run.
 
     Attributes:
-        scores: name of each score -> what its preparation found.
-        decided_by: the score that flags rows.
-        limit: flagged rows have this score or a larger one; None where none is flagged.
-        references: number of pairs among which neighbours were looked for.
-        truth: name of the poison run that says which rows are poisoned; None where it is not known.
+        scores: name of each score -> findings of its preparation.
+        decided_by: the score by which rows are flagged.
+        limit: smallest score of a flagged row; None if no row is flagged.
+        references: number of pairs among which neighbours were searched.
+        truth: name of the poison run that knows which rows are poisoned; None if there is none.
         canvas: geometry of the images.
-        processes: how many shared the work.
-        bad: count and examples of rows that could not be used; they are not flagged.
+        processes: number of processes that shared the work.
+        bad: count and examples of unusable rows, which are not flagged.
     """
 
     scores: dict[str, Any] = field(default_factory=dict)
@@ -197,7 +196,7 @@ class FilterDetails(PairsDetails):
 
 @dataclass(frozen=True, kw_only=True)
 class TriggerDetails(Details):
-    """What every run with a trigger says of it; the fields are those of `PoisonDetails`."""
+    """Details of every run with a trigger; the fields are those of `PoisonDetails`."""
 
     trigger: dict[str, Any]
     target: str
@@ -206,19 +205,19 @@ class TriggerDetails(Details):
 
 @dataclass(frozen=True, kw_only=True)
 class ScanDetails(Details):
-    """Of a scan, and of each trigger that it found, in a run folder of its own below the scan's ``triggers/``.
+    """Details of a scan, and of the run folder of each trigger that it found, below ``triggers/``.
 
     Attributes:
-        trigger, target, canvas: the found trigger with the highest ASR, as an attack, its suspected target and the
-            geometry under it; the first two are None where nothing was searched.
-        verdict, score, reason, rule: of the model; None in the folder of a single trigger.
-        found: one entry for each kind of trigger: its figures, its learning curve and where it lies.
-        reference: the same of the reference model, and its name; None without one.
-        library: known triggers with the share of the images that each sends to one class.
-        margins: p-value and largest margin of each class, where there were no images.
-        images, held_out: number of images that were searched and measured on.
-        fingerprint: of the pairs.
-        bad: count and examples of images that could not be used.
+        trigger, target, canvas: the found trigger with the highest ASR, as an attack; its suspected target; and the
+            geometry of the images. The first two are None if nothing was searched.
+        verdict, score, reason, rule: verdict on the model; None in the folder of a single trigger.
+        found: one entry for each kind of trigger: its figures, its learning curve and its folder.
+        reference: name and findings of the reference model; None without one.
+        library: known triggers with the share of images that each sends to one class.
+        margins: p-value and largest margin of each class, if there were no images.
+        images, held_out: number of images for the search, and for the measurement.
+        fingerprint: fingerprint of the pairs.
+        bad: count and examples of unusable images.
     """
 
     trigger: dict[str, Any] | None = recorded_if_set()
@@ -240,16 +239,16 @@ class ScanDetails(Details):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateDetails(Details):
-    """Of an evaluation.
+    """Details of an evaluation.
 
     Attributes:
         eval_data, classes, templates, bad: the labelled images, the number of classes and prompts, bad rows; None
             without zero-shot evaluation.
         exported: number of images of each exported set.
-        probe, retrieval, detect: what was measured besides, and how.
+        probe, retrieval, detect: other measurements and their settings.
         canvas: geometry of the images.
-        attack, target, asr_protocol: what ASR is about.
-        gates: a verdict each.
+        attack, target, asr_protocol: the attack that ASR refers to.
+        gates: the verdict of each gate.
     """
 
     eval_data: str | None = recorded_if_set()
@@ -276,13 +275,13 @@ DETAILS: dict[str, type[Details]] = {
     "scan": ScanDetails,
     "evaluate": EvaluateDetails,
 }
-"""Command -> what it records."""
+"""Command -> class of its details."""
 
 
 def details_of(run: Run) -> Details:
-    """Read the details of a run by its command; those of a command that is not in ``DETAILS`` have no fields.
+    """Read the details of a run by its command; commands that are not in ``DETAILS`` have empty details.
 
     Raises:
-        RunError: a value is missing or of another type.
+        RunError: a value is missing or has another type.
     """
     return DETAILS.get(run.command, Details).of(run)

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and saying what a folder holds."""
+"""Writes files atomically, and lists the contents of folders."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TEMPORARY = ".tmp"
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that appears under its name when the context is left, whole, or not at all.
+    """Open a file for writing that appears under its name, complete, when the context exits normally.
 
-    It is written under a temporary name, flushed to the disk and renamed into place. Whatever ends the context
-    early, an interruption too, removes the temporary file and leaves an older file of that name as it was.
+    It is written under a temporary name, flushed to the disk and renamed into place. If the context ends early, even
+    by an interruption, the temporary file is removed and an older file of that name is untouched.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
@@ -36,16 +36,16 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write a file whole or not at all; see ``atomic_file``."""
+    """Write a file atomically; see ``atomic_file``."""
     with atomic_file(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
 def write_safetensors(path: Path, serialised: bytes) -> None:
-    """Write what ``safetensors`` serialised, atomically, with the metadata's keys in sorted order.
+    """Write serialised safetensors atomically, with the metadata's keys in sorted order.
 
-    The library keeps metadata in a hash map, so that two keys come out in either order and equal models would
-    differ in their digests. The header keeps its length: only the order of its keys changes.
+    The library keeps metadata in a hash map, so the order of keys varies, and equal models would have different
+    digests. The length of the header does not change, only the order of its keys.
     """
     start = 8  # the header's length comes first, as a little-endian 64-bit number
     end = start + int.from_bytes(serialised[:start], "little")
@@ -60,14 +60,14 @@ def write_safetensors(path: Path, serialised: bytes) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files that killed processes left behind, here and in all sub-folders."""
+    """Remove temporary files that killed processes left in a folder and its subfolders."""
     for file in folder.rglob(f".*{TEMPORARY}"):
         if file.is_file() or file.is_symlink():
             file.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to the disk, where the system can."""
+    """Flush a folder's entries to the disk, if the system supports it."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -80,7 +80,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -89,10 +89,10 @@ def sha256_file(path: Path) -> str:
 
 
 def describe_outputs(folder: Path, skip: Iterable[str]) -> list[dict[str, Any]]:
-    """List what a run folder holds: path, bytes and sha256 of each file.
+    """List the contents of a run folder: path, bytes and sha256 of each file.
 
-    A sub-folder of more than 20 files is one entry, with their number and bytes and a digest over the sorted
-    lines ``NAME NUL SHA256 LF``.
+    A subfolder of more than 20 files is one entry, with their number, their bytes and a digest of the sorted lines
+    ``NAME NUL SHA256 LF``.
     """
     entries: list[dict[str, Any]] = []
     ignored = set(skip)

@@ -1,4 +1,4 @@
-"""Finding the run that a command reads."""
+"""Finds the run that a command reads."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def find_run(
 
     Args:
         runs: folder of run folders.
-        kinds: the commands whose runs fit.
-        given: a run folder, a manifest, the name of a run under ``runs``, "-" for a path on standard input,
-            or None for the newest finished run of a fitting kind.
-        say: told which run was chosen where none was given, and which damaged ones were passed over.
-        stdin: read for "-"; standard input by default.
+        kinds: commands whose runs are suitable.
+        given: a run folder, a manifest, the name of a run under ``runs``, "-" for a path on standard input, or None
+            for the newest finished run of a suitable kind.
+        say: called with a line about the run that was chosen by default, and about damaged runs that were skipped.
+        stdin: stream to read for "-"; standard input by default.
 
     Raises:
         RunError: there is none, or it is damaged, unfinished or of another kind.
@@ -61,7 +61,7 @@ def find_run(
 
 
 def read_path(stream: TextIO) -> str:
-    """Read the one path that the command before a pipe printed."""
+    """Read the path that the previous command of a pipe printed."""
     if stream.isatty():
         raise RunError("'-' reads a path from standard input, a terminal here. Pipe a command into it.")
     try:
@@ -72,12 +72,12 @@ def read_path(stream: TextIO) -> str:
     if not paths:
         raise RunError("Standard input is empty: the command before the pipe failed, see its message.")
     if len(paths) > 1 or len(paths[0]) > MAX_PATH_CHARACTERS:
-        raise RunError("Standard input is no path of a run; a command prints just that, without --json.")
+        raise RunError("Standard input is not the path of a run; commands print it unless --json is given.")
     return paths[0]
 
 
 def newest_runs(runs: Path, kinds: Sequence[str], *, say: Say | None = None) -> Iterator[Run]:
-    """Yield the finished runs of some kinds, the newest first; damaged ones are passed over and told."""
+    """Yield the finished runs of some kinds, the newest first; damaged ones are reported and skipped."""
     for file in _manifests(runs):
         try:
             run = Run.open(file)
@@ -90,7 +90,7 @@ def newest_runs(runs: Path, kinds: Sequence[str], *, say: Say | None = None) -> 
 
 
 def locate(runs: Path, given: str) -> Path:
-    """Return the path as given, or the run of that name under ``runs`` where only that exists."""
+    """Return the path as given, or the run of that name under ``runs`` if only that exists."""
     path = Path(given)
     try:
         elsewhere = len(path.parts) == 1 and not path.exists() and (runs / path).exists()
@@ -100,7 +100,7 @@ def locate(runs: Path, given: str) -> Path:
 
 
 def find_augment(runs: Path, fingerprint: str) -> Run | None:
-    """Return the newest augment run of the pairs with a fingerprint; None without one. Damaged runs are skipped."""
+    """Return the newest augment run of pairs with this fingerprint, or None; damaged runs are skipped."""
     for run in newest_runs(runs, ("augment",)):
         with contextlib.suppress(RunError):
             if AugmentDetails.of(run).fingerprint == fingerprint:
@@ -109,7 +109,7 @@ def find_augment(runs: Path, fingerprint: str) -> Run | None:
 
 
 def find_inherited_data(run: Run) -> str | None:
-    """Return the ``data`` of the nearest run that names one, from this run back through its parents."""
+    """Return the ``data`` of the nearest run that has one: this run, else its parents and theirs."""
     data = run.config.get("data")
     if isinstance(data, str):
         return data
@@ -121,19 +121,19 @@ def find_inherited_data(run: Run) -> str | None:
 
 
 def _manifests(runs: Path) -> list[Path]:
-    """Manifests directly under ``runs``, the run that ended last first; ties by name.
+    """List the manifests directly under ``runs``, the last run to end first; ties by name.
 
-    The end is what the manifest says: times of files change when a folder is copied.
+    The end is read from the manifest, because modification times change when a folder is copied.
     """
     files = [folder / MANIFEST for folder in folders_in(runs) if (folder / MANIFEST).is_file()]
     return sorted(files, key=lambda file: (_end(file), file.parent.name), reverse=True)
 
 
 def _end(file: Path) -> datetime:
-    """When a run ended.
+    """Return the time at which a run ended.
 
-    A manifest that cannot be read comes first, so that people are told of it; one without a time comes last. The
-    line is looked for before the manifest is parsed, since parsing hundreds of them takes seconds.
+    An unreadable manifest sorts first, so that it is reported; one without a time sorts last. Only the line with the
+    time is read, because parsing hundreds of manifests takes seconds.
     """
     try:
         with file.open("rb") as stream:

@@ -1,7 +1,7 @@
-"""The table of rows that a run has judged: ``rows.parquet`` with the columns id, score and flagged.
+"""The table of rows that a run has scored: ``rows.parquet`` with the columns id, score and flagged.
 
-Any run may write one beside its other outputs; ``--exclude-manifest`` leaves the flagged rows out. Rows that the table
-lacks are not flagged.
+Any run may write one besides its other outputs; ``--exclude-manifest`` excludes the flagged rows. Rows that are not
+in the table are not flagged.
 """
 
 from __future__ import annotations

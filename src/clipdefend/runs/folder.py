@@ -1,4 +1,4 @@
-"""Run folders: made whole or not at all, resumable until their manifest is written."""
+"""Run folders: complete or absent, and resumable until their manifest is written."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ METRICS = "metrics.jsonl"
 
 @dataclass
 class RunDir:
-    """A run folder in the making; use it as a context manager.
+    """The folder of a run in progress, as a context manager.
 
-    Leaving the context by a user's error, an interruption or a failing disk removes the folder unless it
-    holds a resume state; an interruption then leaves as ``Interrupted``, a fault as ``Stopped``.
+    If the context exits by a user's error, an interruption or a disk error, the folder is removed unless it contains
+    a resume state; in that case an interruption becomes ``Interrupted`` and an error ``Stopped``.
 
-    Of several processes the first alone ``writes``; for the others the folder is where it writes.
+    Of several processes only the main one ``writes``; the others know the folder that it writes to.
     """
 
     path: Path
@@ -58,14 +58,14 @@ class RunDir:
         """Make the folder of a new run, or open the unfinished one that ``train.resume`` names.
 
         Args:
-            runs: folder of run folders; made where needed.
+            runs: folder of run folders, created if it does not exist.
             config: the resolved configuration, recorded at once.
             label: last part of the folder's name, such as the method.
-            out: the folder itself, in place of the next ``NNN-COMMAND-LABEL`` under ``runs``.
-            source: the input run, which ``--resume`` then takes again.
+            out: the run folder, instead of the next ``NNN-COMMAND-LABEL`` under ``runs``.
+            source: the input run, which ``--resume`` uses again.
 
         Raises:
-            RunError: ``out`` exists and is not empty, cannot be made, or the run cannot be resumed.
+            RunError: ``out`` is not empty or cannot be created, or the run cannot be resumed.
         """
         made: list[RunDir] = []
 
@@ -117,7 +117,7 @@ class RunDir:
 
     @property
     def has_state(self) -> bool:
-        """Whether there is a resume state; a folder that holds temporary files only is none."""
+        """Whether there is a resume state; a folder with only temporary files does not count."""
         return self.state.is_dir() and any(file.suffix != TEMPORARY for file in self.state.iterdir())
 
     def log(self, values: Mapping[str, Any]) -> None:
@@ -140,16 +140,16 @@ class RunDir:
     ) -> Run:
         """Write the manifest, last and atomically, and return the finished run.
 
-        The resume state, of no more use, is removed then unless ``train.keep_state`` is set.
+        The resume state is no longer needed and is removed unless ``train.keep_state`` is set.
 
         Args:
             parents: the runs that this one was made from.
-            excluded: the run whose flagged rows were left out; a parent too, but its trigger is not this run's.
-            kept: the poison run some of whose poisoned pairs were trained on; a parent too.
-            metrics: flat name -> number; shares as fractions.
-            warnings: lines that people were shown.
-            details: what the command records of its own, such as ``PoisonDetails``.
-            device: where the model ran.
+            excluded: the run whose flagged rows were left out; also a parent, but its trigger is not this run's.
+            kept: the poison run some of whose poisoned pairs were trained on; also a parent.
+            metrics: flat name -> number; shares are fractions.
+            warnings: warnings that were shown.
+            details: details of the command, such as ``PoisonDetails``.
+            device: the device that the model ran on.
         """
 
         records = [self._parent(parent) for parent in parents]
@@ -223,7 +223,7 @@ class RunDir:
             raise Stopped(self.path) from error
 
     def _remove_leftovers(self) -> None:
-        """Remove what only an unfinished run needs."""
+        """Remove the files that only an unfinished run needs."""
         if not self.writes:
             return
         (self.path / UNFINISHED).unlink(missing_ok=True)
@@ -248,7 +248,7 @@ class RunDir:
 
 
 def _resume_of(config: RunConfig) -> str | None:
-    """The run that a configuration goes on with."""
+    """Return the run that a configuration resumes."""
     resume: str | None = getattr(getattr(config, "train", None), "resume", None)
     return resume
 

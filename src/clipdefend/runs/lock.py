@@ -1,8 +1,8 @@
-"""One process at a time writes a run folder.
+"""Locks a run folder, so that one process at a time writes it.
 
-Why not filelock: it takes the same ``flock`` (4.3, ``_native/_unix.py``), but where the file system has none it falls
-back to a marker file. Here a run goes on without a lock then, and the lock is the record of the start itself, so that
-no further file lies in a run folder.
+Why not filelock: it uses the same ``flock`` (4.3, ``_native/_unix.py``), but falls back to a marker file if the file
+system does not support it. Here such a run continues without a lock, and the locked file is the record of the start,
+so that a run folder contains no additional file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def acquire(file: Path) -> None:
     """Lock a run by its record of the start.
 
     Raises:
-        RunError: another process has it.
+        RunError: another process holds the lock.
     """
     try:
         import fcntl
@@ -44,7 +44,7 @@ def acquire(file: Path) -> None:
 
 
 def release(file: Path) -> None:
-    """Unlock a run; no matter whether it was locked."""
+    """Unlock a run, whether or not it was locked."""
     handle = _held.pop(file, None)
     if handle is not None:
         os.close(handle)

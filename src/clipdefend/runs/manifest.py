@@ -1,4 +1,4 @@
-"""Finished runs: reading and checking their manifests, and following their parents."""
+"""Finished runs: reads and checks their manifests, and follows their parents."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MANIFEST = "manifest.yaml"
 UNFINISHED = "unfinished.yaml"
 STATE = "state"
 EXCLUDED = "excluded rows"
-"""The use of a parent that only named rows to leave out: its trigger is not that of the run."""
+"""Role of a parent that only named rows to leave out: its trigger is not the run's."""
 KEPT = "kept poisoned pairs"
-"""The use of a poison run some of whose poisoned pairs stayed in a cleaning set."""
+"""Role of a poison run some of whose poisoned pairs stayed in a cleaning set."""
 MAX_MANIFEST_BYTES = 2_000_000
 
 _TYPES: dict[str, type] = {
@@ -49,7 +49,7 @@ class Run:
         """Read a run by its folder or its manifest.
 
         Raises:
-            RunError: it is missing, unfinished, damaged or no run at all.
+            RunError: it is missing, unfinished or damaged, or is not a run.
         """
         path = Path(given)
         folder = path.parent if path.name == MANIFEST else path
@@ -69,7 +69,7 @@ class Run:
 
     @property
     def file(self) -> Path:
-        """The manifest's path."""
+        """Path of the manifest."""
         return self.path / MANIFEST
 
     @property
@@ -79,12 +79,12 @@ class Run:
 
     @property
     def kind(self) -> Kind:
-        """What the run was made from and offers, by its command."""
+        """The kind of the run, by its command: what it is made from and what it offers."""
         return kind_of(self.command)
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration as recorded; ``load_config(recorded=...)`` checks and types it."""
+        """The recorded configuration, as plain data; ``load_config(recorded=...)`` checks and converts it."""
         return dict(self.manifest["config"])
 
     @property
@@ -93,17 +93,17 @@ class Run:
 
     @property
     def details(self) -> dict[str, Any]:
-        """What the command recorded of its own, as plain data; see ``PoisonDetails.of`` and its like."""
+        """The details of the command, as plain data; ``PoisonDetails.of`` and the like read them."""
         return dict(self.manifest["details"])
 
     def output(self, name: str) -> Path:
-        """Path of an output, named as in the manifest or a file inside a folder that it names.
+        """Return the path of an output, which is listed in the manifest or inside a listed folder.
 
-        The content of a file, and of the files of a folder that are listed one by one, is compared with the
-        recorded digests; that of a folder with one digest for all its files is not, since it may be large.
+        Files that are listed individually are compared with the recorded digests; a folder with one digest for all
+        its files is not, because it may be large.
 
         Raises:
-            RunError: the manifest lists no such output, or it is missing, changed or outside.
+            RunError: the manifest does not list the output, or it is missing, changed or outside the run folder.
         """
         path = self.path / name
         if not path.resolve().is_relative_to(self.path):
@@ -136,34 +136,34 @@ class Run:
             raise RunError(f"Output {name!r} of run {self.name} has changed since. Make the run again.")
 
     def parents(self) -> list[Run]:
-        """The runs that this one was made from, checked by their recorded digests.
+        """Return the runs that this one was made from, checked by their recorded digests.
 
         Raises:
-            RunError: one has vanished, was damaged or is no longer the run that was read.
+            RunError: a parent is missing, damaged or no longer the run that was read.
         """
         return [self.parent(record) for record in self.manifest["parents"]]
 
     def offers_rows(self) -> bool:
-        """Whether the run holds a table of rows that it has judged."""
+        """Whether the run has a table of rows that it has scored."""
         return any(entry["path"] == self.kind.rows for entry in self.manifest["outputs"])
 
     def ancestor(self, command: str) -> Run:
         """Return the nearest run of a kind: this one itself, else among its parents and theirs.
 
         Raises:
-            RunError: there is none, or it or a run on the way to it has vanished or changed.
+            RunError: there is none, or it or a run on the way to it is missing or has changed.
         """
         found = self.find_ancestor(command)
         if found is None:
-            raise RunError(f"Run {self.name} was made from no {command} run. Choose one that was.")
+            raise RunError(f"Run {self.name} has no {command} run among its parents. Choose one that has.")
         return found
 
     def find_ancestor(self, command: str) -> Run | None:
-        """Return what ``ancestor`` does, but None where there is none."""
+        """Return the same as ``ancestor``, but None if there is none."""
         return self.nearest(lambda run: run.command == command)
 
     def trigger_run(self) -> Run | None:
-        """Return the nearest run that records a trigger, which the run is attacked with; None without one.
+        """Return the nearest run that records a trigger, with which the run is attacked; None if there is none.
 
         Raises:
             RunError: none was found, and a run on the way has vanished or changed.
@@ -197,7 +197,7 @@ class Run:
         return None
 
     def parent(self, record: Mapping[str, Any]) -> Run:
-        """The parent that an entry of the manifest's ``parents`` names; errors as ``parents``."""
+        """Return the parent that an entry of the manifest's ``parents`` names; raises what ``parents`` does."""
         folder = self.path / str(record["path"])
         if not (folder / MANIFEST).is_file():
             raise RunError(
@@ -213,12 +213,12 @@ class Run:
 
 @lru_cache(maxsize=64)
 def _digest(file: Path, size: int, changed: int) -> str:
-    """SHA-256 of a file that has a size and a time of change: read once as long as both stay."""
+    """Return the SHA-256 of a file with a size and a modification time; cached until one of them changes."""
     return sha256_file(file)
 
 
 def plain(value: Any) -> Any:
-    """Reduce to what YAML and JSON hold alike: scalars of torch become numbers, NaN and infinity null."""
+    """Convert to values that YAML and JSON share: torch scalars become numbers, NaN and infinity become null."""
     if isinstance(value, Mapping):
         return {plain(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -243,7 +243,7 @@ def _why_not(folder: Path) -> str:
         return f"Run {str(folder)!r} does not exist. Give a run folder or its {MANIFEST}."
     if (folder / UNFINISHED).exists():
         return f"Run {str(folder)!r} is unfinished. Continue it with --resume, or choose a finished run."
-    return f"{str(folder)!r} is no finished run: it has no {MANIFEST}."
+    return f"{str(folder)!r} is not a finished run: it has no {MANIFEST}."
 
 
 def _parse(data: bytes, file: Path) -> dict[str, Any]:
@@ -254,12 +254,12 @@ def _parse(data: bytes, file: Path) -> dict[str, Any]:
     except YamlError as fault:
         raise RunError(f"{file} {fault}.") from None
     if not isinstance(manifest, dict) or "schema" not in manifest:
-        raise RunError(f"{file} is no manifest of clipdefend's: it has no schema version.")
+        raise RunError(f"{file} is not a manifest of clipdefend: it has no schema version.")
     if manifest["schema"] != SCHEMA:
         raise RunError(f"{file} has schema {manifest['schema']!r}; this version reads {SCHEMA!r}.")
     for key, kind in _TYPES.items():
         if not isinstance(manifest.get(key), kind):
-            raise RunError(f"{file} is damaged: {key!r} is missing or no {kind.__name__}.")
+            raise RunError(f"{file} is damaged: {key!r} is missing or not a {kind.__name__}.")
     for key, needed in (("parents", ("path", "sha256")), ("outputs", ("path", "sha256"))):
         for entry in manifest[key]:
             if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in needed):

@@ -1,4 +1,4 @@
-"""Where a new run goes: never onto another one."""
+"""Chooses the folder of a new run, which never overwrites another one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DIGEST_LENGTH = 8
 
 
 def folders_in(runs: Path) -> list[Path]:
-    """Visible folders directly in a folder of runs, sorted; links to folders count, hidden ones do not.
+    """List the visible folders directly in a folder of runs, sorted, including links to folders.
 
     Raises:
         RunError: the folder cannot be listed.
@@ -27,7 +27,7 @@ def folders_in(runs: Path) -> list[Path]:
 
 
 def claim(out: Path) -> Path:
-    """Make ``out``, or take it when it is an empty folder."""
+    """Create ``out``, or accept it if it is an empty folder."""
     if (out / MANIFEST).exists():
         raise RunError(
             f"--out {str(out)!r} is a finished run, which is never overwritten. Choose another folder."
@@ -41,7 +41,7 @@ def claim(out: Path) -> Path:
 
 
 def next_folder(runs: Path, command: str, label: str) -> Path:
-    """Make ``runs/NNN-COMMAND-LABEL`` with the next number that no other process has or gets."""
+    """Create ``runs/NNN-COMMAND-LABEL`` with the next free number, without races between processes."""
     runs.mkdir(parents=True, exist_ok=True)
     number = 0
     while True:
@@ -65,9 +65,9 @@ def _number(name: str) -> int:
 
 
 def _slug(label: str) -> str:
-    """A label as the end of a folder's name, at most 40 characters.
+    """Turn a label into the end of a folder name of at most 40 characters.
 
-    Labels that come out alike, being cut or written in other letters, are told apart by eight digits of a digest.
+    A label that had to be shortened or altered gets eight digits of its digest, so that different labels differ.
     """
     slug = re.sub(r"[^a-z0-9._]+", "-", label.lower()).strip("-.") or "run"
     if len(slug) <= LABEL_LENGTH and label.isascii():

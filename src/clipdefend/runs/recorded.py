@@ -1,4 +1,4 @@
-"""The base of what commands record in the ``details`` of a manifest: dataclasses whose annotations are the schema."""
+"""Base class of the ``details`` of manifests: dataclasses whose annotations are the schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ D = TypeVar("D", bound="Details")
 
 
 def recorded_if_set() -> Any:
-    """Declare a field that is None, and then not recorded, in most runs; returns what ``dataclasses.field`` does."""
+    """Declare a field that is only recorded if it is not None; returns the same as ``dataclasses.field``."""
     return field(default=None, metadata={"if_set": True})
 
 
@@ -37,19 +37,19 @@ class Details:
 
     @classmethod
     def of(cls: type[D], run: Run) -> D:
-        """Read the details of a run. Raises RunError when one is missing or of another type."""
+        """Read the details of a run. Raises RunError if one is missing or has another type."""
         return cls.from_dict(run.details, f"Run {run.name} is damaged: details")
 
     @classmethod
     def from_dict(cls: type[D], values: Mapping[str, Any], place: str) -> D:
-        """Read what ``to_dict`` returned.
+        """Read details from plain data, the inverse of ``to_dict``.
 
         Args:
             values: plain data, such as the ``details`` of a manifest.
-            place: what the values are part of, as the message begins.
+            place: what the values are part of; error messages start with it.
 
         Raises:
-            RunError: a value is missing or of another type.
+            RunError: a value is missing or has another type.
         """
         hints = typing.get_type_hints(cls)
         found = {}
@@ -64,7 +64,7 @@ class Details:
 
 
 def _check(value: Any, hint: Any, place: str) -> Any:
-    """The value as its annotation has it, nested details as objects. Raises RunError for another type."""
+    """Convert a value to its annotated type, including nested details. Raises RunError for another type."""
     union = isinstance(hint, types.UnionType)
     for member in typing.get_args(hint) if union else (hint,):
         kind = typing.get_origin(member) or member

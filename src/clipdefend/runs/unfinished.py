@@ -1,4 +1,4 @@
-"""Runs that were started and not finished."""
+"""Runs that were started but not finished."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FREE_ON_RESUME = (
 
 @dataclass(frozen=True)
 class Unfinished:
-    """What an unfinished run recorded at its start."""
+    """The record that an unfinished run wrote at its start."""
 
     path: Path
     command: str
@@ -43,7 +43,7 @@ def find_unfinished(runs: Path, command: str, given: str) -> Unfinished:
     """Read the unfinished run that ``--resume`` names: a folder, a name under ``runs``, or "latest".
 
     Raises:
-        RunError: there is none, it is finished, damaged or of another command.
+        RunError: there is no such run, or it is finished, damaged or of another command.
     """
     if given == "latest":
         return _latest(runs, command)
@@ -51,7 +51,7 @@ def find_unfinished(runs: Path, command: str, given: str) -> Unfinished:
     if os.path.exists(path / MANIFEST):
         raise RunError(f"--resume {given!r} is a finished run; leave --resume out to start a new one.")
     if not os.path.exists(path / UNFINISHED):
-        raise RunError(f"--resume {given!r} is no unfinished run. Give its folder, or latest.")
+        raise RunError(f"--resume {given!r} is not an unfinished run. Give its folder, or latest.")
     unfinished = _read_unfinished(path)
     if unfinished.command != command:
         raise RunError(f"--resume {given!r} is a run of {unfinished.command!r}, not of {command!r}.")
@@ -59,7 +59,7 @@ def find_unfinished(runs: Path, command: str, given: str) -> Unfinished:
 
 
 def _latest(runs: Path, command: str) -> Unfinished:
-    """The unfinished run that was started last, as its record says: times of files change when they are copied."""
+    """Return the unfinished run with the latest recorded start; modification times change when files are copied."""
     found: list[Unfinished] = []
     damaged: RunError | None = None
     for folder in folders_in(runs):
@@ -92,7 +92,7 @@ def _read_unfinished(folder: Path) -> Unfinished:
 
 
 def check_unchanged(unfinished: Unfinished, config: Mapping[str, Any]) -> None:
-    """Raise RunError when a resumed run would go on with another configuration than it began with."""
+    """Raise RunError if a run would be resumed with a configuration that differs from its own."""
     for path, before, now in _differences(unfinished.config, config):
         if path not in FREE_ON_RESUME:
             raise RunError(

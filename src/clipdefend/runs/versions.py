@@ -1,4 +1,4 @@
-"""Versions of what a run was made with, read without importing it."""
+"""Versions of the packages that a run uses, read without importing them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = {
 
 
 def versions() -> dict[str, str | None]:
-    """Name -> version; None for what is not installed."""
+    """Return name -> version of each package, None if it is not installed."""
     found: dict[str, str | None] = {"clipdefend": __version__, "python": platform.python_version()}
     for name, distribution in PACKAGES.items():
         try:

@@ -1,4 +1,4 @@
-"""Configurations that are known to go wrong, and accuracy that does, each in one line that says what to change."""
+"""Warns of configurations that are known to fail and of sharp drops in accuracy, with advice on what to change."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ MIN_STEPS = 100
 # A pretrained EfficientNet went from 41 to 19 % of accuracy by fine-tuning in batches of 32 with their statistics.
 MIN_NORM_BATCH = 64
 SHARP_DROP = 0.25
-"""Share of the accuracy whose loss in the first epoch is worth a word."""
+"""Relative drop of accuracy in the first epoch that is worth a warning."""
 # Beside the token embedding. RN50's towers have 76 million, the built-in tiny 1.2: they learn at other rates.
 SMALL = 20_000_000
 
 
 def is_small(model: nn.Module) -> bool:
-    """Whether the towers are far smaller than those that the field's learning rates were found with."""
+    """Whether the towers are far smaller than those for which the published learning rates were tuned."""
     counted = (p.numel() for name, p in model.named_parameters() if "token_embedding" not in name)
     return sum(counted) < SMALL
 
 
 def trains_batch_norm(model: nn.Module, train: TrainConfig) -> bool:
-    """Whether batch norms of the model take their statistics from the batches."""
+    """Whether the model has batch norms that take their statistics from the batches."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     return bool(norms) and train.batch_norm == "train" and not train.lock_image
 
@@ -35,10 +35,10 @@ def trains_batch_norm(model: nn.Module, train: TrainConfig) -> bool:
 def drop_advice(
     before: float | None, after: float | None, train: TrainConfig, batch_norm: bool
 ) -> str | None:
-    """A line about a sharp drop of accuracy in the first epoch, or None.
+    """Return a warning about a sharp drop of accuracy in the first epoch, or None.
 
     Args:
-        before, after: BA@1 before the first step and after the epoch, fractions; None where it is not measured.
+        before, after: BA@1 before the first step and after the epoch, 0 to 1; None if it was not measured.
         train: the training options.
         batch_norm: see ``trains_batch_norm``.
     """
@@ -59,12 +59,12 @@ def warn_of_drop(
     model: nn.Module,
     train: TrainConfig,
 ) -> None:
-    """Say so where the first evaluated epoch lost much of the accuracy, see ``drop_advice``.
+    """Warn if the first evaluated epoch lost much of the accuracy, see ``drop_advice``.
 
     Args:
-        console: for people.
-        start, metrics: before the first step and after the epoch.
-        model: in training.
+        console: shows the warning.
+        start, metrics: metrics before the first step and after the epoch.
+        model: the model in training.
         train: the training options.
     """
     before, after = epoch_metrics(start).get("ba@1"), epoch_metrics(metrics).get("ba@1")
@@ -76,14 +76,14 @@ def warn_of_drop(
 def advice(
     train: TrainConfig, *, total: int, pretrained: bool, small: bool, attack: bool, batch_norm: bool = False
 ) -> list[str]:
-    """Warnings about a training run.
+    """Return warnings about a training run.
 
     Args:
-        train: its numbers.
-        total: optimiser steps.
-        pretrained: whether it begins with trained weights.
+        train: the training options.
+        total: number of optimiser steps.
+        pretrained: whether the run starts from trained weights.
         small: see ``is_small``.
-        attack: whether a backdoor is to be planted.
+        attack: whether the run plants a backdoor.
         batch_norm: see ``trains_batch_norm``.
     """
     found = []

@@ -1,4 +1,4 @@
-"""Accelerate, set up for one run."""
+"""Sets up Accelerate for one run."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ FOREIGN = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron",
 }
-"""Plugins that a launcher's settings can ask for: they split the weights, which are read and saved whole here."""
+"""Plugins that a launcher may request; they shard the weights, which this package loads and saves as a whole."""
 TIMEOUT = timedelta(minutes=30)
-"""How long a process waits for the others in a step: longer than a slow disk, shorter than a night."""
+"""Timeout of a collective operation: long enough for a slow disk, short enough not to waste a night."""
 
 
 def make_accelerator(
     device: str, precision: str = "fp32", *, every_weight: bool = True, **options: Any
 ) -> Any:
-    """An ``accelerate.Accelerator`` on a device ("auto", "cpu", "cuda", "cuda:1", "mps") in a precision.
+    """Make an ``accelerate.Accelerator``.
 
-    Under a launcher each process takes the GPU of its local rank, or all of them the CPU.
+    Under a launcher each process uses the GPU of its local rank, or all of them use the CPU.
 
     Args:
-        device, precision: as above.
-        every_weight: whether every backward pass reaches every weight, which several processes need not look
-            for then.
-        options: of ``accelerate.Accelerator``.
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        precision: "fp32", "bf16" or "fp16".
+        every_weight: whether every backward pass reaches every weight, so that DistributedDataParallel need not
+            search for unused parameters.
+        options: further arguments of ``accelerate.Accelerator``.
 
     Raises:
-        ConfigError: a device that this machine lacks, one GPU for several processes, fp16 without a GPU, or a
-            launcher that would split the weights.
+        ConfigError: the device is not available, one GPU was requested for several processes, fp16 was requested
+            without a GPU, or the launcher would shard the weights.
     """
     import torch
     from accelerate import Accelerator
@@ -44,12 +45,12 @@ def make_accelerator(
     for variable, plugin in FOREIGN.items():
         if os.environ.get(variable, "").lower() in ("1", "true"):
             raise ConfigError(
-                f"The launcher asks for {plugin}, which is not supported: set its distributed_type to MULTI_GPU."
+                f"The launcher requests {plugin}, which is not supported: set its distributed_type to MULTI_GPU."
             )
     launched = os.environ.get("WORLD_SIZE", "1") != "1"
     if launched and device not in ("auto", "cpu", "cuda"):
         raise ConfigError(
-            f"--device {device} is one for all processes: leave it out under a launcher, or cpu."
+            f"--device {device} would be shared by all processes: omit it under a launcher, or use --device cpu."
         )
     if launched and device != "cpu" and torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
@@ -65,7 +66,7 @@ def make_accelerator(
         raise ConfigError("--precision fp16 needs a GPU: use bf16 or fp32 on a CPU.")
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)
-    # Accelerate keeps one state a process and refuses another precision, so a second run in it starts afresh.
+    # Accelerate keeps one state per process and refuses to change its precision; reset it for a second run.
     AcceleratorState._reset_state()
     return Accelerator(
         cpu=device == "cpu" or (launched and cpu),
@@ -76,7 +77,7 @@ def make_accelerator(
 
 
 def _process_options(every_weight: bool) -> list[Any]:
-    """How processes wait for each other and average gradients."""
+    """Return the timeout of process groups and the options of DistributedDataParallel."""
     from accelerate import DistributedDataParallelKwargs, InitProcessGroupKwargs
 
     wrapper = DistributedDataParallelKwargs(

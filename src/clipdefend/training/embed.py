@@ -1,4 +1,4 @@
-"""From a batch of views to unit vectors: of this process, and of the global batch."""
+"""Embeds a batch of views, for this process and for the global batch."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ KINDS = ("image", "text", "reference_image", "reference_text", "rows")
 Extra = Callable[[Mapping[str, Tensor]], Mapping[str, Any]]
 
 
-def nothing(rows: Mapping[str, Tensor]) -> Mapping[str, Any]:
-    """What a defence without state hands its terms."""
+def no_extra(rows: Mapping[str, Tensor]) -> Mapping[str, Any]:
+    """Return an empty mapping: a defence without state has nothing extra for its terms."""
     return {}
 
 
@@ -31,10 +31,10 @@ class Embedder:
     """Encodes all views of a batch in one forward pass of the wrapped model.
 
     Attributes:
-        model: as wrapped by Accelerate.
+        model: the model as wrapped by Accelerate.
         reference: the frozen suspect, or None.
-        objective: says which views are embedded, by the model and by the reference.
-        accelerator: moves and casts.
+        objective: decides which views the model and the reference embed.
+        accelerator: provides device and autocast.
         extra: see ``Course.extra``.
     """
 
@@ -42,16 +42,16 @@ class Embedder:
     reference: ClipModel | None
     objective: Objective
     accelerator: Any
-    extra: Extra = nothing
+    extra: Extra = no_extra
 
     def __call__(self, batch: Batch) -> Embeddings:
-        """Unit vectors of each view, gathered over the processes with gradients."""
+        """Return the unit vectors of each view, gathered over the processes with gradients."""
         return self.gather(self.local(batch))
 
     def gather(self, local: Embeddings) -> Embeddings:
-        """The global batch, with gradients, from what each process has of it."""
+        """Gather the global batch, with gradients, from the share of each process."""
         parts = {kind: {view: gather(x) for view, x in getattr(local, kind).items()} for kind in KINDS}
-        # By its name, whatever wraps the model.
+        # Found by name, because wrappers of the model hide the attribute.
         named = self.model.named_parameters()
         bias = next((value for name, value in named if name.rpartition(".")[2] == "logit_bias"), None)
         return Embeddings(
@@ -62,7 +62,12 @@ class Embedder:
         )
 
     def local(self, batch: Batch, *, refer: bool = True) -> Embeddings:
-        """Unit vectors of this process's views; those of the reference only where ``refer`` is set."""
+        """Return the unit vectors of this process's views.
+
+        Args:
+            batch: the views.
+            refer: whether the reference embeds its views as well.
+        """
         device = self.accelerator.device
         wanted = (*self.objective.image_views, *self.objective.subset_image_views)
         images = {v: x.to(device, non_blocking=True) for v, x in batch.images.items() if v in wanted}
@@ -81,11 +86,11 @@ class Embedder:
         )
 
     def add_device_views(self, batch: Batch, seed: int, epoch: int) -> Batch:
-        """The batch with the views that are made from the current model.
+        """Return the batch with the views that the current model makes added.
 
         Args:
-            batch: as the loader made it.
-            seed, epoch: of ``View.seed``.
+            batch: the batch as loaded.
+            seed, epoch: arguments of ``View.seed``.
         """
         if not self.objective.device_views or "main" not in batch.rows:
             return batch
@@ -107,7 +112,7 @@ class Embedder:
 
     @torch.no_grad()
     def _refer(self, views: dict[str, Tensor], *, image: bool) -> dict[str, Tensor]:
-        """The frozen model's vectors of views, (n, d) each."""
+        """Return the frozen suspect's unit vectors of views, shape (n, d) each."""
         if self.reference is None or not views:
             return {}
         stacked = _stack(views)
@@ -117,7 +122,7 @@ class Embedder:
 
 
 def concatenate(parts: Iterable[Embeddings]) -> Embeddings:
-    """Parts of this process's batch one behind the other; a view may be missing from some."""
+    """Concatenate parts of this process's batch; a view may be missing from some of them."""
     parts = list(parts)
     joined: dict[str, Any] = {kind: _concatenate(parts, kind) for kind in KINDS}
     return Embeddings(scale=parts[0].scale, **joined)
@@ -132,7 +137,7 @@ def _concatenate(parts: list[Embeddings], kind: str) -> dict[str, Tensor]:
 
 
 def _stack(views: Mapping[str, Tensor]) -> Tensor | None:
-    """All views as one batch; pixels become float where those of one view are."""
+    """Stack all views into one batch; if the pixels of one view are float, all become float."""
     if not views:
         return None
     if any(x.is_floating_point() for x in views.values()):
@@ -141,12 +146,12 @@ def _stack(views: Mapping[str, Tensor]) -> Tensor | None:
 
 
 def _as_float(pixels: Tensor) -> Tensor:
-    """Pixels in [0, 1], as the model would make them of uint8."""
+    """Convert uint8 pixels to float in [0, 1], as the model does."""
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 
 def _split(vectors: Tensor | None, views: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Split stacked vectors into views."""
+    """Split the vectors of stacked views into those of each view."""
     if vectors is None:
         return {}
     parts = vectors.split([len(x) for x in views.values()])

@@ -1,4 +1,4 @@
-"""One fault for all processes, where any of them has one."""
+"""Agrees on one error for all processes when any of them fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from clipdefend.errors import ClipDefendError
 
 
 def first_fault(own: ClipDefendError | None) -> ClipDefendError:
-    """The error of the first process that has one."""
+    """Return the error of the lowest-ranked process that has one; every process must call this.
+
+    Args:
+        own: error of this process; None if it has none.
+    """
     if own is not None and not collectives.is_distributed():
         return own
     faults = collectives.all_gather_object(None if own is None else [type(own).__name__, str(own)])

@@ -1,4 +1,4 @@
-"""The batches of an epoch, as a loader's workers make them."""
+"""Loads the batches of an epoch."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from clipdefend.training.samples import Batch, Views, collate
 
 @dataclass(frozen=True, kw_only=True)
 class Feed:
-    """Reads what the plan says.
+    """Loads the planned rows.
 
     Attributes:
-        job: names the pairs and the workers.
-        phase: names the views.
-        plan: of this process.
-        tokenize: list of strings -> tokens (n, context length).
-        pinned: put batches into page-locked memory, from which a GPU copies while it computes.
+        job: provides the pairs and the number of workers.
+        phase: its objective decides which views are made.
+        plan: the plan of this process.
+        tokenize: list of n strings -> tokens, shape (n, context length).
+        pinned: put batches into page-locked memory, so that copies to a GPU overlap with computation.
     """
 
     job: Job
@@ -39,10 +39,14 @@ class Feed:
     pinned: bool = False
 
     def epoch(self, epoch: int, start: int) -> Iterator[list[Batch]]:
-        """This process's micro-batches of each step of an epoch, from step ``start`` on.
+        """Yield this process's micro-batches of each step of an epoch.
+
+        Args:
+            epoch: counted from 0.
+            start: first step, for a resumed epoch.
 
         Raises:
-            DataError: rows that cannot be used, one after the other.
+            DataError: too many consecutive rows cannot be used.
             WorkerLost: a worker was killed.
         """
         job = self.job
@@ -70,7 +74,7 @@ class Feed:
         yield from steps.group(batches_of(loader))
 
     def _subcaptions(self, epoch: int) -> tuple[Rows, Mapping[int, SubCaptionPair]]:
-        """Rows of the epoch's sub-captions in their order, and the sub-captions; of the plan's rows alone."""
+        """Return the epoch's sub-captioned rows in order, and their sub-captions, limited to the plan's rows."""
         if self.job.subcaptions is None or not self.phase.objective.has_subset:
             return np.empty(0, dtype=np.int64), {}
         chosen, made = self.job.subcaptions.draw(epoch)
@@ -79,14 +83,14 @@ class Feed:
         kept = chosen[np.isin(chosen, self.plan.only)]
         if not len(kept):
             raise DataError(f"No row of phase {self.phase.name!r} has a sub-caption: raise --n-aug.")
-        # Fewer rows come round again, as where too few captions have sub-captions.
+        # Rows repeat if there are fewer than planned, as when too few captions have sub-captions.
         return np.resize(kept, len(chosen)), {int(row): made[int(row)] for row in kept}
 
 
 class _MicroBatches:
-    """The steps of an epoch as a loader's sampler of micro-batches, and back again.
+    """Flattens the steps of an epoch into a sampler of micro-batches, and regroups the loaded ones.
 
-    The loader asks for micro-batches in this process, ahead of those that it returns.
+    The loader consumes the sampler in this process, ahead of the micro-batches that it returns.
     """
 
     def __init__(self, steps: Iterator[list[PlannedRow]], size: int) -> None:
@@ -101,15 +105,15 @@ class _MicroBatches:
             yield from parts
 
     def group(self, batches: Iterator[Batch]) -> Iterator[list[Batch]]:
-        """Micro-batches of each step."""
+        """Group loaded micro-batches by step."""
         for first in batches:
             yield [first, *islice(batches, self._counts.popleft() - 1)]
 
 
 def micro_batches(items: Sequence[PlannedRow], size: int) -> list[list[PlannedRow]]:
-    """Cut a step's items into parts of at most ``size`` of the main and ``size`` of the sub-caption batch.
+    """Split a step into micro-batches of at most ``size`` main and ``size`` sub-captioned rows.
 
-    There are as few parts as that takes, and they are as equal as can be.
+    There are as few as possible, of as equal size as possible.
     """
     main = [item for item in items if not item.subset]
     subset = [item for item in items if item.subset]

@@ -1,4 +1,4 @@
-"""Looking at weights: stopping before spoilt ones are kept, and telling changed ones."""
+"""Checks that losses and weights are finite before they are kept, and compares weights."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def check_loss(loss: float, step: int) -> None:
     """Raise ConfigError for a loss that is not finite.
 
     Args:
-        loss: of a step.
-        step: optimiser steps finished.
+        loss: loss of a step.
+        step: number of finished optimiser steps.
     """
     if not math.isfinite(loss):
         raise ConfigError(f"The loss is {loss} at step {step}. {REMEDY}")

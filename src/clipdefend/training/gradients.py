@@ -1,4 +1,4 @@
-"""The gradients of one step, over any number of processes and of micro-batches."""
+"""Computes the gradients of one step, over any number of processes and micro-batches."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Parts = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class StepLoss:
-    """What a step's forward passes gave; all without gradients.
+    """Loss and embeddings of a step, all detached.
 
     Attributes:
         total: the loss of the global batch, shape ().
         parts: term -> its unweighted value, shape ().
-        embeddings: of the global batch.
-        norms: term -> norm of its weighted gradient, where that was asked for.
+        embeddings: embeddings of the global batch.
+        norms: term -> norm of its weighted gradient, if it was measured.
     """
 
     total: Tensor
@@ -39,21 +39,21 @@ class StepLoss:
 class Gradients:
     """Adds the gradients of a step to the model's.
 
-    One batch is one forward and one backward pass. Several micro-batches make the same step in the memory of
-    one: a pass without gradients caches the features of all; the loss of the whole batch, computed once, gives
-    the gradients of the features; and a second pass through each micro-batch carries them into the weights.
-    The second pass repeats the first to the bit, since dropout is drawn from (seed, step, micro-batch, process)
-    and views are made once, before both. Batch-norm statistics are updated in the second pass alone;
-    each micro-batch is normalised by its own, so that with ``batch_norm: train`` it is not the full batch.
+    A single batch takes one forward and one backward pass. Several micro-batches make the same step in the memory
+    of one: a pass without gradients caches all features; the loss of the whole batch, computed once, gives the
+    gradients of the features; and a second pass through each micro-batch propagates them to the weights. The
+    second pass repeats the first bit for bit, because dropout is seeded by (seed, step, micro-batch, process) and
+    views are made once, before both. Batch-norm statistics are updated in the second pass alone;
+    each micro-batch is normalised by its own, so with ``batch_norm: train`` the step differs from the full batch's.
 
     Attributes:
-        embed: encodes.
-        seed: of dropout and of the views that the device makes.
-        complete: whether every micro-batch reaches every weight; where not, they are averaged over the
-            processes after each one.
+        embed: embeds a batch.
+        seed: seed of dropout and of device views.
+        complete: whether every micro-batch reaches every weight; if not, gradients are averaged over the
+            processes after each micro-batch.
 
     Reference: Gao et al. 2021, GradCache (arXiv:2101.06983), section 3; open_clip's ``--accum-freq``.
-    Deviates: open_clip computes the loss once a micro-batch, which multiplies the gradient of the logit scale.
+    Deviates: open_clip computes the loss for each micro-batch, which multiplies the gradient of the logit scale.
     """
 
     embed: Embedder
@@ -61,12 +61,12 @@ class Gradients:
     complete: bool = True
 
     def __call__(self, batches: Sequence[Batch], step: int, epoch: int = 0) -> StepLoss:
-        """The loss of the global batch, whose gradients are added to the weights'.
+        """Compute the loss of the global batch and add its gradients to those of the weights.
 
         Args:
             batches: this process's micro-batches.
-            step: optimiser steps before this one.
-            epoch: counted from 0; of the views that the device makes.
+            step: number of optimiser steps before this one.
+            epoch: epoch, counted from 0, which seeds device views.
         """
         batches = [self.embed.add_device_views(batch, self.seed, epoch) for batch in batches]
         if len(batches) > 1:
@@ -76,7 +76,7 @@ class Gradients:
 
     def _backward(self, e: Embeddings) -> StepLoss:
         loss, parts = self.embed.objective.loss(e)
-        # The scale takes part in every loss: several processes wait for the gradient of everything.
+        # Make the scale part of every loss: distributed training waits for the gradient of each parameter.
         loss = loss + 0.0 * e.scale
         self.embed.accelerator.backward(loss)
         return StepLoss(total=loss.detach(), parts=parts, embeddings=_detach(e))
@@ -99,7 +99,7 @@ class Gradients:
         return loss
 
     def _apart(self) -> AbstractContextManager[None]:
-        """Context in which processes do not average their gradients yet."""
+        """Context in which processes do not average their gradients."""
         context: AbstractContextManager[None] = self.embed.accelerator.no_sync(self.embed.model)
         return context
 
@@ -109,7 +109,7 @@ class Gradients:
 
 @contextmanager
 def keep_statistics(model: nn.Module) -> Iterator[None]:
-    """Context in which batch norms normalise as before and do not update their running statistics."""
+    """Context in which batch norms normalise as usual but do not update their running statistics."""
     norms = [
         module
         for module in model.modules()
@@ -127,7 +127,7 @@ def keep_statistics(model: nn.Module) -> Iterator[None]:
 
 
 def _detach(e: Embeddings) -> Embeddings:
-    """The same vectors without their graph."""
+    """Return the same vectors without their graph."""
     return replace(
         e,
         image={view: x.detach() for view, x in e.image.items()},
@@ -137,7 +137,7 @@ def _detach(e: Embeddings) -> Embeddings:
 
 
 def _leaves(e: Embeddings) -> Embeddings:
-    """The same vectors as the beginning of a graph."""
+    """Return the same vectors as leaves of a new graph."""
     return replace(
         e,
         image={view: x.detach().requires_grad_() for view, x in e.image.items()},
@@ -147,13 +147,13 @@ def _leaves(e: Embeddings) -> Embeddings:
 
 
 def _carry(fresh: Embeddings, leaves: Embeddings, places: dict[str, int], last: bool) -> None:
-    """Hand a micro-batch's share of the features' gradients on to the weights.
+    """Propagate a micro-batch's share of the features' gradients to the weights.
 
     Args:
-        fresh: its features, with a graph.
-        leaves: those of the whole batch, with gradients.
-        places: view -> rows that earlier micro-batches had; moved on.
-        last: whether the scale's gradient, one for the whole batch, is due.
+        fresh: features of the micro-batch, with a graph.
+        leaves: features of the whole batch, with gradients.
+        places: view -> number of rows of earlier micro-batches; updated in place.
+        last: whether this is the last micro-batch, with which the gradient of the scale is propagated.
     """
     outputs, gradients = [], []
     for kind, of, whole in (("i", fresh.image, leaves.image), ("t", fresh.text, leaves.text)):
@@ -172,7 +172,7 @@ def _carry(fresh: Embeddings, leaves: Embeddings, places: dict[str, int], last: 
 def _slices(
     kind: str, of: Mapping[str, Tensor], whole: Mapping[str, Tensor], places: Mapping[str, int]
 ) -> Iterator[tuple[str, Tensor, Tensor | None]]:
-    """View, vectors of a micro-batch, and their part of the gradient."""
+    """Yield view, vectors of a micro-batch, and their part of the gradient."""
     for view, vectors in of.items():
         start = places.get(kind + view, 0)
         gradient = whole[view].grad

@@ -1,4 +1,4 @@
-"""Stopping at a step's end instead of in its middle."""
+"""Delays an interruption to the end of a step."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from clipdefend.interruption import begin_tidying, interrupt, not_ignored
 
 
 class StopRequests:
-    """Context in which SIGINT, SIGTERM and SIGHUP only ask for a stop; a second SIGINT interrupts at once.
+    """Context in which SIGINT, SIGTERM and SIGHUP only request a stop; a second SIGINT interrupts at once.
 
-    Not so under a launcher, which passes on the SIGINT that a terminal has sent to all, and itself ends what
-    does not stop.
+    Under a launcher a second SIGINT does not: the launcher forwards the SIGINT that the terminal already sent to all
+    processes, and kills processes that do not stop.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class StopRequests:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.requested:  # the run ends now, and a second Ctrl-C must not cut off what it still writes
+        if self.requested:  # the run ends now, and a second Ctrl-C must not interrupt its last writes
             begin_tidying()
         for number, handler in self._before.items():
             signal.signal(number, handler)

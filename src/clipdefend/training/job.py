@@ -1,4 +1,4 @@
-"""What a training run needs."""
+"""Definition of a training run."""
 
 from __future__ import annotations
 
@@ -25,46 +25,52 @@ Metrics = Mapping[str, float]
 
 
 class Evaluation(Protocol):
-    """Metrics of a model."""
+    """Measures a model."""
 
     def __call__(self, model: ClipModel, *, full: bool = False) -> dict[str, float]:
-        """Of all images where ``full``, else as quick as was asked for."""
+        """Return the metrics of a model.
+
+        Args:
+            model: left in its mode.
+            full: measure all images, not only the quick subset.
+        """
         ...
 
 
 class SubCaptionSource(Protocol):
-    """Where the sub-captions of an epoch come from."""
+    """Source of the sub-captions of an epoch."""
 
     @property
     def per_epoch(self) -> int:
-        """How many rows an epoch uses."""
+        """Number of sub-captioned rows of an epoch."""
         ...
 
     def draw(self, epoch: int) -> tuple[NDArray[np.int64], Mapping[int, SubCaptionPair]]:
-        """Rows of an epoch in their order, shape (at most per_epoch,), and the sub-captions of each."""
+        """Return the rows of an epoch in order, shape (at most per_epoch,), and the sub-captions of each."""
         ...
 
 
 @dataclass(kw_only=True)
 class Job:
-    """A training run: a victim's or a defence's.
+    """A training run, of an attack or of a defence.
 
     Attributes:
-        model: trained in place.
-        suspect: a frozen copy of the model as it came, see ``freeze``; None where no term compares with it.
-        defence: how it is trained.
-        pairs, canvas: the training data and its geometry.
+        model: the model, which is trained in place.
+        suspect: a frozen copy of the initial model, see ``freeze``; None if nothing compares with it.
+        defence: the method.
+        pairs: the training pairs.
+        canvas: geometry of the images.
         config: the training options.
-        seed: of order and augmentations.
-        folder: the run's folder: ``metrics.jsonl``, ``state/``, ``model/`` and ``best/`` go there.
-        subcaptions: for objectives with a sub-caption batch.
-        schedule: where the sub-caption batches go.
-        evaluate: metrics of a model, before the first epoch and after each evaluated one; None for none.
-        select: the value whose largest epoch is kept as ``best/``.
-        max_bad: largest share of rows that may be unusable.
-        workers: processes that read images.
-        title: of the progress bar.
-        note: warning that goes with the weights, in a file beside them and in their metadata.
+        seed: seed of order and augmentations.
+        folder: the run folder, for ``metrics.jsonl``, ``state/``, ``model/`` and ``best/``.
+        subcaptions: source of sub-captions, for objectives with a sub-caption batch.
+        schedule: placement of the sub-caption batches in an epoch.
+        evaluate: measures a model before the first epoch and after each evaluated one; None skips evaluation.
+        select: metrics -> value; the epoch with the largest value is kept as ``best/``.
+        max_bad: largest allowed share of unusable rows, 0 to 1.
+        workers: number of processes that read images.
+        title: title of the progress bar.
+        note: a warning to store with the weights, in a file beside them and in their metadata.
     """
 
     model: ClipModel
@@ -91,7 +97,7 @@ class Job:
 
     @property
     def objective(self) -> str:
-        """What is minimised, as a formula; that of several phases one after the other."""
+        """The objective as a formula; several phases are listed one after the other."""
         return ", then ".join(str(phase.objective) for phase in self.phases)
 
     @property
@@ -109,7 +115,7 @@ class Job:
         )
 
     def timetable(self, rank: int = 0, world: int = 1) -> Timetable:
-        """The steps of process ``rank`` of ``world``. Raises DataError for too few pairs."""
+        """Lay out the steps of process ``rank`` of ``world``. Raises DataError if there are too few pairs."""
         return Timetable.of(
             self.phases,
             self.config,
@@ -123,5 +129,5 @@ class Job:
 
 
 def freeze(model: ClipModel) -> ClipModel:
-    """A frozen copy of a model, in evaluation mode on the CPU: the suspect as it came."""
+    """Return a frozen copy of a model, in evaluation mode on the CPU, as the suspect to compare with."""
     return copy.deepcopy(model).requires_grad_(False).cpu().eval()

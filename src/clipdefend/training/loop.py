@@ -1,4 +1,4 @@
-"""The training loop: the same for victims and defences."""
+"""The training loop, shared by attacks and defences."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ from clipdefend.training.trackers import Trackers, settings_of, tracker_names
 
 
 class Trainer:
-    """Runs a job to its end, from its last state where it has one.
+    """Runs a job to its end, resuming from its last state if there is one.
 
     Args:
-        job: what to train.
-        accelerator: Accelerate's, which moves, wraps and casts.
-        console: for people.
+        job: the training run.
+        accelerator: an ``accelerate.Accelerator``.
+        console: shows progress and messages.
 
     Attributes:
         stepper: the model, the optimiser and the defence's state.
         timetable: phases, epochs and steps.
-        progress: where the run stands.
-        bad: rows that could not be used so far.
+        progress: the progress of the run.
+        bad: counter of unusable rows.
     """
 
     def __init__(self, job: Job, accelerator: Any, console: Console) -> None:
@@ -79,9 +79,9 @@ class Trainer:
         """Train, evaluate after each epoch, keep the best and the last weights.
 
         Raises:
-            Interrupted: asked to stop; the state is written.
+            Interrupted: the run was asked to stop; its state is saved.
             ConfigError: the loss is not finite.
-            ClipDefendError: data that cannot be read, or too many bad rows; the state of the last step is written.
+            ClipDefendError: data cannot be read, or too many rows are bad; the state of the last step is saved.
         """
         self.restore()
         done = self.progress.global_step
@@ -90,7 +90,7 @@ class Trainer:
             StopRequests() as stop,
             self.console.progress(self.job.title, self.timetable.steps, done) as bar,
             compilation_faults(self.job.config.compile),
-            worker_faults(),  # which torch may raise in the middle of a step, too
+            worker_faults(),  # torch may raise them in the middle of a step
         ):
             if done == 0 and self.job.config.eval_every:
                 self._measure_start()
@@ -99,8 +99,8 @@ class Trainer:
                     if self.progress.stopped is None:
                         self._epoch(epoch, stop, bar)
             except ClipDefendError as error:
-                # Before the first step of an epoch there is nothing new to save, and the defence may be half way
-                # through its beginning.
+                # Before the first step of an epoch there is nothing new to save, and `begin_epoch` of the defence may
+                # have been interrupted.
                 if self.progress.step and not isinstance(error, self._unsaved):
                     self._save(self.loss)
                 raise
@@ -109,7 +109,7 @@ class Trainer:
         return self.progress
 
     def restore(self) -> None:
-        """Go on from the last state, where there is one."""
+        """Resume from the last state, if there is one."""
         loaded = self.record.restore()
         if loaded is None:
             return
@@ -121,7 +121,7 @@ class Trainer:
 
     @property
     def _unsaved(self) -> tuple[type[ClipDefendError], ...]:
-        """Faults that no state is written for: spoilt numbers, and what the other processes know nothing of."""
+        """Errors after which no state is saved: bad numbers, and errors that other processes do not know of."""
         return (ConfigError, WorkerLost) if collectives.is_distributed() else (ConfigError,)
 
     def _epoch(self, epoch: int, stop: StopRequests, bar: Any) -> None:
@@ -174,7 +174,7 @@ class Trainer:
             raise Interrupted(self.job.folder)
 
     def _place(self, stage: Stage) -> dict[str, str]:
-        """The phase's name, where there are several."""
+        """Return the phase's name if there are several phases."""
         return {"phase": stage.phase.name} if len(self.timetable.stages) > 1 else {}
 
     def _end_epoch(self, done: int) -> None:
@@ -196,21 +196,21 @@ class Trainer:
     def _log_step(
         self, epoch: int, stage: Stage, values: Mapping[str, float | Tensor], event: str = "step"
     ) -> None:
-        """Record a step: the total loss, each term unweighted, and how fast it and those before it went."""
+        """Record values of a step, such as the total loss, each unweighted term and the speed."""
         step = self.progress.global_step
         numbers = {name: float(value) for name, value in values.items()}
         place = {"event": event, "epoch": epoch + 1, **self._place(stage), "step": step}
         self.record.log({**place, **numbers}, step)
 
     def _batches(self, epoch: int, stage: Stage, plan: Plan, stop: StopRequests) -> Iterator[list[Batch]]:
-        """Micro-batches of each step that is left of an epoch.
+        """Yield the micro-batches of each remaining step of an epoch.
 
-        Before each step the processes tell each other whether one is to stop, could not read its batch or met
-        bad rows, so that all of them do the same.
+        Before each step the processes share whether one of them is to stop, could not read its batch or found bad
+        rows, so that all of them do the same.
 
         Raises:
-            Interrupted: one was asked to stop; the state of the last step is written.
-            ClipDefendError: one could not read its batch, or too many rows are bad.
+            Interrupted: a process was asked to stop; the state of the last step is saved.
+            ClipDefendError: a process could not read its batch, or too many rows are bad.
         """
         feed = Feed(
             job=self.job,
@@ -232,7 +232,9 @@ class Trainer:
             if faults:
                 raise first_fault(fault)
             if stopping:
-                if self.progress.step:  # else the last state is of the end of the epoch before
+                if (
+                    self.progress.step
+                ):  # otherwise the state at the end of the previous epoch is the current one
                     self._save(self.loss)
                 raise Interrupted(self.job.folder)
             if met:
@@ -242,14 +244,14 @@ class Trainer:
             yield batches
 
     def _count_bad(self, own: list[tuple[int, str]]) -> None:
-        """Count the bad rows that any process met."""
+        """Count the bad rows that any process found."""
         met = [(int(row), str(reason)) for part in collectives.all_gather_object(own) for row, reason in part]
         self.bad.update(met)
         self.bad.check(len(self.job.pairs))
         self.progress.bad.update(met)
 
     def _measure_start(self) -> None:
-        """Record the metrics of the suspect, and of what the defence made of it before the first step."""
+        """Record the metrics of the suspect and, if the defence has already changed it, of the prepared model."""
         suspect, evaluate = self.job.suspect, self.job.evaluate
         if suspect is None or evaluate is None or same_weights(suspect.clip, self.bare.clip):
             self._evaluate(0)
@@ -263,14 +265,14 @@ class Trainer:
         """Record the metrics of an epoch and keep the weights when they are the best so far.
 
         Args:
-            epoch: epochs finished; a fraction within one.
-            model: what to measure; None: the model in training.
+            epoch: number of finished epochs; fractional within an epoch.
+            model: the model to measure; None measures the model in training.
         """
         if self.job.evaluate is None:
             return
         # Each process has batch-norm statistics of its own.
         collectives.broadcast_(self.bare.buffers())
-        # In full precision whatever the training's is, so that ``evaluate`` measures the same of the saved weights.
+        # In full precision whatever --precision says, so that `evaluate` measures the same for the saved weights.
         metrics = self.job.evaluate(model or self.bare, full=epoch in (0, self.timetable.epochs))
         if epoch and self.milestones.ends_run(metrics):
             self.progress.stopped = epoch
@@ -291,7 +293,7 @@ class Trainer:
                 save_model(self.bare, self.job.folder / "best", note=self.job.note)
 
     def _save(self, loss: float = 0.0) -> None:
-        """Write the resume state, unless the loss or the weights are spoilt; all processes wait until it is there."""
+        """Save the resume state, after checking that loss and weights are finite; all processes wait for it."""
         check_loss(loss, self.progress.global_step)
         tensors = self.stepper.state_dict()
         check_weights(tensors["model"], self.progress.global_step)

@@ -1,4 +1,4 @@
-"""Whether batch-norm statistics of the batches damage a model, measured on its first batch."""
+"""Checks on the first batch whether training with the batches' own batch-norm statistics damages a model."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from clipdefend.training.gradients import keep_statistics
 from clipdefend.training.samples import Batch
 
 WORSE = 1.5
-"""Ratio of the losses that is worth a word; where batches are large enough it is about 1."""
+"""Ratio of the losses that is worth a warning; with large batches it is about 1."""
 KNOWING = 0.75
-"""Share of the loss of guessing below which a model knows something of the batch."""
+"""Share of the loss of random guessing below which a model has learned something."""
 VIEW = "clean"
-"""The image and the caption as they are."""
+"""Name of the views that are not augmented."""
 
 
 def warn_of_statistics(console: Console, model: ClipModel, batch: Batch, train: TrainConfig) -> None:
-    """Warn where the first batch's own statistics, in place of the loaded ones, raise its loss sharply.
+    """Warn if the first batch's own statistics, in place of the loaded ones, raise its loss sharply.
 
-    A model from random weights, whose loss is that of guessing, has no statistics worth keeping.
+    A model with random weights, whose loss is that of guessing, has no statistics worth keeping.
 
     Args:
-        console: for people.
-        model: before its first step; it is left as it was.
-        batch: of the first step.
+        console: shows the warning.
+        model: the model before its first step, which is not changed.
+        batch: the batch of the first step.
         train: the training options.
     """
     if not trains_batch_norm(model, train) or VIEW not in batch.images or VIEW not in batch.tokens:
@@ -47,11 +47,11 @@ def warn_of_statistics(console: Console, model: ClipModel, batch: Batch, train: 
 
 @torch.no_grad()
 def statistics_losses(model: ClipModel, batch: Batch) -> tuple[float, float]:
-    """MMCL of a batch with the loaded batch-norm statistics, and with those of the batch itself.
+    """Return the MMCL of a batch with the loaded batch-norm statistics, and with its own.
 
     Args:
-        model: left as it was, with its modes and statistics.
-        batch: with the plain images and captions.
+        model: the model, whose modes and statistics are not changed.
+        batch: a batch with the unaugmented images and captions.
     """
     images, tokens = batch.images[VIEW].to(model.device), batch.tokens[VIEW].to(model.device)
     losses = []

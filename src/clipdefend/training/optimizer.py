@@ -1,4 +1,4 @@
-"""AdamW with the field's rule for what decays."""
+"""AdamW with CLIP's rule for weight decay."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ NO_DECAY = ("bn", "ln", "bias", "logit_scale")
 def build_optimizer(
     *modules: nn.Module, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
 ) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; norms, biases, the logit scale and a module's ``no_decay`` do not.
+    """Build AdamW over the trainable parameters of modules.
+
+    Norms, biases, the logit scale and the names in a module's ``no_decay`` do not decay.
 
     Reference: CleanCLIP, src/optimizer.py: no decay for names with bn, ln, bias or logit_scale.
-    Deviates: vectors of any name do not decay either, so that norms called otherwise are spared too.
+    Deviates: no vector decays, whatever its name, so that norms with other names are exempt as well.
     """
     decay: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []

@@ -1,4 +1,4 @@
-"""How fast a training goes: samples a second, seconds a step, and the share of them spent waiting for data."""
+"""Training speed: samples per second, seconds per step, and the share of time spent waiting for data."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 @dataclass
 class Pace:
-    """Means over the steps since the last logged line.
+    """Speed since the last logged step.
 
     Attributes:
-        steps, samples: counted, the samples over all processes.
-        seconds: they took, of which ``waited`` went by before the batch was there.
+        steps: number of steps.
+        samples: number of samples, over all processes.
+        seconds: duration of the steps.
+        waited: part of ``seconds`` that was spent waiting for batches.
     """
 
     steps: int = 0
@@ -20,14 +22,14 @@ class Pace:
     waited: float = 0.0
 
     def add(self, samples: int, seconds: float, waited: float) -> None:
-        """Count a step."""
+        """Add a step."""
         self.steps += 1
         self.samples += samples
         self.seconds += seconds
         self.waited += waited
 
     def values(self) -> dict[str, float]:
-        """For the log: ``samples_per_second``, ``step_seconds`` and ``data_wait``, a fraction."""
+        """Return ``samples_per_second``, ``step_seconds`` and ``data_wait`` (a fraction) for the log."""
         return {
             "samples_per_second": self.samples / self.seconds,
             "step_seconds": self.seconds / self.steps,
@@ -35,5 +37,5 @@ class Pace:
         }
 
     def for_progress_bar(self) -> dict[str, object]:
-        """For the progress bar."""
+        """Return the figures that the progress bar shows."""
         return {"samples/s": self.samples / self.seconds, "data wait": f"{self.waited / self.seconds:.0%}"}

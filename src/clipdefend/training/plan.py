@@ -1,4 +1,4 @@
-"""Which samples each step sees: a function of (seed, epoch) alone."""
+"""Plans which samples each step sees, as a function of (seed, epoch) alone."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class PlannedRow(NamedTuple):
 class Plan:
     """The steps of an epoch.
 
-    Global batches are cut from one permutation of the rows, and process r takes every ``world``-th row from r
-    on, so the batches of all processes together are the same for any number of processes.
+    Global batches are slices of one permutation of the rows, and process r takes every ``world``-th row from r
+    on, so the global batches are the same for any number of processes.
 
     Attributes:
-        rows: number of pairs that take part.
-        only: their ids, ascending, shape (rows,); None: 0 to rows - 1.
-        batch: pairs of a step over all processes.
-        seed: of the order.
-        subset: rows with sub-captions that an epoch uses, 0 for none.
-        schedule: where their batches go: spread evenly over the steps, in steps of their own behind them, or
-            only within the main batches that happen to hold such rows.
-        rank, world: this process among all.
+        rows: number of pairs to train on.
+        only: ids of these pairs, ascending, shape (rows,); None means 0 to rows - 1.
+        batch: number of pairs per step, over all processes.
+        seed: seed of the order.
+        subset: number of sub-captioned rows of an epoch, 0 for none.
+        schedule: placement of their batches: ``interleave`` spreads them evenly over the steps, ``epoch-end`` adds
+            separate steps after the others, ``in-batch`` uses those rows that happen to be in a main batch.
+        rank, world: rank of this process and number of processes.
     """
 
     rows: int
@@ -49,34 +49,34 @@ class Plan:
     only: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        """Check that there is something to learn from.
+        """Check that there are enough pairs to learn from.
 
         Raises:
-            ConfigError: a global batch of one pair.
-            DataError: pairs that do not make a single step.
+            ConfigError: the global batch is a single pair.
+            DataError: there are too few pairs for a step.
         """
         if self.batch < 2:
             raise ConfigError(
-                "A global batch of one pair has nothing to contrast it with, so that the loss is always 0: give"
+                "A global batch of one pair has nothing to contrast it with, so its loss is always 0: use"
                 " --batch-size 2 or more."
             )
         if not self.main_steps:
             raise DataError(
-                f"{self.rows} pairs make no step of {self.batch}: at least {2 * self.world} are needed,"
+                f"{self.rows} pairs are too few for a step of {self.batch}: at least {2 * self.world} are needed,"
                 " two for each process."
             )
 
     @property
     def main_steps(self) -> int:
-        """Steps of an epoch with a main batch; a last batch of fewer than two pairs a process is left out."""
+        """Number of steps with a main batch; a last batch of fewer than two pairs per process is dropped."""
         full, rest = divmod(self.rows, self.batch)
         return full + (rest // self.world >= 2)
 
     @property
     def subset_batches(self) -> int:
-        """Sub-caption batches of an epoch; the last may be smaller.
+        """Number of sub-caption batches of an epoch; the last may be smaller.
 
-        In a step of its own it has two rows a process, as a main batch has: batch norms refuse a single one.
+        A batch in a separate step needs two rows per process, as a main batch does: batch norm refuses a single row.
         """
         if self.schedule == "in-batch":
             return 0
@@ -86,16 +86,16 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of an epoch."""
+        """Number of optimiser steps of an epoch."""
         return self.main_steps + (self.subset_batches if self.schedule == "epoch-end" else 0)
 
     def epoch(self, epoch: int, chosen: NDArray[np.int64], start: int = 0) -> Iterator[list[PlannedRow]]:
-        """Rows of this process for each step of an epoch, from step ``start`` on.
+        """Yield the rows of this process for each step of an epoch.
 
         Args:
             epoch: counted from 0.
-            chosen: rows of this epoch's sub-captions, in their order, shape (at most ``subset``,).
-            start: steps to pass over, for a resumed epoch.
+            chosen: sub-captioned rows of this epoch, in order, shape (at most ``subset``,).
+            start: number of steps to skip, for a resumed epoch.
         """
         order = permutation(self.rows, self.seed, "order", epoch)
         if self.only is not None:
@@ -115,12 +115,12 @@ class Plan:
             yield items
 
     def _share(self, rows: NDArray[np.int64] | list[int]) -> list[int]:
-        """This process's rows of a global batch, as many for each process."""
+        """Return this process's rows of a global batch, the same number for each process."""
         even = len(rows) // self.world * self.world
         return [int(row) for row in rows[self.rank : even : self.world]]
 
     def _slots(self) -> dict[int, list[int]]:
-        """Step -> sub-caption batches that it carries."""
+        """Return step -> numbers of its sub-caption batches."""
         count = self.subset_batches
         if self.schedule == "epoch-end":
             return {self.main_steps + batch: [batch] for batch in range(count)}

@@ -1,4 +1,4 @@
-"""What a training run leaves on the disk while it runs: ``metrics.jsonl`` and the resume state."""
+"""Writes ``metrics.jsonl`` and the resume state during a training run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from clipdefend.training.trackers import Trackers
 
 @dataclass(frozen=True, kw_only=True)
 class Recorder:
-    """Writes on the main process, reads on all.
+    """Records a run; the main process writes, all processes read.
 
     Attributes:
-        folder: the run's.
-        fingerprint: of everything that changes the steps.
-        trackers: told of every record.
-        processes: how many there are.
+        folder: the run folder.
+        fingerprint: hash of everything that changes the steps.
+        trackers: receive every record.
+        processes: number of processes.
     """
 
     folder: Path
@@ -37,20 +37,25 @@ class Recorder:
         return self.folder / "metrics.jsonl"
 
     def log(self, record: dict[str, Any], step: int) -> None:
-        """Append a line to ``metrics.jsonl``; ``step``: optimiser steps finished."""
+        """Append a line to ``metrics.jsonl``.
+
+        Args:
+            record: the line.
+            step: number of finished optimiser steps, for the trackers.
+        """
         if launch.current().main:
             with self.metrics.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
             self.trackers.log(record, step)
 
     def save(self, progress: Progress, tensors: dict[str, Any]) -> None:
-        """Write the resume state."""
+        """Save the resume state."""
         if launch.current().main:
             progress.metrics_bytes = self.metrics.stat().st_size if self.metrics.exists() else 0
             save_state(self.folder / "state", progress, tensors)
 
     def restore(self) -> tuple[Progress, dict[str, Any]] | None:
-        """The last state, or None; what the log holds beyond it is cut off."""
+        """Return the last state, or None; log lines after it are removed."""
         loaded = load_state(self.folder / "state", self.fingerprint, self.processes)
         if not launch.current().main:
             return loaded
@@ -62,11 +67,11 @@ class Recorder:
 
 
 def fingerprint(job: Job, timetable: Timetable) -> str:
-    """What must be equal for a state to be continued: everything that changes the steps."""
+    """Return a hash of everything that changes the steps, which must agree when a run is resumed."""
     config = asdict(job.config)
     for free in ("resume", "keep_state", "save_every", "report_to", "device", "log_every", "term_shares"):
         config.pop(free)
-    # A whole number that stands for a float is read back from a recorded configuration as one: 1 and 1.0 are equal.
+    # YAML turns a float such as 1.0 into 1 and back, so integers and floats are treated alike.
     config = {key: float(value) if type(value) is int else value for key, value in config.items()}
     plans = [(stage.plan.world, stage.plan.subset, stage.plan.schedule) for stage in timetable.stages]
     rows = [None if phase.rows is None else phase.rows.tolist() for phase in job.phases]

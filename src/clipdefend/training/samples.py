@@ -1,4 +1,4 @@
-"""Samples as an objective wants them: the views of a pair, made in the loader's workers."""
+"""Makes the views of pairs that an objective needs, in the loader's workers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from clipdefend.objectives.objective import Objective
 from clipdefend.objectives.views import IMAGE_VIEWS, TEXT_VIEWS, BatchName, ImageView, Pair, SubCaptionPair
 from clipdefend.training.plan import PlannedRow
 
-SUBSTITUTES = 64  # rows tried in place of a bad one before giving up
+SUBSTITUTES = 64
+"""Number of rows to try in place of a bad one before giving up."""
 
 
 class SameCaption(NamedTuple):
-    """Stands for a pair of sub-captions, which are hardly longer than their caption."""
+    """Stand-in for a pair of sub-captions, which are hardly longer than their caption."""
 
     factual: str
     counterfactual: str
@@ -35,11 +36,11 @@ class Sample:
     """Views of one pair.
 
     Attributes:
-        row: id of the pair that they are of: the planned one, or the one that took the place of a bad row.
+        row: id of the pair: the planned row, or the one that replaced a bad row.
         batch: ``main`` or ``subset``.
         images: view -> uint8, shape (3, h, w).
         tokens: view -> int32, shape (context length,).
-        bad: rows that could not be used and why.
+        bad: unusable rows, with the reasons.
     """
 
     row: int
@@ -54,10 +55,10 @@ class Batch:
     """Views of a step, or of a micro-batch of it.
 
     Attributes:
-        images: view -> uint8, or float in [0, 1] where the device made it, shape (n, 3, h, w).
+        images: view -> uint8, or float in [0, 1] for device views, shape (n, 3, h, w).
         tokens: view -> int32, shape (n, context length).
         rows: batch (``main``, ``subset``) -> ids of its rows, int64, shape (n,).
-        bad: rows that could not be used and why.
+        bad: unusable rows, with the reasons.
     """
 
     images: dict[str, Tensor]
@@ -71,7 +72,7 @@ class Batch:
         return len(self.rows.get("main", ()))
 
     def pin_memory(self) -> Batch:
-        """The same in page-locked memory; torch's loader calls it by this name."""
+        """Return the batch in page-locked memory; torch's loader calls this method by name."""
         return replace(
             self,
             images={view: pixels.pin_memory() for view, pixels in self.images.items()},
@@ -81,20 +82,20 @@ class Batch:
 
 @dataclass
 class Views(Dataset[Sample]):
-    """Samples of one epoch; every draw is a function of (seed, epoch, row).
+    """Data set of the samples of one epoch; every draw is a function of (seed, epoch, row).
 
-    A row whose image or caption cannot be used is replaced by the next usable one (of those with sub-captions, in
-    the sub-caption batch) and reported, so that batches keep their size on every process.
+    A row whose image or caption cannot be used is reported and replaced by the next usable one (in the sub-caption
+    batch, the next with sub-captions), so that batches have the same size in every process.
 
     Args:
         pairs: the training pairs.
         canvas: geometry of the images.
-        tokenize: list of strings -> tokens (n, context length).
-        objective: says which views are needed.
-        seed: of augmentations.
-        epoch: counted from 0.
+        tokenize: list of n strings -> tokens, shape (n, context length).
+        objective: decides which views are made.
+        seed: seed of augmentations.
+        epoch: epoch, counted from 0.
         subcaptions: row -> sub-captions of this epoch.
-        only: rows that take part, ascending; None: all.
+        only: rows to train on, ascending; None means all.
     """
 
     pairs: Pairs
@@ -107,7 +108,7 @@ class Views(Dataset[Sample]):
     only: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        # Libraries and word lists that views load on first use are loaded here, not in each worker of each epoch.
+        # Load the libraries and word lists that views need now, not in each worker of each epoch.
         blank = Pair(Image.new("RGB", (8, 8)), "a small cat", SameCaption("a cat", "a dog"))
         self._make(blank, 0, "main")
         self._make(blank, 0, "subset")
@@ -133,12 +134,12 @@ class Views(Dataset[Sample]):
         return Sample(row, batch, images, tokens, bad)
 
     def __getitems__(self, planned: Sequence[PlannedRow]) -> list[Sample]:
-        """The samples of a batch, their images fetched together where they are on another machine."""
+        """Return the samples of a batch, fetching remote images together."""
         self.pairs.prefetch([each.row for each in planned])
         return [self[each] for each in planned]
 
     def _candidates(self, planned: PlannedRow) -> Iterator[int]:
-        """The row that is asked for, and those that stand in for it."""
+        """Yield the planned row, and the rows that may replace it."""
         yield planned.row
         rows: Sequence[int] | NDArray[np.int64]
         if planned.subset:
@@ -157,14 +158,14 @@ class Views(Dataset[Sample]):
         return self.canvas.picture(self.pairs.image(row)), caption
 
     def _make(self, pair: Pair, row: int, batch: BatchName) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """Images and texts of the views of a batch."""
+        """Make the images and texts of the views of a batch."""
         objective, images, texts = self.objective, {}, {}
         main = batch == "main"
         for name in objective.loaded_image_views if main else objective.subset_image_views:
             view = IMAGE_VIEWS[name]
             if not isinstance(view, ImageView):
                 raise ValueError(
-                    f"image view {name!r} is made on the device, so that no other can start from it"
+                    f"image view {name!r} is made on the device, so it cannot be the base of another view"
                 )
             images[name] = view.make(pair, view.seed(self.seed, self.epoch, row))
         for name in objective.loaded_text_views if main else objective.subset_text_views:
@@ -174,7 +175,7 @@ class Views(Dataset[Sample]):
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack the samples' views."""
+    """Stack the views of samples into a batch."""
     images: dict[str, list[Tensor]] = {}
     tokens: dict[str, list[Tensor]] = {}
     rows: dict[str, list[int]] = {}
@@ -193,5 +194,5 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 def _stack_images(pixels: Sequence[Tensor]) -> Tensor:
-    """Images to a batch (n, 3, h, w), channels last in memory."""
+    """Stack images to shape (n, 3, h, w), channels last in memory."""
     return torch.stack([image.permute(1, 2, 0) for image in pixels]).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Learning rate as a function of the global optimiser step."""
+"""Learning-rate schedules, as functions of the optimiser step."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from clipdefend.choices import LrSchedule
 
 
 def fit_warmup(warmup: int, total: int, kind: LrSchedule) -> int:
-    """Steps of warm-up in a run of ``total``: as given, or a tenth of the run where they would fill it.
+    """Return the number of warm-up steps: ``warmup``, or a tenth of ``total`` if the warm-up would fill the run.
 
-    "cleanclip-compat" keeps what it is given, since it repeats another program's curve.
+    "cleanclip-compat" always keeps ``warmup``, because it reproduces another program's schedule.
     """
     return warmup if warmup < total or kind == "cleanclip-compat" else total // 10
 
@@ -24,12 +24,12 @@ def learning_rate(
     kind: LrSchedule = "cosine",
     steps_per_epoch: int = 0,
 ) -> float:
-    """Learning rate of optimiser step ``step``, counted from 0.
+    """Return the learning rate of optimiser step ``step``, counted from 0.
 
     Warm-up is linear and reaches ``peak`` at step ``warmup - 1``; "cosine" then falls to 0 at ``total``.
 
-    "cleanclip-compat" repeats the curve of CleanCLIP's code (src/train.py) and of its descendants, which counts
-    epochs from 1 and so runs one epoch ahead: a short warm-up never happens, and the last epoch rises again.
+    "cleanclip-compat" reproduces the schedule of CleanCLIP's code (src/train.py) and its descendants. They count
+    epochs from 1 and so run one epoch ahead: a short warm-up never happens, and the rate rises in the last epoch.
     """
     if kind == "cleanclip-compat":
         step += steps_per_epoch

@@ -1,4 +1,4 @@
-"""Resume state: written to a temporary name, synced and renamed, so that a kill leaves the last one whole."""
+"""Resume state, written atomically, so that the previous state survives a kill."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ NAME = "state.pt"
 
 @dataclass
 class Progress:
-    """Where a training run stands.
+    """Progress of a training run.
 
     Attributes:
-        epoch: epochs finished, over all phases.
-        step: steps of the current epoch finished; above 0 the defence has begun that epoch.
-        global_step: optimiser steps finished.
-        metrics_bytes: length of ``metrics.jsonl`` at this point; what lies behind is of a lost future.
+        epoch: number of finished epochs, over all phases.
+        step: number of finished steps of the current epoch; if it is above 0, the defence has begun that epoch.
+        global_step: number of finished optimiser steps.
+        metrics_bytes: length of ``metrics.jsonl`` at this point; resuming discards whatever follows.
         best: best value of the selection so far.
-        best_epoch: its epoch; a fraction for an evaluation within one.
-        stopped: the epoch that reached ``--stop-at``.
+        best_epoch: epoch of the best value; fractional for an evaluation within an epoch.
+        stopped: epoch at which ``--stop-at`` was met.
         start: metrics before the first step.
         evaluated: metrics of the last evaluated epoch.
         bad: row -> why it could not be used.
-        extra_steps: steps that carried a sub-caption batch.
-        norms: of the current epoch, see ``clipdefend.training.term_shares.TermShares``.
+        extra_steps: number of steps that had a sub-caption batch.
+        norms: gradient norms of the current epoch, see ``clipdefend.training.term_shares.TermShares``.
         seconds: training time so far.
-        fingerprint: of the configuration.
-        processes: how many there are.
+        fingerprint: hash of everything that changes the steps.
+        processes: number of processes.
     """
 
     epoch: int = 0
@@ -54,10 +54,15 @@ class Progress:
 
 
 def save_state(folder: Path, progress: Progress, tensors: dict[str, Any]) -> None:
-    """Write progress and state dicts (of model, optimiser, scaler) atomically.
+    """Write progress and state dicts atomically.
+
+    Args:
+        folder: folder of the state, created if it does not exist.
+        progress: progress of the run.
+        tensors: state dicts of model, optimiser, defence and scaler.
 
     Raises:
-        OSError: the disk refuses, such as when it is full; the last state is still there.
+        OSError: writing failed, for example because the disk is full; the previous state is intact.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -68,7 +73,7 @@ def save_state(folder: Path, progress: Progress, tensors: dict[str, Any]) -> Non
 
 
 def _real_cause(error: BaseException) -> BaseException:
-    """What the disk said, or Ctrl-C: torch's writer, which cannot close its file then, raises an error of its own."""
+    """Return the OSError or KeyboardInterrupt behind an error of torch's writer, which hides it by failing to close."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError | KeyboardInterrupt):
         cause = cause.__context__
@@ -76,10 +81,10 @@ def _real_cause(error: BaseException) -> BaseException:
 
 
 def load_state(folder: Path, fingerprint: str, processes: int = 1) -> tuple[Progress, dict[str, Any]] | None:
-    """Read the state of a run, or None where it has none.
+    """Read the state of a run; return None if it has none.
 
     Raises:
-        RunError: damaged, or of another configuration or number of processes.
+        RunError: the state is damaged, or belongs to another configuration or number of processes.
     """
     path = folder / NAME
     if not path.is_file():
@@ -91,12 +96,12 @@ def load_state(folder: Path, fingerprint: str, processes: int = 1) -> tuple[Prog
         raise RunError(f"Resume state {path} is damaged: remove the run folder and start again.") from error
     if progress.processes != processes:
         raise RunError(
-            f"The run was begun with {_count(progress.processes)} and there {'is' if processes == 1 else 'are'}"
-            f" {_count(processes)} now: resume it with as many as it began with."
+            f"The run was started with {_count(progress.processes)}, but there {'is' if processes == 1 else 'are'}"
+            f" {_count(processes)} now: resume it with the same number."
         )
     if progress.fingerprint != fingerprint:
         raise RunError(
-            f"Resume state {path} is of another configuration: resume with the same flags as the run."
+            f"Resume state {path} belongs to another configuration: resume with the flags that the run started with."
         )
     return progress, state
 

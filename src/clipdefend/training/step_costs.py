@@ -1,4 +1,4 @@
-"""What a training run will cost, from a few real steps on small batches: time and memory of a step of any size."""
+"""Estimates time and memory of training steps of any size from a few real steps on small batches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OVERHEAD = 1.3
 
 @dataclass(frozen=True)
 class Linear:
-    """A cost ``fixed + slope * n`` of a batch of n."""
+    """A cost ``fixed + slope * n`` for a batch of n."""
 
     fixed: float
     slope: float
@@ -34,7 +34,7 @@ class Linear:
 
     @classmethod
     def through(cls, points: list[tuple[int, float]]) -> Linear:
-        """Through the first and the last point; through the origin where they make no rising line."""
+        """Fit a line through the first and the last point, or through the origin if that line would not rise."""
         (n, low), (m, high) = points[0], points[-1]
         slope = (high - low) / (m - n) if m > n else 0.0
         if slope <= 0 or low - slope * n < 0:
@@ -44,12 +44,13 @@ class Linear:
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Of one phase of a training run.
+    """Costs of one phase of a training run.
 
     Attributes:
-        seconds, extra_seconds: of a step of n pairs on one process, and what a sub-caption batch of n adds to it.
-        activations: bytes that the backward pass of a step of n pairs and n sub-captioned ones needs.
-        weights: bytes of weights, gradients, optimiser state and of the reference model.
+        seconds: seconds of a step of n pairs in one process.
+        extra_seconds: seconds that a sub-caption batch of n adds to a step.
+        activations: bytes held for the backward pass of a step of n pairs and n sub-captioned ones.
+        weights: bytes of weights, gradients, optimiser state and reference model.
         parameters: bytes of the weights alone.
         reading: seconds to read a pair and make its views, in one process.
     """
@@ -62,19 +63,19 @@ class Costs:
     reading: float
 
     def memory(self, size: int) -> float:
-        """Bytes of a training step of ``size`` pairs."""
+        """Return the bytes that a training step of ``size`` pairs needs."""
         return self.weights + OVERHEAD * self.activations(size)
 
 
-def measure(trainer: Trainer, stage: Stage) -> Costs:
-    """Carry out a few real steps of a phase; the trainer's model is not fit for use then.
+def measure_steps(trainer: Trainer, stage: Stage) -> Costs:
+    """Measure a few real steps of a phase; the trainer's model is unusable afterwards.
 
     Args:
-        trainer: of a job whose pairs are few, since the defence may look at all of them.
-        stage: of the phase.
+        trainer: the trainer of a job with few pairs, because the defence may process all of them.
+        stage: the phase to measure.
 
     Raises:
-        DataError: rows that cannot be used.
+        DataError: too many rows cannot be used.
     """
     with compilation_faults(trainer.job.config.compile):
         return _measure(trainer, stage)
@@ -87,7 +88,7 @@ def _measure(trainer: Trainer, stage: Stage) -> Costs:
     sizes = sorted({max(2, min(size, top)) for size in SIZES})
     subset = stage.phase.objective.has_subset
     train_mode(stepper.model, job.config.batch_norm)
-    # The first step takes longer than all others.
+    # Warm up: the first step is slower than all others.
     _step(stepper, stage, [sample_batch(trainer, stage, sizes[0], subset=False)])
     plain, extra, saved, reading = [], [], [], 0.0
     for size in sizes:
@@ -116,7 +117,7 @@ def _measure(trainer: Trainer, stage: Stage) -> Costs:
 
 
 def seconds_of(function: Callable[[], object], device: torch.device) -> float:
-    """Time of a call, with the work that it leaves to a device."""
+    """Return the seconds that a call takes, including the work that it queues on a device."""
     began = time.perf_counter()
     function()
     if device.type == "cuda":
@@ -129,7 +130,7 @@ def _step(stepper: Stepper, stage: Stage, batches: list[Batch]) -> None:
 
 
 def time_step(trainer: Trainer, stage: Stage, batch: Batch) -> tuple[float, int]:
-    """Seconds of a step, or with ``--accum-freq`` of a micro-batch, and bytes held for the backward pass."""
+    """Return seconds of a step (with ``--accum-freq``, of a micro-batch) and bytes held for its backward pass."""
     device, stepper = trainer.accelerator.device, trainer.stepper
     own = {p.untyped_storage().data_ptr() for p in trainer.bare.parameters()}
     held: dict[int, int] = {}
@@ -140,7 +141,9 @@ def time_step(trainer: Trainer, stage: Stage, batch: Batch) -> tuple[float, int]
             held[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    parts = [batch] * min(2, trainer.job.config.accum_freq)  # two make each part go forward twice
+    parts = [batch] * min(
+        2, trainer.job.config.accum_freq
+    )  # two micro-batches take the path with two forward passes
     seconds = min(seconds_of(lambda: _step(stepper, stage, parts), device) for _ in range(2)) / len(parts)
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         _step(stepper, stage, [batch])
@@ -148,7 +151,7 @@ def time_step(trainer: Trainer, stage: Stage, batch: Batch) -> tuple[float, int]
 
 
 def sample_batch(trainer: Trainer, stage: Stage, size: int, *, subset: bool) -> Batch:
-    """A batch of ``size`` pairs from all over a phase, and as many sub-captioned ones if asked for."""
+    """Load ``size`` pairs spread evenly over a phase and, if ``subset`` is set, the same number with sub-captions."""
     job = trainer.job
     plan = stage.plan_for(trainer.stepper.rows(stage, stage.first_epoch))
     places = [number * plan.rows // size for number in range(size)]

@@ -1,4 +1,4 @@
-"""Everything that an optimiser step changes: the model, the optimiser, and the defence's course."""
+"""Everything that an optimiser step changes: the model, the optimiser and the state of the defence."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from clipdefend.training.towers import prepare_towers
 
 
 class Stepper:
-    """Prepares the defence and the model, and carries out one optimiser step at a time.
+    """Prepares the defence and the model, and performs optimiser steps one at a time.
 
     Args:
-        job: what to train; its model is changed in place. The suspect must have been frozen before.
-        accelerator: Accelerate's, which moves, wraps and casts.
+        job: the training run; its model is changed in place, so the suspect must have been copied before.
+        accelerator: an ``accelerate.Accelerator``.
 
     Attributes:
-        model: as wrapped by Accelerate.
+        model: the model as wrapped by Accelerate.
         course: the defence's state and hooks.
-        optimizer: of the weights of both.
+        optimizer: the optimiser of the weights of both.
     """
 
     def __init__(self, job: Job, accelerator: Any) -> None:
@@ -74,12 +74,12 @@ class Stepper:
         return model
 
     def begin_epoch(self, stage: Stage, epoch: int) -> None:
-        """Let the defence begin an epoch, counted from 0 over the whole run."""
+        """Call the defence's ``begin_epoch`` hook; epochs count from 0 over the whole run."""
         self._seed("begin epoch", epoch)
         self.course.begin_epoch(self.bare, self._data, epoch, stage.phase)
 
     def rows(self, stage: Stage, epoch: int) -> Rows | None:
-        """The rows of an epoch; None: all."""
+        """Return the rows of an epoch; None means all rows."""
         return self.course.rows(epoch, stage.phase)
 
     def step(
@@ -92,15 +92,15 @@ class Stepper:
         rate: float,
         norms: bool = False,
     ) -> StepLoss:
-        """Carry out one optimiser step.
+        """Perform one optimiser step.
 
         Args:
             batches: this process's micro-batches.
-            stage: of the epoch.
-            epoch: counted from 0.
-            number: optimiser steps before this one, over the whole run.
+            stage: the stage of the epoch.
+            epoch: epoch, counted from 0.
+            number: number of optimiser steps before this one, over the whole run.
             rate: learning rate.
-            norms: measure the gradient of each term.
+            norms: whether to measure the gradient norm of each term.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -108,8 +108,8 @@ class Stepper:
         loss = self._gradients(stage)(batches, number, epoch)
         if norms:
             with keep_statistics(self.course):
-                measured = gradient_norms(stage.phase.objective, loss.embeddings, self._trained)
-            loss = replace(loss, norms=measured)
+                gradients = gradient_norms(stage.phase.objective, loss.embeddings, self._trained)
+            loss = replace(loss, norms=gradients)
         self._average_own_gradients()
         if self.job.config.grad_clip is not None:
             parameters = chain(self.model.parameters(), self.course.parameters())
@@ -118,18 +118,18 @@ class Stepper:
         self.bare.clamp_scale()
         self._seed("after step", number)
         with torch.no_grad():
-            told = Step(
+            step = Step(
                 number=number + 1,
                 epoch=epoch,
                 phase=stage.phase,
                 embeddings=loss.embeddings,
                 loss=loss.total,
             )
-            self.course.after_step(self.bare, told)
+            self.course.after_step(self.bare, step)
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resume state keeps of a run, beside its progress."""
+        """Return the state dicts of model, optimiser, defence and scaler for the resume state."""
         state = {
             "model": self.bare.clip.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -140,7 +140,7 @@ class Stepper:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state_dict`` gave."""
+        """Restore the state that ``state_dict`` returned."""
         self.bare.clip.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.course.load_state_dict(state["course"])
@@ -154,14 +154,14 @@ class Stepper:
         return Gradients(embed=embed, seed=self.job.seed, complete=self.job.uses_all)
 
     def _average_own_gradients(self) -> None:
-        """Average the gradients of the defence's own parameters, which no wrapper of several processes sees.
+        """Average the gradients of the defence's own parameters, which DistributedDataParallel does not wrap.
 
-        Every process computes the loss of the global batch, so they are equal but for rounding.
+        Every process computes the loss of the global batch, so the gradients differ by rounding only.
         """
         for parameter in self.course.parameters():
             if parameter.grad is not None:
                 collectives.all_reduce_(parameter.grad).div_(collectives.world())
 
     def _seed(self, hook: str, number: int = 0) -> None:
-        """Seed torch's generators before a hook; dropout is seeded anew in each step."""
+        """Seed torch's generators before a hook; dropout gets its own seed in each step."""
         torch.manual_seed(draw_seed(self.job.seed, hook, number))

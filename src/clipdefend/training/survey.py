@@ -1,4 +1,4 @@
-"""The clean pairs as a defence sees them: rows, and their embeddings by the model in its present state."""
+"""Gives a defence access to the clean pairs: their number, and their embeddings by the current model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from clipdefend.training.plan import PlannedRow
 from clipdefend.training.samples import Sample, Views, collate
 
 BATCH = 64
-"""Pairs of a forward pass; not the configured batch, so that equal models give equal bits whatever that is."""
+"""Pairs per forward pass; constant, so that the configured batch size does not change a single bit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +31,9 @@ class Survey:
     """Implements ``clipdefend.defences.defence.TrainingData``.
 
     Attributes:
-        pairs, canvas, config, seed: of the job.
-        workers: processes that read images.
-        accelerator: casts.
+        pairs, canvas, config, seed: those of the job.
+        workers: number of processes that read images.
+        accelerator: provides autocast.
     """
 
     pairs: Pairs
@@ -47,10 +47,10 @@ class Survey:
     def embed(
         self, model: ClipModel, rows: Rows | None = None, canvas: Canvas | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Unit vectors of images and captions, (n, d) each; see ``TrainingData.embed``."""
+        """Return the unit vectors of images and captions, shape (n, d) each; see ``TrainingData.embed``."""
         wanted = np.arange(len(self.pairs)) if rows is None else rows
         rank, world = collectives.rank(), collectives.world()
-        # All processes need as many rows for the exchange; what is repeated for that is cut off again.
+        # The exchange needs the same number of rows in each process; rows repeated for that are removed again.
         own = np.resize(wanted, -(-len(wanted) // world) * world)[rank::world]
         images, texts = [], []
         with evaluating(model), self.accelerator.autocast():

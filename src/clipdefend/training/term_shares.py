@@ -1,9 +1,9 @@
-"""Whether the terms of an objective train: the share of each in the gradient.
+"""Measures the share of each term of an objective in the gradient.
 
-It is measured at the embeddings, where the terms part ways: behind them, one backward pass carries the sum of all
-gradients through the towers, and telling the terms apart there would take a pass through the towers for each. The
-embeddings of a step are at hand, also with ``--accum-freq`` and in several processes, as those of the whole global
-batch, so that a measurement costs one more evaluation of the losses and nothing else.
+Gradients are measured with respect to the embeddings. From there one backward pass carries their sum through the
+towers; separating the terms at the weights would take a pass through the towers for each. The embeddings of the
+global batch are available in each step, with ``--accum-freq`` and several processes too, so a measurement only costs
+one more evaluation of the losses.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from clipdefend.objectives.term import Embeddings
 from clipdefend.training.state import Progress
 
 SMALL = 0.01
-"""A term with a smaller share of an epoch's gradient hardly trains."""
+"""Share of an epoch's gradient below which a term has hardly any effect."""
 
 
 @torch.enable_grad()
 def gradient_norms(objective: Objective, e: Embeddings, towers: Collection[str]) -> dict[str, float]:
-    """Norm of each term's weighted gradient with respect to all embeddings, as one vector.
+    """Return the norm of each term's weighted gradient with respect to all embeddings, as one vector.
 
-    Nothing is added to any ``.grad``.
+    No ``.grad`` is modified.
 
     Args:
         objective: the terms.
-        e: of the global batch.
-        towers: those that are trained; embeddings of a frozen one pass no gradient on and are left out.
+        e: embeddings of the global batch.
+        towers: the towers in training; embeddings of a frozen tower are left out.
 
     Returns:
         Term -> norm, for the terms that have a batch in this step.
@@ -54,39 +54,38 @@ def gradient_norms(objective: Objective, e: Embeddings, towers: Collection[str])
 
 
 def towers_in_training(model: ClipModel) -> set[str]:
-    """The towers that have weights to train, of ``image`` and ``text``."""
+    """Return which of the towers, ``image`` and ``text``, have weights to train."""
     own = ("logit_scale", "logit_bias")
     names = [name for name, x in model.clip.named_parameters() if x.requires_grad and name not in own]
     return {"image" if name.startswith("visual.") else "text" for name in names}
 
 
 def shares(norms: Mapping[str, float]) -> dict[str, float]:
-    """Share of each term: its norm over the sum of all norms; 0 where all are 0."""
+    """Return the share of each term: its norm divided by the sum of all norms; 0 if all are 0."""
     total = sum(norms.values())
     return {name: norm / total if total else 0.0 for name, norm in norms.items()}
 
 
 @dataclass(frozen=True)
 class TermShares:
-    """Chooses the steps that are measured and adds up the norms of an epoch.
+    """Chooses the steps to measure and sums the norms of an epoch.
 
-    The sums lie in ``progress.norms`` as term -> (sum of its norms, sum of all terms' norms), both over the measured
-    steps that the term took part in: sub-captions come in few steps of an epoch, and the question is whether they
-    train there.
+    ``progress.norms`` holds term -> (sum of its norms, sum of all terms' norms), both over the measured steps that
+    include the term: few steps of an epoch have sub-captions, and the question is whether these train there.
 
     Attributes:
-        every: steps between measurements; 0: none.
-        progress: of the training run.
+        every: number of steps between measurements; 0 turns them off.
+        progress: progress of the training run.
     """
 
     every: int
     progress: Progress
 
     def is_due(self, objective: Objective, *, subset: bool) -> bool:
-        """Whether the next step is measured; steps with sub-captions are counted apart from the others.
+        """Whether to measure the next step; steps with and without sub-captions are counted separately.
 
         Args:
-            objective: of the step; with one term there is nothing to compare.
+            objective: objective of the step; a single term has nothing to compare with.
             subset: whether the step has a sub-caption batch.
         """
         if not self.every or len(objective.terms) < 2:
@@ -96,7 +95,7 @@ class TermShares:
         return self.progress.step == 0 or before % self.every == 0
 
     def add(self, norms: Mapping[str, float]) -> dict[str, float]:
-        """Add a measured step; returns its record."""
+        """Add a measured step and return its record."""
         total = sum(norms.values())
         for name, norm in norms.items():
             own, of = self.progress.norms.get(name, (0.0, 0.0))
@@ -104,7 +103,7 @@ class TermShares:
         return {f"share_{name}": share for name, share in shares(norms).items()}
 
     def close(self, objective: Objective) -> tuple[dict[str, float], str | None]:
-        """End an epoch: the share of each term over it, and a warning where a term hardly trained."""
+        """End an epoch; return the share of each term over it, and a warning if a term hardly had an effect."""
         found = {name: own / of if of else 0.0 for name, (own, of) in self.progress.norms.items()}
         self.progress.norms.clear()
         idle = {name: share for name, share in found.items() if share < SMALL}
@@ -113,19 +112,19 @@ class TermShares:
 
 
 def _warn(objective: Objective, idle: Mapping[str, float]) -> str:
-    """One line that names terms and what to change."""
+    """Return a warning that names terms and what to change."""
     named = ", ".join(f"{name} ({100 * share:.2g} %)" for name, share in idle.items())
     advice = ["a larger --batch-size"]
     if "ssl" in idle:
         advice += [
             "stronger augmentation",
-            "a temperature of its own, such as --set terms.ssl.temperature=0.2",
+            "a separate temperature, such as --set terms.ssl.temperature=0.2",
         ]
     else:
         first = next(iter(idle))
         weight = objective.terms[first].weight
         advice += [f"a larger weight, such as --set terms.{first}.weight={10 * weight:g}"]
     return (
-        f"Less than 1 % of the gradient comes from {named}: the objective trains as if it were not there."
+        f"Less than 1 % of the gradient comes from {named}: the objective trains almost as if that were absent."
         f" Try {', or '.join(advice)}."
     )

@@ -1,4 +1,4 @@
-"""Which phase each epoch belongs to, how many steps there are, and the learning rate of each."""
+"""Lays out the phases of a run: epochs, steps and learning rates."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from clipdefend.training.schedule import fit_warmup, learning_rate
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A phase in its place in the run.
+    """A phase at its place in the run.
 
     Attributes:
-        phase: of the defence.
-        config: the training options of the phase, its warm-up shortened where it would fill the phase.
+        phase: the phase.
+        config: its training options, with the warm-up shortened if it would fill the phase.
         plan: its steps, as the phase announces them.
-        first_epoch, first_step: epochs and steps of the phases before it.
+        first_epoch, first_step: number of epochs and steps before the phase.
     """
 
     phase: Phase
@@ -35,20 +35,20 @@ class Stage:
         return self.config.epochs * self.plan.steps
 
     def plan_for(self, rows: Rows | None) -> Plan:
-        """The plan of an epoch on rows that the defence chose for it. Raises DataError for too few."""
+        """Return the plan of an epoch on the rows that the defence chose. Raises DataError if they are too few."""
         if rows is self.phase.rows:
             return self.plan
         count = self.plan.rows if rows is None else len(rows)
         return replace(self.plan, rows=count, only=rows)
 
     def rate(self, epoch: int, step: int, steps: int) -> float:
-        """Learning rate of a step.
+        """Return the learning rate of a step.
 
         Args:
             epoch: counted from 0 over the whole run.
-            step: of the epoch, from 0.
-            steps: that the epoch has. Where the phase announced another number, the schedule moves by the share of
-                the epoch that is done.
+            step: step of the epoch, counted from 0.
+            steps: number of steps of the epoch. If the phase announced another number, the schedule follows the
+                finished share of the epoch.
         """
         config, planned = self.config, self.plan.steps
         within = step if steps == planned else step * planned / steps
@@ -87,14 +87,14 @@ class Timetable:
             phases: at least one.
             config: the training options as configured.
             rows: number of pairs.
-            seed: of the order of rows.
-            subset: rows with sub-captions of an epoch; phases without such terms ignore them.
-            schedule: where the sub-caption batches go.
-            rank, world: this process among all.
+            seed: seed of the order of rows.
+            subset: number of sub-captioned rows of an epoch; phases without such terms ignore them.
+            schedule: placement of the sub-caption batches in an epoch.
+            rank, world: rank of this process and number of processes.
 
         Raises:
-            DataError: a phase with too few rows for a step.
-            ConfigError: a global batch of one pair, or a phase's training options that are out of range.
+            DataError: a phase has too few rows for a step.
+            ConfigError: a global batch is a single pair, or a phase's training options are out of range.
         """
         stages: list[Stage] = []
         epochs = steps = 0
@@ -127,5 +127,5 @@ class Timetable:
         return self.stages[-1].first_step + self.stages[-1].steps
 
     def stage(self, epoch: int) -> Stage:
-        """The stage of an epoch, counted from 0 over the whole run."""
+        """Return the stage of an epoch, counted from 0 over the whole run."""
         return next(stage for stage in reversed(self.stages) if stage.first_epoch <= epoch)

@@ -1,4 +1,4 @@
-"""What is done to a model before it is trained: frozen towers, checkpointing, compilation, batch-norm mode."""
+"""Prepares a model for training: frozen towers, gradient checkpointing, compilation and batch-norm mode."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ BACKEND = "inductor"
 
 
 def prepare_towers(model: ClipModel, config: TrainConfig, device: torch.device) -> None:
-    """Freeze, checkpoint and compile as configured.
+    """Freeze, checkpoint and compile the towers as configured.
 
     Raises:
-        ConfigError: compilation on a CPU without a C++ compiler.
+        ConfigError: compilation for a CPU was requested, but there is no C++ compiler.
     """
     if config.lock_image:
         model.clip.lock_image_tower()
     if config.lock_text:
         model.clip.lock_text_tower()
     for name, parameter in model.clip.named_parameters():
-        # SigLIP's and CoCa's: no loss here reaches them, which several processes do not bear.
+        # Parameters of SigLIP and CoCa that no loss here uses: distributed training would wait for their gradients.
         if name == "logit_bias" or name.startswith("text_decoder."):
             parameter.requires_grad_(False)
     if config.grad_checkpointing:
@@ -40,38 +40,43 @@ def prepare_towers(model: ClipModel, config: TrainConfig, device: torch.device) 
     if config.compile:
         _check_compiler(device)
         for tower in _towers(model.clip):
-            # In place: the module stays itself, so that neither its keys nor what holds it change.
+            # In place, so that state-dict keys and references to the module do not change.
             tower.compile(backend=BACKEND)
 
 
 def _checkpoint_blocks(clip: nn.Module, compiled: bool) -> None:
-    """Checkpoint the blocks of ResNets, for which open_clip's own switch does nothing."""
+    """Checkpoint the blocks of ResNets, which open_clip's own switch ignores."""
     from open_clip.modified_resnet import Bottleneck
 
-    again = _forward_again
-    if compiled:  # it cannot trace the contexts
-        again = torch.compiler.disable(again)
+    forward = _checkpointed_forward
+    if compiled:  # the compiler cannot trace the contexts
+        forward = torch.compiler.disable(forward)
     for block in clip.modules():
         if isinstance(block, Bottleneck):
-            block.forward = partial(again, block, block.forward)
+            block.forward = partial(forward, block, block.forward)
 
 
-def _forward_again(block: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """A block's output; the backward pass makes what is inside anew, and moves no statistics once more."""
+def _checkpointed_forward(block: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Run a block; the backward pass recomputes its activations without updating batch-norm statistics again."""
     if not torch.is_grad_enabled():
         return forward(x)
-    contexts = partial(_once_and_again, block)
-    again: Tensor = checkpoint(forward, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
-    return again
+    contexts = partial(_forward_and_recompute, block)
+    output: Tensor = checkpoint(
+        forward, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
+    )
+    return output
 
 
-def _once_and_again(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def _forward_and_recompute(
+    block: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return the contexts of the forward pass and of its recomputation."""
     return nullcontext(), _borrow_statistics(block)
 
 
 @contextmanager
 def _borrow_statistics(block: nn.Module) -> Iterator[None]:
-    """Context in which batch norms move copies of their statistics: what is saved for gradients is as before."""
+    """Context in which batch norms update copies of their statistics; the activations are the same."""
     owned = [
         (norm, dict(norm._buffers))
         for norm in block.modules()
@@ -87,7 +92,7 @@ def _borrow_statistics(block: nn.Module) -> Iterator[None]:
 
 
 def _towers(clip: nn.Module) -> Iterator[nn.Module]:
-    """The image tower, and the text tower or, where open_clip has its parts in the model, its transformer."""
+    """Yield the image tower, and the text tower or, if its parts belong to open_clip's model, its transformer."""
     for name in ("visual", "text", "transformer"):
         tower = getattr(clip, name, None)
         if isinstance(tower, nn.Module):
@@ -100,14 +105,14 @@ def _check_compiler(device: torch.device) -> None:
     compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(compiler) is None:
         raise ConfigError(
-            f"--compile needs a C++ compiler on a CPU and {compiler!r} is not there: install one, name yours in"
-            " $CXX, or leave --compile out."
+            f"--compile on a CPU needs a C++ compiler, but {compiler!r} was not found: install one, set $CXX to"
+            " yours, or omit --compile."
         )
 
 
 @contextmanager
 def compilation_faults(compiled: bool) -> Iterator[None]:
-    """Context in which a failing compilation is one line."""
+    """Context that turns a failing compilation into a ConfigError of one line."""
     if not compiled:
         yield
         return
@@ -118,11 +123,17 @@ def compilation_faults(compiled: bool) -> Iterator[None]:
         yield
     except (TorchDynamoException, getattr(exc, "InductorError", TorchDynamoException)) as error:
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ConfigError(f"--compile fails here: {first:.200} Leave --compile out.") from error
+        raise ConfigError(f"--compile failed: {first:.200} Run without --compile.") from error
 
 
 def train_mode(model: nn.Module, batch_norm: str) -> None:
-    """Training mode, in which batch-norm statistics stay as loaded with ``batch_norm`` "eval" or a locked tower."""
+    """Switch a model to training mode.
+
+    Args:
+        model: the model.
+        batch_norm: "train" updates batch-norm statistics, "eval" keeps those that were loaded. A locked tower
+            keeps them in either case.
+    """
     model.train()
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

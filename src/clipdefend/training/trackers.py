@@ -1,4 +1,4 @@
-"""Accelerate's trackers beside ``metrics.jsonl``: TensorBoard, Weights & Biases and the others that it knows."""
+"""Accelerate's trackers, such as TensorBoard and Weights & Biases, in addition to ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from clipdefend.runs.manifest import UNFINISHED
 from clipdefend.training.job import Job
 
 PROJECT = "clipdefend"
-# What pip calls the packages whose tracker goes by another name.
+# pip's names of packages whose tracker has another name.
 PACKAGES = {"comet_ml": "comet-ml"}
-# Where in a record the values stand that are no measurements.
+# Fields of a record that are not measurements.
 PLACE = ("event", "epoch", "phase", "step")
 
 
 def tracker_names(report_to: str) -> list[str]:
-    """The trackers that ``--report-to`` names, in its order.
+    """Return the trackers that ``--report-to`` names, in its order.
 
     Args:
         report_to: "none", or names separated by commas.
 
     Raises:
-        ConfigError: a name that Accelerate does not know, or one whose package is not installed.
+        ConfigError: Accelerate does not know a name, or its package is not installed.
     """
     names = list(dict.fromkeys(name.strip() for name in report_to.split(",") if name.strip()))
     if names in ([], ["none"]):
@@ -39,21 +39,23 @@ def tracker_names(report_to: str) -> list[str]:
         if name not in LOGGER_TYPE_TO_CLASS:
             known = ", ".join(sorted(LOGGER_TYPE_TO_CLASS))
             raise ConfigError(
-                f"--report-to {report_to!r}: {name!r} is no tracker. There are {known}, or none."
+                f"--report-to {report_to!r}: {name!r} is not a tracker. Available: {known}, or none."
             )
         if name not in installed:
             package = PACKAGES.get(name, name)
-            raise ConfigError(f"--report-to {name} needs a package that is not here: pip install {package}.")
+            raise ConfigError(
+                f"--report-to {name} needs a package that is not installed: pip install {package}."
+            )
     return names
 
 
 @dataclass
 class Trackers:
-    """The trackers of one run; on the main process alone.
+    """The trackers of one run, in the main process only.
 
     Attributes:
-        names: as of ``tracker_names``.
-        folder: the run's; what a tracker writes to files goes into it.
+        names: names of the trackers, see ``tracker_names``.
+        folder: the run folder, which receives the trackers' files.
     """
 
     names: list[str]
@@ -62,7 +64,7 @@ class Trackers:
 
     @contextmanager
     def session(self, step: int, settings: Mapping[str, Any]) -> Iterator[None]:
-        """Context in which the logs are open; see ``start``."""
+        """Context in which the trackers' logs are open; see ``start``."""
         try:
             self.start(step, settings)
             yield
@@ -70,14 +72,14 @@ class Trackers:
             self.finish()
 
     def start(self, step: int, settings: Mapping[str, Any]) -> None:
-        """Open the trackers' logs, those of the run's earlier sessions where there were any.
+        """Open the trackers' logs, continuing those of earlier sessions of the run.
 
         Args:
-            step: optimiser steps finished; what was logged behind them is of a lost future.
+            step: number of finished optimiser steps; what was logged after them is obsolete.
             settings: flat name -> value of the run's configuration, sent once.
 
         Raises:
-            ConfigError: a tracker does not start, such as for want of a login.
+            ConfigError: a tracker does not start, for example because the user is not logged in.
         """
         for name in self.names:
             from accelerate.tracking import LOGGER_TYPE_TO_CLASS
@@ -90,9 +92,9 @@ class Trackers:
                 tracker.start()
                 if step == 0:
                     tracker.store_init_configuration(dict(settings))
-            except Exception as error:  # each service has errors of its own
+            except Exception as error:  # each service raises its own exceptions
                 raise ConfigError(
-                    f"--report-to {name} does not start: {error} Mend that, or leave {name} out."
+                    f"--report-to {name} does not start: {error} Fix that, or remove {name}."
                 ) from error
             self._open.append(tracker)
 
@@ -104,7 +106,7 @@ class Trackers:
             tracker.log(values, step=step)
 
     def finish(self) -> None:
-        """Close the logs; a session that is resumed opens them again."""
+        """Close the logs; a resumed session reopens them."""
         while self._open:
             self._open.pop().finish()
 
@@ -130,7 +132,7 @@ def settings_of(job: Job) -> dict[str, Any]:
 
 
 def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | str | float | int]:
-    """Nested settings as flat ones, ``train.lr`` and so on; whatever is no number becomes text."""
+    """Flatten nested settings to ``train.lr`` and so on; values that are not numbers become text."""
     flat: dict[str, bool | str | float | int] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):

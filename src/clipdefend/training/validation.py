@@ -1,4 +1,4 @@
-"""What a defender can measure without knowing the attack: on clean pairs, beside the suspect."""
+"""Metrics that a defender can measure without knowing the attack, on clean validation pairs."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from clipdefend.training.job import Evaluation
 
 BATCH = 64
 MIN_PAIRS = 8
-"""Pairs that are needed for the figures to mean anything."""
+"""Minimum number of pairs for the figures to be meaningful."""
 
 
 @dataclass
 class Validation:
-    """Loss, accuracy and distance from the start model on a few fixed clean pairs.
+    """Measures loss, accuracy and distance from the start model on a few fixed clean pairs.
 
     Args:
         images: uint8, shape (n, 3, size, size).
-        tokens: of their captions, shape (n, context length).
-        start: the suspect as it came, frozen (``clipdefend.training.job.freeze``).
+        tokens: tokens of their captions, shape (n, context length).
+        start: frozen copy of the initial suspect (``clipdefend.training.job.freeze``).
 
-    A call gives ``n_val``; ``val_loss``, the MMCL of the n pairs as one batch; ``val_r@1``, the share of images
+    A call returns ``n_val``; ``val_loss``, the MMCL of the n pairs as one batch; ``val_r@1``, the share of images
     whose own caption is the nearest of all n; ``val_agreement``, the share of images for which model and start
     model find the same caption nearest; ``drift_image`` and ``drift_text``, the mean of 1 - cosine of the two
     models' embeddings (0 to 2); ``drift_weights``, the L2 distance of the parameters relative to the start
@@ -52,11 +52,11 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, model: ClipModel, *, full: bool = True) -> dict[str, float]:
-        """Measure a model on all of the pairs, always; it is left in the mode that it was in."""
+        """Measure a model, which is left in its mode; ``full`` is ignored, all pairs are always used."""
         with evaluating(model):
             image, text = self._encode(model)
             scale = model.clip.logit_scale.exp().clamp(max=100).float().cpu()
-        if self._start_vectors is None:  # at the first measurement, on the model's device
+        if self._start_vectors is None:  # computed once, on the model's device
             before = self.start.device
             self._start_vectors = self._encode(self.start.to(model.device))
             self.start.to(before)
@@ -75,40 +75,41 @@ class Validation:
         }
 
     def _encode(self, model: ClipModel) -> tuple[Tensor, Tensor]:
-        """Unit vectors of images and captions, (n, d) each, in single precision on the CPU."""
+        """Return the unit vectors of images and captions, shape (n, d) each, float32 on the CPU."""
         images = [model.encode_image(x.to(model.device)).float().cpu() for x in _batches(self.images)]
         texts = [model.encode_text(x.to(model.device)).float().cpu() for x in _batches(self.tokens)]
         return torch.cat(images), torch.cat(texts)
 
 
 def draw_validation(pairs: Pairs, canvas: Canvas, model: ClipModel, *, size: int, seed: int) -> Validation:
-    """Draw the pairs that a defence is watched on.
+    """Draw the validation pairs of a defence.
 
     Args:
-        pairs: clean, preferably ones that are not trained on.
+        pairs: clean pairs, preferably not used for training.
         canvas: geometry of the images.
-        model: the suspect as it came, frozen.
-        size: number of pairs; fewer where there are fewer.
-        seed: of the draw.
+        model: frozen copy of the initial suspect.
+        size: number of pairs to draw, if there are enough.
+        seed: seed of the draw.
 
     Raises:
-        DataError: fewer than eight of them can be used.
+        DataError: fewer than `MIN_PAIRS` of them can be used.
     """
+    # The key keeps its old name: another one would draw other pairs.
     drawn = permutation(len(pairs), seed, "visible")[: 2 * size].tolist()
     captioned = (row for row in drawn if pairs.caption(row))
-    # Unusable images are counted where the pairs are trained on, not here.
+    # Unusable images are counted by the training loop, not here.
     found = dict(islice(read_canvases(pairs, captioned, canvas), size))
     if len(found) < MIN_PAIRS:
         raise DataError(
-            f"Only {len(found)} of the validation pairs {pairs.spec!r} can be used, {MIN_PAIRS} are needed:"
-            " give others with --val-data, or turn them off with --val-pairs 0."
+            f"Only {len(found)} of the validation pairs {pairs.spec!r} can be used, but {MIN_PAIRS} are needed: give"
+            " others with --val-data, or turn validation off with --val-pairs 0."
         )
     tokens = model.tokenize([pairs.caption(row) for row in found])
     return Validation(torch.stack(list(found.values())), tokens, model)
 
 
 def measure_all(*measures: Evaluation | None) -> Evaluation | None:
-    """One measurement that gives the figures of several; None where there are none."""
+    """Combine several measurements into one; return None if there are none."""
     given = [each for each in measures if each is not None]
     if not given:
         return None
@@ -121,7 +122,7 @@ def measure_all(*measures: Evaluation | None) -> Evaluation | None:
 
 @torch.no_grad()
 def weight_drift(model: ClipModel, start: ClipModel) -> float:
-    """L2 distance of all parameters from the start model's, relative to the norm of the latter."""
+    """Return the L2 distance of all parameters from the start model's, relative to the norm of the latter."""
     moved = norm = 0.0
     for now, before in zip(model.clip.parameters(), start.clip.parameters(), strict=True):
         old = before.to(now.device, torch.float32)
@@ -131,7 +132,7 @@ def weight_drift(model: ClipModel, start: ClipModel) -> float:
 
 
 def _drift(vectors: Tensor, before: Tensor) -> float:
-    """Mean of 1 - cosine between unit vectors, (n, d) each; rounding never makes it negative."""
+    """Return the mean of 1 - cosine between unit vectors, shape (n, d) each; never negative by rounding."""
     return max(0.0, float(1 - (vectors * before).sum(dim=1).mean()))
 
 

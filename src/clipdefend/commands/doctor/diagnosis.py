@@ -1,4 +1,4 @@
-"""What ``clipdefend doctor`` found, for people and for programs."""
+"""Findings of ``clipdefend doctor``, for people and for programs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: what.
-        status: "fault" makes the run impossible.
-        found: one line.
+        name: what was checked.
+        status: "ok", "warning", or "fault", which makes the run impossible.
+        found: the finding, in one line.
     """
 
     name: str
@@ -29,16 +29,16 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What the run will take, extrapolated from small steps.
+    """Estimated cost of the run, extrapolated from small steps.
 
     Attributes:
-        steps: optimiser steps.
-        step_seconds, samples_per_second: of a mean step, waiting for data included.
+        steps: number of optimiser steps.
+        step_seconds, samples_per_second: speed of an average step, including waiting for data.
         training_seconds, evaluation_seconds, subcaption_seconds: parts of ``seconds``.
         data_bound: whether the steps wait for data.
-        memory_bytes, memory_free: of the device that trains; on the CPU with the program itself.
-        evaluation_bytes: what of that an evaluation needs, where it is the most.
-        disk_bytes, disk_free: of the run folder's disk.
+        memory_bytes, memory_free: needed and free memory of the training device; on the CPU with the program itself.
+        evaluation_bytes: memory that an evaluation needs.
+        disk_bytes, disk_free: needed and free space on the run folder's disk.
     """
 
     steps: int
@@ -64,10 +64,10 @@ class Diagnosis:
     """All findings about a configuration.
 
     Attributes:
-        command: the command that it is for.
-        checks: in the order of the looking.
+        command: the command to be run.
+        checks: the checks, in order.
         changes: flags that would make the run possible or faster, each with its reason.
-        estimate: None where a fault kept the steps from being tried.
+        estimate: estimated cost; None if a fault prevented the trial steps.
     """
 
     command: str
@@ -80,7 +80,15 @@ class Diagnosis:
         return [check for check in self.checks if check.status == "fault"]
 
     def attempt(self, name: str, function: Callable[[], tuple[T, str]]) -> T | None:
-        """Note what a function finds, and return its value; None where it fails, which is a fault."""
+        """Record the finding of a function and return its value.
+
+        Args:
+            name: what is checked.
+            function: returns a value, and the finding in one line.
+
+        Returns:
+            The value; None if the function raised ClipDefendError, which is recorded as a fault.
+        """
         try:
             value, found = function()
         except ClipDefendError as error:
@@ -91,7 +99,7 @@ class Diagnosis:
 
     @property
     def verdict(self) -> str:
-        """One line."""
+        """The verdict, in one line."""
         if self.faults:
             return f"{self.command}: impossible, {', '.join(check.name for check in self.faults)}"
         if self.estimate is None:
@@ -103,14 +111,14 @@ class Diagnosis:
         )
 
     def show(self, console: Console) -> None:
-        """A table of the checks, and what to change."""
+        """Print a table of the checks, and what to change."""
         rows = [(check.name, check.status, check.found) for check in self.checks]
         console.table(f"clipdefend {self.command}", ("check", "", "found"), rows, text=True)
         for line in self.changes:
             console.info(f"change: {line}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data: ``healthy``, ``checks``, ``changes`` and ``estimate``, seconds and bytes."""
+        """Return ``healthy``, ``checks``, ``changes`` and ``estimate`` (in seconds and bytes) as plain data."""
         estimate = asdict(self.estimate) | {"seconds": self.estimate.seconds} if self.estimate else None
         return {
             "command": self.command,
@@ -123,5 +131,5 @@ class Diagnosis:
 
 
 def gigabytes(number: float) -> str:
-    """Such as "0.31 GB", of 10^9 bytes."""
+    """Format a number of bytes, such as "0.31 GB", of 10^9 bytes."""
     return f"{number / 1e9:.2f} GB"

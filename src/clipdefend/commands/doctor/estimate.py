@@ -1,4 +1,4 @@
-"""Time, memory and disk of a whole training run, extrapolated from small steps, and what to change."""
+"""Estimates time, memory and disk space of a training run from small steps, and suggests changes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from clipdefend.training.step_costs import OVERHEAD, Costs
 from clipdefend.training.timetable import Timetable
 
 LONG = 24 * 3600.0
+"""Seconds of a CPU run above which a GPU is suggested."""
 STATE_COPIES = 6
-"""Weights and Adam's two moments in the resume state, twice: the old one is there until the new one is whole."""
+"""Weights and Adam's two moments in the resume state, twice: the old state is kept until the new one is complete."""
 MODEL_COPIES = 2
 """``model/`` and ``best/``."""
 
 
 def disk_bytes(parameters: float) -> int:
-    """Bytes that a run folder needs at most.
+    """Return the maximum size of a run folder in bytes.
 
     Args:
-        parameters: bytes of the model's weights.
+        parameters: size of the model's weights in bytes.
     """
     return round((STATE_COPIES + MODEL_COPIES) * parameters)
 
@@ -45,15 +46,15 @@ def add_estimate(
     device: torch.device,
     base: int,
 ) -> None:
-    """Add time, memory and disk of the whole run, and what to change.
+    """Add the estimate of the whole run, checks of memory and disk space, and suggested changes.
 
     Args:
-        diagnosis: added to.
+        diagnosis: the diagnosis to add to.
         prepared: the run.
-        costs: of each of its phases.
-        benchmark: the evaluation of each epoch.
-        device: that trains.
-        base: bytes of the program before anything was opened.
+        costs: costs of each of its phases.
+        benchmark: the evaluation of each epoch; None if there is none.
+        device: the training device.
+        base: memory of the program, in bytes, before anything was opened.
     """
     base = base if device.type == "cpu" else 0
     estimate = _estimate(prepared, costs, benchmark, device, base)
@@ -121,14 +122,14 @@ def _estimate(
 def suggest_changes(
     prepared: Training, costs: Sequence[Costs], estimate: Estimate, device: torch.device, base: int
 ) -> list[str]:
-    """Flags that would make the run possible or faster, each with its reason.
+    """Suggest flags that would make the run possible or faster, each with its reason.
 
     Args:
         prepared: the run.
-        costs: of each of its phases.
-        estimate: of the whole run.
-        device: that trains.
-        base: bytes of the device's memory that the program takes beside the run.
+        costs: costs of each of its phases.
+        estimate: estimate of the whole run.
+        device: the training device.
+        base: bytes of the device's memory that the program itself takes.
     """
     config, train = prepared.config, prepared.config.train
     small, found = is_small(prepared.model), []
@@ -136,20 +137,20 @@ def suggest_changes(
         room = 0.9 * estimate.memory_free - base
         fits = [n for n in range(2, train.batch_size) if max(cost.memory(n) for cost in costs) <= room]
         if fits:
-            found.append(f"--batch-size {fits[-1]} is what fits into the memory.")
+            found.append(f"--batch-size {fits[-1]} fits into memory.")
         if estimate.evaluation_bytes > estimate.memory_free:
-            found.append("A smaller --eval-batch-size: the evaluation alone needs more than there is.")
+            found.append("A smaller --eval-batch-size: the evaluation alone needs more memory than there is.")
         if not train.grad_checkpointing:
             found.append("--grad-checkpointing needs less memory and a third more time.")
     if estimate.disk_bytes > estimate.disk_free:
-        found.append("--runs or --out on a disk with more room.")
+        found.append("--runs or --out on a disk with more space.")
     if train.precision == "fp32" and machine.fast_bf16(device) and not small:
         found.append("--precision auto finds out whether bf16 is faster here, which also needs less memory.")
     if estimate.data_bound:
         slowest = max(cost.reading * train.batch_size / cost.seconds(train.batch_size) for cost in costs)
         enough = max(1, math.ceil(slowest))
         if enough > config.workers:
-            found.append(f"--workers {enough} would keep the steps from waiting for data.")
+            found.append(f"--workers {enough} would be enough for steps not to wait for data.")
     if estimate.seconds > LONG and device.type == "cpu":
         found.append("A GPU: the run takes more than a day here.")
     if config.eval.data is None:
@@ -164,7 +165,7 @@ def suggest_changes(
 
 
 def _parsing(prepared: Training) -> float:
-    """Seconds of one caption's sub-captions."""
+    """Return the seconds that the sub-captions of one caption take."""
     if not isinstance(prepared, DefencePreparation):
         return 0.0
     return parsing_seconds(make_captioner(prepared.config.subcaptions, prepared.pairs), prepared.pairs)

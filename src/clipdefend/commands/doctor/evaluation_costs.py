@@ -1,4 +1,4 @@
-"""Cost of evaluation and parsing, estimated on a small sample."""
+"""Estimates the cost of evaluation and parsing on a small sample."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ IMAGES, PROMPTS, CAPTIONS = 16, 32, 32
 
 @dataclass(frozen=True)
 class EvaluationCosts:
-    """Seconds of one evaluation, and bytes that its widest layer needs at a time."""
+    """Cost of one evaluation.
+
+    Attributes:
+        seconds: its duration.
+        activations: bytes that its widest layer needs for a batch.
+    """
 
     seconds: float = 0.0
     activations: float = 0.0
@@ -27,12 +32,12 @@ class EvaluationCosts:
 
 @torch.no_grad()
 def evaluation_costs(model: ClipModel, benchmark: Benchmark, workers: int) -> EvaluationCosts:
-    """Costs of one evaluation: all images read, and encoded once or twice, and all prompts.
+    """Estimate the cost of one evaluation: reading all images, encoding them once or twice, and encoding all prompts.
 
     Args:
         model: in evaluation mode.
-        benchmark: names the images, the prompts and the trigger.
-        workers: processes that read images.
+        benchmark: the images, the prompts and the trigger.
+        workers: number of processes that read images.
     """
     read: list[Tensor] = []
     reading = seconds_of(lambda: read.extend(_readable(benchmark)), torch.device("cpu"))
@@ -51,7 +56,7 @@ def evaluation_costs(model: ClipModel, benchmark: Benchmark, workers: int) -> Ev
 
 
 def _widest(model: ClipModel, pixels: Tensor) -> int:
-    """Bytes that go into and come out of the widest layer of the image tower."""
+    """Return the bytes of the inputs and outputs of the widest layer of the image tower."""
     bytes_of = [pixels.nbytes * 4]  # uint8 becomes float
 
     def note(module: nn.Module, given: tuple[object, ...], made: object) -> None:
@@ -68,13 +73,13 @@ def _widest(model: ClipModel, pixels: Tensor) -> int:
 
 
 def parsing_seconds(captioner: SubCaptioner, pairs: Pairs) -> float:
-    """Seconds that the sub-captions of one caption take."""
+    """Return the seconds that the sub-captions of one caption take."""
     captions = pairs.captions(range(min(CAPTIONS, len(pairs))))
     return seconds_of(lambda: list(captioner.parse(captions)), torch.device("cpu")) / len(captions)
 
 
 def _readable(benchmark: Benchmark) -> list[Tensor]:
-    """A few canvases, from all over the images, without those that cannot be read."""
+    """Read a few canvases, spread evenly over the images; unreadable ones are left out."""
     images, count = benchmark.images, min(IMAGES, len(benchmark.images))
     rows = [number * len(images) // count for number in range(count)]
     return [pixels for _, pixels in read_canvases(images, rows, benchmark.canvas)]

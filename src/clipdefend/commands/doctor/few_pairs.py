@@ -1,4 +1,4 @@
-"""A few rows of other pairs, so that looking at all of them takes no time."""
+"""A small sample of other pairs, for trial runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clipdefend.data.pairs import Pairs
 
 @dataclass
 class FewPairs(Pairs):
-    """Some rows, counted anew from 0.
+    """Some rows of other pairs, renumbered from 0.
 
     Args:
         base: the pairs.
@@ -32,7 +32,7 @@ class FewPairs(Pairs):
 
     @classmethod
     def spread(cls, base: Pairs, count: int) -> FewPairs:
-        """At most ``count`` rows from all over the pairs."""
+        """Return at most ``count`` rows, spread evenly over the pairs."""
         count = min(count, len(base))
         return cls(base, [number * len(base) // count for number in range(count)])
 

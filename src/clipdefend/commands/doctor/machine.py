@@ -1,4 +1,4 @@
-"""What ``clipdefend doctor`` asks the machine: packages, language model, devices, arithmetic."""
+"""Checks of the machine: packages, language model, devices and arithmetic."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clipdefend.runs.versions import versions
 
 
 def installation() -> tuple[None, str]:
-    """Versions of what clipdefend runs on. Raises ConfigError when a package is missing."""
+    """Report the versions of required packages. Raises ConfigError if one is missing."""
     found = versions()
     missing = [name for name, version in found.items() if version is None]
     if missing:
@@ -23,7 +23,7 @@ def installation() -> tuple[None, str]:
 
 
 def language(config: SubcaptionConfig) -> tuple[None, str]:
-    """The English parser and the lexicons. Raises ClipDefendError when one cannot be read."""
+    """Check the English parser and the lexicons. Raises ClipDefendError if one cannot be loaded."""
     from clipdefend.augment.reader import read_chunk
 
     try:
@@ -41,7 +41,7 @@ def language(config: SubcaptionConfig) -> tuple[None, str]:
 
 
 def devices() -> tuple[None, str]:
-    """What there is to compute with."""
+    """Report the available devices."""
     found = [f"CPU with {torch.get_num_threads()} threads of {os.cpu_count()} cores, {arithmetic()}"]
     for number in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(number)
@@ -52,7 +52,7 @@ def devices() -> tuple[None, str]:
 
 
 def arithmetic() -> str:
-    """The CPU's best arithmetic in words."""
+    """Describe the CPU's support for bf16."""
     return "bf16 by AMX" if "amx_bf16" in cpu_flags() else "bf16 by AVX-512" if fast_bf16_cpu() else "no bf16"
 
 
@@ -67,7 +67,7 @@ def fast_bf16_cpu() -> bool:
 
 
 def cpu_flags() -> set[str]:
-    """Linux's list of the CPU's abilities; empty elsewhere."""
+    """Return the CPU flags that Linux lists; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -76,7 +76,7 @@ def cpu_flags() -> set[str]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes of a device that a training run may use, what this process has taken of them included."""
+    """Return the bytes of a device's memory that a run may use, including those that this process already holds."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) + torch.cuda.memory_reserved(device)
@@ -86,7 +86,7 @@ def free_memory(device: torch.device) -> int:
 
 
 def own_memory() -> int:
-    """Bytes of main memory that this process has taken."""
+    """Return the bytes of main memory that this process holds."""
     import psutil
 
     return int(psutil.Process().memory_info().rss)

@@ -1,4 +1,4 @@
-"""``clipdefend doctor``: whether a training run will work, how long it takes, what it needs and what to change."""
+"""``clipdefend doctor``: checks whether a training run will work, estimates its cost and suggests changes."""
 
 from __future__ import annotations
 
@@ -27,20 +27,24 @@ from clipdefend.models.clip import ClipModel, evaluating
 from clipdefend.runs import Context, Run
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.loop import Trainer
-from clipdefend.training.step_costs import Costs, measure
+from clipdefend.training.step_costs import Costs, measure_steps
 
-SAMPLE = 64  # rows that are read
+SAMPLE = 64
+"""Number of rows to read."""
 
 
 def run(config: DefendConfig | FinetuneAttackConfig, context: Context) -> Diagnosis:
-    """Look at everything that a training run of this configuration needs, and try a few of its steps.
+    """Check everything that a training run of this configuration needs, and try a few of its steps.
 
-    Nothing here takes longer for more pairs, but for the index that opening them makes.
+    The duration does not depend on the number of pairs, except for building their index.
 
     Args:
-        config: of ``defend`` or ``finetune-attack``. What it leaves to runs that are not there yet is taken
-            from the built-in world.
-        context: of that command; nothing is written but a temporary folder and the index of the pairs.
+        config: configuration of ``defend`` or ``finetune-attack``. The built-in world stands in for input runs
+            that do not exist yet.
+        context: context of that command; only a temporary folder and the index of the pairs are written.
+
+    Returns:
+        The diagnosis, which has been printed.
     """
     diagnosis, base = Diagnosis(command=config.command), machine.own_memory()
     quiet = replace(context, console=Console(silent=True))
@@ -50,7 +54,7 @@ def run(config: DefendConfig | FinetuneAttackConfig, context: Context) -> Diagno
     device = diagnosis.attempt("device", lambda: _device(config))
     diagnosis.attempt("method", lambda: _method(prepared))
     diagnosis.attempt("input run", lambda: _source(prepared))
-    if diagnosis.checks[-1].status == "fault":  # what would come of that run cannot be looked at
+    if diagnosis.checks[-1].status == "fault":  # everything else depends on that run
         diagnosis.show(context.console)
         return diagnosis
     diagnosis.attempt("pairs", lambda: _pairs(prepared))
@@ -73,7 +77,7 @@ def run(config: DefendConfig | FinetuneAttackConfig, context: Context) -> Diagno
 
 
 def prepare(config: DefendConfig | FinetuneAttackConfig, context: Context) -> Training:
-    """The command's own preparation, which takes from the built-in world what is not there yet."""
+    """Prepare the command; the built-in world stands in for input runs that do not exist yet."""
     if isinstance(config, DefendConfig):
         return DefencePreparation(config, context, stand_in=True)
     return AttackPreparation(config, context, stand_in=True)
@@ -95,11 +99,11 @@ def _source(prepared: Training) -> tuple[Run | None, str]:
         return found, str(found.path)
     if getattr(prepared.config, "checkpoint", None) is not None:
         return None, "none, a checkpoint is given"
-    return None, "none yet: the built-in world stands for what it would bring"
+    return None, "none yet: the built-in world stands in for it"
 
 
 def _pairs(prepared: Training) -> tuple[Pairs, str]:
-    """The pairs, and how many of a sample of them are bad. Raises DataError when far too many are."""
+    """Return the pairs, and report how many of a sample are bad. Raises DataError if too many are."""
     pairs, config = prepared.pairs, prepared.config
     bad = pairs.bad_rows(config.max_bad)
     sample = FewPairs.spread(pairs, SAMPLE)
@@ -113,8 +117,8 @@ def _pairs(prepared: Training) -> tuple[Pairs, str]:
     size = len(sample)
     share = len(bad.rows) / size
     if share > max(config.max_bad, 1 / size):  # one bad row of the sample says little
-        raise DataError(f"{len(bad.rows)} of {size} rows looked at cannot be used. {bad.examples[-1]}")
-    return pairs, f"{pairs.recognised}; {len(bad.rows)} of {size} looked at are bad"
+        raise DataError(f"{len(bad.rows)} of {size} sampled rows cannot be used. {bad.examples[-1]}")
+    return pairs, f"{pairs.recognised}; {len(bad.rows)} of {size} sampled rows are bad"
 
 
 def _model(prepared: Training) -> tuple[ClipModel, str]:
@@ -124,7 +128,7 @@ def _model(prepared: Training) -> tuple[ClipModel, str]:
         image = model.encode_image(torch.zeros(1, 3, side, side))
         text = model.encode_text(model.tokenize(["a photo"]))
     if not (torch.isfinite(image).all() and torch.isfinite(text).all()):
-        raise DataError("The model's embeddings are not finite: take other weights.")
+        raise DataError("The model's embeddings are not finite: use other weights.")
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     return model, f"{millions:.1f} million weights, {side} pixels, {image.shape[1]} dimensions"
 
@@ -136,13 +140,13 @@ def _phases(prepared: Training) -> tuple[None, str]:
 
 
 def _benchmark(prepared: Training) -> tuple[Benchmark | None, str]:
-    """The evaluation of each epoch."""
+    """Return the evaluation of each epoch, and report its images."""
     found = prepared.benchmark
     return found, found.images.recognised if found else "none"
 
 
 def _steps(prepared: Training) -> tuple[list[Costs], str]:
-    """Costs of the steps of each phase, tried on small batches of a few pairs in a temporary folder."""
+    """Measure the steps of each phase on small batches of a few pairs, in a temporary folder."""
     config = prepared.config
     train = replace(config.train, report_to="none")
     began = time.perf_counter()
@@ -153,7 +157,7 @@ def _steps(prepared: Training) -> tuple[list[Costs], str]:
         job = replace(job, config=train)
         accelerator = make_accelerator(train.device, train.precision, every_weight=job.uses_all)
         trainer = Trainer(job, accelerator, prepared.context.console)
-        costs = [measure(trainer, stage) for stage in trainer.timetable.stages]
+        costs = [measure_steps(trainer, stage) for stage in trainer.timetable.stages]
     size, one = train.batch_size, costs[0]
     what = "a step" if train.accum_freq == 1 else "a micro-batch"
     found = f"{one.seconds(size):.3g} s {what} of {size}, {1000 * one.reading:.3g} ms to read a pair"
