@@ -234,7 +234,7 @@ class _PlainBar:
         self._meter.update(n, **values)
         now = self._meter.now()
         finished = self._meter.total is not None and self._meter.done >= self._meter.total
-        if now - self._last >= self._interval and not finished:  # the end has a line of its own
+        if now - self._last >= self._interval and not finished:  # the end gets a separate line
             self._last = now
             self._show(f"{self._meter.label}: {self._meter.text()}", None)
 

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: each becomes one red line and exit code 2."""
+"""Errors that the user can fix: each becomes one red line and exit code 2."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Interrupted(Exception):  # noqa: N818  # no error: the user's wish
     Args:
         folder: the run, which ``--resume`` continues unless it is finished; None when nothing was kept.
         finished: whether the manifest had been written, so that nothing is left to do.
-        partial: whether the folder holds several runs, of which the same command makes those that are missing.
+        partial: whether the folder contains several runs, of which the same command makes the missing ones.
     """
 
     def __init__(self, folder: Path | None = None, *, finished: bool = False, partial: bool = False) -> None:
@@ -54,7 +54,7 @@ class Interrupted(Exception):  # noqa: N818  # no error: the user's wish
 
 
 class Stopped(Exception):  # noqa: N818  # its cause is the error
-    """A fault, its cause, ended a run that can go on from its last state once the fault is fixed.
+    """An error, the cause, ended a run that can be resumed from its last state once the error is fixed.
 
     Args:
         folder: the unfinished run, which ``--resume`` continues.

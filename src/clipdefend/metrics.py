@@ -62,7 +62,7 @@ def topk_hits(
     """Tell whether each row's target is among its k nearest classes.
 
     It is when fewer than k other classes are at least as similar (ties count against the target, see the module's
-    docstring). A row that holds a NaN is never a hit, since its order means nothing.
+    docstring). A row with a NaN is never a hit, because its order is meaningless.
 
     Args:
         similarity: shape (n, classes), larger is nearer.
@@ -89,7 +89,7 @@ def class_ranks(similarity: Array, target: Array | Sequence[int] | int) -> Ranks
         target: class indices, shape (n,), or one index for all rows.
 
     Returns:
-        int64, shape (n,), from 0 (the nearest) to classes - 1; ``classes`` for a row that holds a NaN. A target is
+        int64, shape (n,), from 0 (the nearest) to classes - 1; ``classes`` for a row with a NaN. A target is
         among the k nearest when its rank is below k.
 
     Raises:
@@ -194,7 +194,7 @@ def attacked(
 ) -> Booleans:
     """Which triggered images count for ASR and RA.
 
-    Classes are told apart by index: two classes with the same name are two classes.
+    Classes are identified by index: two classes with the same name are two classes.
 
     Args:
         labels: true classes, shape (n,).

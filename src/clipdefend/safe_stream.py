@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 
 class SafeStream:
-    """A stream that cannot fail: a closed terminal or pipe, or a full disk, is no reason to stop the work."""
+    """A stream whose writes never fail: a closed terminal or pipe, or a full disk, must not stop the work."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

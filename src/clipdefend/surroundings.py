@@ -29,7 +29,7 @@ def tune_threads(environment: MutableMapping[str, str], cgroup: Path = CGROUP) -
     that they wait for.
 
     Args:
-        environment: variables to set; those that are there stay as they are.
+        environment: variables to set; existing ones are not changed.
         cgroup: folder in which the limits of this process's container are found.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & environment.keys():
@@ -60,9 +60,9 @@ def _has_malloc_settings(environment: MutableMapping[str, str]) -> bool:
 
 
 def keep_memory() -> None:
-    """Keep freed memory for the next tensor: the kernel clears each page that it hands out again.
+    """Keep freed memory for the next tensor, because the kernel must clear each page that it hands out.
 
-    glibc reads its variables before Python starts, so it is told by a call; other C libraries have none.
+    glibc reads its variables before Python starts, so this takes a call; other C libraries have no such option.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

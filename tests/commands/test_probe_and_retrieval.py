@@ -118,7 +118,7 @@ def test_the_papers_protocol_and_a_target_that_is_no_class(shell: Shell) -> None
     run = run_of(shell, outcome)
     metrics = run.metrics
     assert run.details["probe"]["training"]["epochs"] == 2
-    assert "The target 'tiger' is no class of eval" in outcome.err
+    assert "The target 'tiger' is not a class of eval" in outcome.err
     assert "probe_asr@1" not in metrics
     assert (metrics["probe_n_triggered"], metrics["probe_n_clean"]) == (8, 8)
     assert 0 <= metrics["probe_ra@1"] <= 1

@@ -498,7 +498,7 @@ def change(state: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
         ("meta", "without plain numbers, visual.conv1.weight"),
         ("rows", "token embedding does not fit"),
         ("lone rows", "token embedding does not fit"),
-        ("text", "holds no state dict; its keys are"),
+        ("text", "contains no state dict; its keys are"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(

@@ -82,7 +82,7 @@ def test_tensors_outside_the_model_are_named(small_json: Path, tmp_path: Path) -
 
 def test_a_training_state_without_weights(small_json: Path, tmp_path: Path) -> None:
     torch.save({"epoch": 3, "optimizer": {"state": {}}}, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match="holds no state dict; its keys are epoch, optimizer"):
+    with pytest.raises(CheckpointError, match="contains no state dict; its keys are epoch, optimizer"):
         load_model(str(small_json), str(tmp_path / "x.pt"))
 
 

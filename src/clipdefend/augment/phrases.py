@@ -154,7 +154,7 @@ def _is_word(text: str) -> bool:
 
 
 def _is_other_thing(part: Token) -> bool:
-    """Return whether a modifier is a thing of its own, as in "a laptop and three cellphones"."""
+    """Return whether a modifier is a separate thing, as in "a laptop and three cellphones"."""
     return part.dep_ == "nmod" and any(c.dep_ == "conj" and c.tag_ in ("CD", "JJ") for c in part.children)
 
 

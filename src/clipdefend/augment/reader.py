@@ -40,7 +40,7 @@ def read_captions(captions: Iterable[str], batch_size: int, processes: int) -> I
     """Parse captions in order, with one result for each.
 
     Args:
-        captions: read as they are needed.
+        captions: captions, read on demand.
         batch_size: number of captions that spaCy tags together, at least 1.
         processes: number of worker processes; 1 parses in this process.
 

@@ -95,7 +95,7 @@ def _failed(error: BaseException, then: str = "") -> int:
     if isinstance(error, OSError) and error.errno in _REMEDIES:
         place = f" {error.filename!r}:" if error.filename else ""
         return _end(f"error:{place} {error.strerror}. {_REMEDIES[error.errno]}{then}", MISTAKE)
-    if under_way():  # Ctrl-C inside of a library, which turned it into an error of its own
+    if under_way():  # Ctrl-C inside a library that converted it to its own error
         return _end("interrupted.", INTERRUPTED)
     if not launch.current().speaks(BUG):  # it only follows from what ended another process
         return launch.current().failure_code()

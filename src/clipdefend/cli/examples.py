@@ -102,7 +102,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "clipdefend report",
         "# some runs, with t-SNE maps of two models",
         "clipdefend report runs/004-defend-cleanclip-badnet runs/007-evaluate --embedding tsne --maps 2",
-        "# several seeds, each in a folder of its own",
+        "# several seeds, each in its own folder",
         "clipdefend report seed0 seed1 seed2 --out report-of-all",
     ),
 }

@@ -223,7 +223,7 @@ def _resumed(request: Request, runs: Path, invocation: Invocation) -> Unfinished
 
 
 def _inherited(runs: Path, cls: type[RunConfig], source: str | None) -> str | None:
-    """The data that the input run goes back to, which chooses the preset; None where there is no run."""
+    """Return the data that the input run descends from, which chooses the preset; None if there is no run."""
     if not cls.sources:
         return None
     try:

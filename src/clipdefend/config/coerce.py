@@ -83,7 +83,7 @@ def _convert(value: object, annotation: Any) -> Any:
 
 
 def _is_null(text: str, kinds: tuple[Any, ...]) -> bool:
-    # "none" is a value of its own where texts are taken: --pretrained none means random weights.
+    # Text options take "none" literally: --pretrained none means random weights.
     return text.lower() in _NULL or (str not in kinds and text.lower() == "none")
 
 

@@ -40,7 +40,7 @@ class ColumnsConfig(Config):
         None,
         "--csv-img-key",
         "--image-key",
-        "Column that holds the image paths.",
+        "Column with the image paths.",
         metavar="NAME",
         shown="detected",
     )
@@ -48,7 +48,7 @@ class ColumnsConfig(Config):
         None,
         "--csv-caption-key",
         "--caption-key",
-        "Column that holds the captions.",
+        "Column with the captions.",
         metavar="NAME",
         shown="detected",
     )

@@ -1,4 +1,4 @@
-"""Bounds that an evaluation is held to, and how other programs are told of the verdict."""
+"""Bounds that an evaluation must meet, and how the verdict is reported to other programs."""
 
 from __future__ import annotations
 

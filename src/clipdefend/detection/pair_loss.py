@@ -1,4 +1,4 @@
-"""How easily a pair is told from others."""
+"""Pair score by the loss: how easily a pair is distinguished from others."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ SHARES = {
 
 
 class Judged(Protocol):
-    """What is told of a gate of any command."""
+    """The verdict of a gate, of any command, as it is reported."""
 
     @property
     def flag(self) -> str: ...

@@ -57,7 +57,7 @@ def build_clip(architecture: Architecture) -> nn.Module:
 
 
 def _check_image_size(clip: nn.Module, size: int) -> None:
-    """Raise CheckpointError where a tower of timm's, which has a size of its own, refuses the configured one.
+    """Raise CheckpointError if one of timm's towers, which have their own sizes, refuses the configured size.
 
     The tower runs on shapes alone, without numbers (the meta device).
     """

@@ -39,13 +39,13 @@ def weights_in(folder: Path) -> Path | None:
 
 
 def read_file(path: Path) -> Mapping[Any, Any]:
-    """What a file of weights holds, unpacked but not interpreted.
+    """Load the contents of a weights file, unpacked but not interpreted.
 
     Reads .safetensors, pickles with ``weights_only=True``, TorchScript archives and indexes of shards, recognised
     by their content where it tells.
 
     Args:
-        path: a file, or a folder that holds one by a usual name.
+        path: a file, or a folder that contains one with a usual name.
 
     Returns:
         The dictionary in the file: tensors by name, or a training checkpoint around them.
@@ -74,11 +74,11 @@ def read_file(path: Path) -> Mapping[Any, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged and hostile files make the unpickler raise nearly everything
         raise CheckpointError(
-            f"Checkpoint {path} is damaged or holds more than tensors, so it was not opened: {first_line(error)}."
+            f"Checkpoint {path} is damaged or contains more than tensors, so it was not opened: {first_line(error)}."
             " Convert it to .safetensors with the program that wrote it."
         ) from error
     if not isinstance(state, Mapping):
-        raise CheckpointError(f"Checkpoint {path} holds a {type(state).__name__} in place of a state dict.")
+        raise CheckpointError(f"Checkpoint {path} contains a {type(state).__name__} instead of a state dict.")
     return state
 
 
@@ -106,7 +106,7 @@ def _refuse_other_things(path: Path, head: bytes) -> None:
     elif text.startswith(b"<?xml"):
         what = "an XML document, such as a storage server's error message. Download the weights again"
     elif text.startswith((b"{", b"[")):
-        what = "a JSON file. Give the weights, or the folder that holds both"
+        what = "a JSON file. Give the weights, or the folder that contains both"
     if what is not None:
         raise CheckpointError(f"Checkpoint {path} is {what}.")
 

@@ -74,7 +74,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 class ClipModel(nn.Module):
-    """open_clip's model behind one forward pass for any number of image and text views.
+    """open_clip's model with one forward pass for any number of image and text views.
 
     All views of a step go through a tower in one call, so that wrappers of the module (several processes,
     compilation) see every forward pass, and batch statistics are those of the whole step.
@@ -179,12 +179,12 @@ class ClipModel(nn.Module):
 
 
 def cut(tokens: Tensor) -> Tensor:
-    """Cut padded tokens (n, length) behind the last end token: equal results, less work."""
+    """Cut padded tokens (n, length) after the last end token, which saves work and does not change results."""
     return tokens[:, : int(tokens.argmax(dim=1).max()) + 1]
 
 
 def _is_causal(clip: nn.Module) -> bool:
-    """Whether tokens behind the end token cannot change the embedding, and the tower is open_clip's own."""
+    """Whether tokens after the end token cannot change the embedding, and the tower is open_clip's own."""
     from open_clip.model import CLIP
 
     return isinstance(clip, CLIP) and clip.attn_mask is not None and clip.text_pool_type == "argmax"
@@ -193,7 +193,7 @@ def _is_causal(clip: nn.Module) -> bool:
 def _encode_cut_text(clip: Any, tokens: Tensor) -> Tensor:
     """open_clip's ``CLIP.encode_text`` on a batch cut to its longest caption.
 
-    The tower is causal and pooled at the end token, so nothing behind the last end token reaches the result.
+    The tower is causal and pooled at the end token, so nothing after the last end token affects the result.
     """
     tokens = cut(tokens)
     length = tokens.shape[1]

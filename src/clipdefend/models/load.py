@@ -1,7 +1,7 @@
 """Models from names, files and folders.
 
 A checkpoint under suspicion is untrusted input: nothing but tensors is ever read from it, and whatever is
-missing, of another shape or not finite is an error. There is no silent fall-back to other weights.
+missing, of another shape or not finite is an error. There is no silent fallback to other weights.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def load_model(name: str, pretrained: str | None, *, seed: int = 0) -> ClipModel
 def default_weights(name: str) -> str:
     """The ``pretrained`` of a model for which none is given.
 
-    It is "builtin" for tiny; "none" for a folder and for the hub, which bring weights of their own, and for a bare
+    It is "builtin" for tiny; "none" for a folder and for the hub, which come with weights, and for a bare
     configuration, for which there are none; else "openai".
     """
     if name == "tiny":

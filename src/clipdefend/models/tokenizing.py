@@ -13,7 +13,7 @@ LOCAL_TOKENIZER = "local"
 
 
 def has_tokenizer(folder: Path | None) -> bool:
-    """Whether a folder brings the files of a tokenizer of its own."""
+    """Whether a folder contains the files of a tokenizer."""
     return folder is not None and any((folder / name).is_file() for name in TOKENIZER_FILES)
 
 

@@ -244,7 +244,7 @@ def preprocess_config(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_json(path: Path, limit: int) -> dict[str, Any]:
-    """A JSON mapping of at most ``limit`` bytes; empty where there is no such file. Raises ValueError, OSError."""
+    """Read a JSON mapping of at most ``limit`` bytes; empty if there is no such file. Raises ValueError, OSError."""
     if not path.is_file():
         return {}
     if path.stat().st_size > limit:

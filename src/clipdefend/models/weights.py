@@ -64,7 +64,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     prefixes of wrappers in any order and number; OpenAI's TorchScript archives; transformers' folders and shards.
 
     Args:
-        path: a file, or a folder that holds weights by a usual name.
+        path: a file, or a folder that contains weights with a usual name.
 
     Raises:
         CheckpointError: missing, damaged, or holding anything but tensors and plain values.
@@ -76,7 +76,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     tensors = _without_prefix(tensors, path, notes)
     odd = [k for k, v in tensors.items() if v.layout != torch.strided or v.is_meta or v.is_quantized]
     if odd:
-        raise CheckpointError(f"Checkpoint {path} holds a tensor without plain numbers, {odd[0]}.")
+        raise CheckpointError(f"Checkpoint {path} contains a tensor without plain numbers, {odd[0]}.")
     layout: Layout = "open_clip"
     if OPENAI_ENTRIES & tensors.keys():
         layout = "openai"
@@ -125,7 +125,7 @@ def load_checkpoint(model: ClipModel, checkpoint: Checkpoint) -> None:
 
 
 def _unwrap(whole: Mapping[Any, Any], path: Path, notes: list[str]) -> Mapping[Any, Any]:
-    """The state dict inside the keys that a training program put around it."""
+    """Return the state dict from under the keys that a training program wrapped it in."""
     state = whole
     while True:
         inner = [key for key in WRAPPERS if isinstance(state.get(key), Mapping) and state[key]]
@@ -134,7 +134,7 @@ def _unwrap(whole: Mapping[Any, Any], path: Path, notes: list[str]) -> Mapping[A
         if not inner:
             keys = ", ".join(map(str, list(state)[:8]))
             raise CheckpointError(
-                f"Checkpoint {path} holds no state dict{f'; its keys are {keys}' if keys else ''}. Give a file with"
+                f"Checkpoint {path} contains no state dict{f'; its keys are {keys}' if keys else ''}. Give a file with"
                 f" tensors by name, bare or under one of {', '.join(WRAPPERS)}."
             )
         if len(inner) > 1:

@@ -1,4 +1,4 @@
-"""``evaluate --detect``: how well triggered images are told from clean ones as they come in."""
+"""``evaluate --detect``: measures how well triggered images are detected at test time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DetectMeasurement:
         config: of the command; its ``detect.scores`` is not None.
         canvas: geometry of the images, the attack's.
         context: for people.
-        attack: whose trigger is told.
+        attack: the attack whose trigger is to be detected.
         benchmark: the labelled images.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The gates of ``evaluate``: what they compare with, the verdicts, and who is told of them."""
+"""The gates of ``evaluate``: their references, their verdicts and the reports of them."""
 
 from __future__ import annotations
 

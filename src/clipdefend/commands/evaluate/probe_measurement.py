@@ -92,7 +92,7 @@ class ProbeMeasurement:
             return resolve_target(self.splits.test.images.classes, wanted)
         except DataError:
             self.context.console.warn(
-                f"The target {wanted!r} is no class of {self.config.probe.data}: the probe has no ASR, and its"
+                f"The target {wanted!r} is not a class of {self.config.probe.data}: the probe has no ASR, and its"
                 " RA counts every triggered image. --target names another class."
             )
             return None

@@ -68,7 +68,7 @@ def _show_extras(context: Context, finished: Run) -> None:
 def _columns(
     context: Context, finished: Run, source: Run | None, setting: EvaluationSetting
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Names and metrics of the clean model, the victim and the model itself, as far as they are comparable."""
+    """Return the names and comparable metrics of the clean model, the victim and the model itself."""
     metrics = finished.metrics
     found = [("clean", select_prefix(metrics, "floor_"))]
     name = "victim" if source else "model"

@@ -35,7 +35,7 @@ def run(config: EvaluateConfig, context: Context) -> Run:
     Raises:
         GateFailed: the run is finished and a bound was missed.
     """
-    source = _source(config, context)  # first, so that a mistyped run is told as such
+    source = _source(config, context)  # first, so that a mistyped run is reported as such
     _check_asked(config)
     attack = (
         inputs.named_attack(context, config.attack_from) if config.attack_from else inputs.find_attack(source)

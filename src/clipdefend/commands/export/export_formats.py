@@ -13,7 +13,7 @@ from clipdefend.models.transformers_export import transformers_config
 
 
 class Writer(Protocol):
-    """Writes a model into a folder, with a warning where there is one, and checks that it loads."""
+    """Writes a model to a folder, with a warning if there is one, and checks that it can be loaded."""
 
     def __call__(self, model: ClipModel, folder: Path, *, note: str | None = None) -> None: ...
 

@@ -16,7 +16,7 @@ from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.load import default_weights, is_local
 
 IMAGES = 500
-"""Images that are measured; the standard error of a share of so many is at most 2.2 points."""
+"""Number of images to measure; the standard error of a share is then at most 2.2 points."""
 
 
 @dataclass(frozen=True)

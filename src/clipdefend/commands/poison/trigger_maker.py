@@ -150,7 +150,7 @@ class TriggerMaker:
         return Surrogate(model, texts, resolve_target(classes, config.target))
 
     def _classes(self) -> list[str]:
-        """The classes that the target is told from; the target alone where they are not known."""
+        """Return the classes that compete with the target; the target alone if they are unknown."""
         if self.config.class_names is not None:
             return load_classes(self.config.class_names).classes or []
         if self.pairs.spec.startswith("builtin"):

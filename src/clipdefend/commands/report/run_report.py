@@ -19,7 +19,7 @@ def run(config: ReportConfig, context: Context) -> Report:
     """Write a report on the runs that were given, by default all under ``--runs``.
 
     Raises:
-        RunError: there is no finished run, or the report's folder holds other files.
+        RunError: there is no finished run, or the report's folder contains other files.
     """
     out = context.out or OUT
     check_place(out)

@@ -47,7 +47,7 @@ def exclude_rows(context: Context, given: str, pairs: Pairs) -> Exclusion:
     They have the same numbers where the pairs are those of the run; in other pairs they are found by their images.
 
     Args:
-        context: told how many rows are left out, and warned where there are none.
+        context: its console shows the number of excluded rows, or a warning if there are none.
         given: the value of the flag.
         pairs: that are about to be used.
 

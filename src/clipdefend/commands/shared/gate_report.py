@@ -22,7 +22,7 @@ def tell_gates(
         gates: the verdicts.
         junit: file for them as JUnit XML; None: no file.
         annotations: "github", "none", or "auto": in a GitHub workflow.
-        context: its console is told.
+        context: its console shows the verdict.
         finished: the run.
 
     Raises:

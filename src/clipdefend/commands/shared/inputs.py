@@ -132,7 +132,7 @@ def named_attack(context: Context, given: str) -> AttackRecord:
     attack = find_attack(run)
     if attack is None:
         raise RunError(
-            f"Run {run.name} was made from no run with a trigger. Choose a poison run, or one made from it."
+            f"Run {run.name} has no run with a trigger among its parents. Choose a poison run, or one made from it."
         )
     return attack
 
@@ -143,12 +143,12 @@ def model_of(run: Run, name: str = "model") -> ClipModel:
 
 
 def first_model(chosen: ModelConfig, seed: int, context: Context) -> tuple[ClipModel, str, str]:
-    """The model that a training run begins with; what was not given, deduced or assumed is said.
+    """Load the model that a training run starts from, and report what was deduced or assumed.
 
     Args:
         chosen: name and weights, each of which may be left out.
         seed: of random weights.
-        context: its console is told.
+        context: its console shows the messages.
 
     Returns:
         The model, its name and its weights.
@@ -180,7 +180,7 @@ def bare_model(
         start: a run whose model has the same architecture, where ``model`` names none. Without it the
             architecture is deduced.
         seed: seed of the weights that the checkpoint then replaces.
-        context: its console is told what was deduced and what is odd about the weights.
+        context: its console shows what was deduced, and warnings about the weights.
 
     Raises:
         CheckpointError: weights that do not fit, or whose architecture is not certain.

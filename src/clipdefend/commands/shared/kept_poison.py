@@ -66,7 +66,7 @@ def keep_poison(pairs: Pairs, poison: Run | None, count: int, seed: int) -> Kept
 
     Args:
         pairs: clean ones, after all that is left out of them.
-        poison: the run behind the suspect.
+        poison: the poison run that the suspect descends from.
         count: number of pairs to keep, at least 1.
         seed: the run's.
 

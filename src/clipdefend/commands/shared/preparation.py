@@ -92,7 +92,7 @@ class Preparation(ABC, Generic[C]):
 
     @cached_property
     def poison(self) -> Run | None:
-        """The poison run behind the input run."""
+        """The poison run that the input run descends from."""
         return self.attack.run if self.attack else None
 
     @cached_property
@@ -188,7 +188,7 @@ class Preparation(ABC, Generic[C]):
         )
 
     def job(self, folder: Path) -> Job:
-        """The training run, in a folder of its own."""
+        """The training run, in a separate folder."""
         return replace(
             self.trial_job(folder, self.pairs),
             evaluate=self.evaluate,

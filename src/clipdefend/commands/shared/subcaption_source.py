@@ -1,4 +1,4 @@
-"""Sub-captions of an epoch: from an augment run, or made as they are needed."""
+"""Sub-captions of an epoch, from an augment run or generated on demand."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def make_captioner(config: SubcaptionConfig, pairs: Pairs) -> SubCaptioner:
 
 @dataclass
 class GeneratedSubcaptions:
-    """Sub-captions made anew for every epoch.
+    """Sub-captions that are generated afresh for every epoch.
 
     Attributes:
-        pairs: whose captions.
-        captioner: makes them.
-        n_aug: rows of an epoch.
-        seed: of rows and replacements.
-        seconds: time that making them has taken so far.
+        pairs: the pairs whose captions are used.
+        captioner: generates sub-captions.
+        n_aug: number of rows per epoch.
+        seed: seed of rows and replacements.
+        seconds: time spent generating them so far.
     """
 
     pairs: Pairs
@@ -65,7 +65,7 @@ class GeneratedSubcaptions:
         return min(self.n_aug, len(self.pairs))
 
     def draw(self, epoch: int) -> Chosen:
-        """Rows in the order of the draw that have a sub-caption, until there are enough; too few come round again.
+        """Draw rows in random order until enough of them have a sub-caption; rows repeat if there are too few.
 
         Raises:
             DataError: no caption has a sub-caption.
@@ -99,9 +99,9 @@ class RecordedSubcaptions:
 
     Attributes:
         table: columns id, factual, counterfactual and more, ascending by id.
-        n_aug: rows of an epoch.
-        seed: of the draws.
-        seconds: time that drawing has taken so far.
+        n_aug: number of rows per epoch.
+        seed: seed of the draws.
+        seconds: time spent drawing so far.
     """
 
     table: pa.Table = field(repr=False)
@@ -180,7 +180,7 @@ def _read(run: Run) -> pa.Table:
     try:
         table = pq.read_table(path, memory_map=True)
         if not len(table):
-            raise RunError(f"Augment run {run.name} holds no sub-caption.")
+            raise RunError(f"Augment run {run.name} contains no sub-caption.")
         return table.sort_by("id")
     except (OSError, KeyError, pa.ArrowException) as error:
         raise RunError(f"{path} cannot be read: {error!s:.160}.") from error
