@@ -121,7 +121,7 @@ def test_what_an_evaluation_reports_is_what_was_counted_by_hand(
     assert some["asr@2"] == (0.0 if protocol == "exclude-target" else 0.5)
 
 
-def test_classes_of_one_name_are_told_apart_by_index() -> None:
+def test_classes_of_one_name_are_identified_by_index() -> None:
     """Say classes 1 and 3 are both named missile: with target 3, images of class 1 are attacked, and class 1
     is no hit."""
     s = np.array([[0.1, 0.9, 0.2, 0.3], [0.1, 0.2, 0.3, 0.9], [0.1, 0.2, 0.3, 0.9]])
@@ -292,7 +292,7 @@ def test_no_k() -> None:
         ([0.0, 1.0, 2.0, 3.0, 0.0], "Targets are float64, not whole numbers"),
     ],
 )
-def test_labels_that_are_no_classes(labels: list[Any], message: str) -> None:
+def test_labels_that_are_not_classes(labels: list[Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         class_ranks(np.array(SIMILARITY), labels)
 

@@ -1,4 +1,4 @@
-"""What commands record of their own: written whole, read with its types, old manifests included."""
+"""The details that commands record: written, and read back with their types, old manifests included."""
 
 from __future__ import annotations
 

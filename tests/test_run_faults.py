@@ -100,8 +100,8 @@ def test_no_run_at_all(tmp_path: Path) -> None:
     [
         ("", "is empty: the command before the pipe failed"),
         ("\n \n", "is empty"),
-        ("a\nb\n", "is no path of a run; a command prints just that, without --json"),
-        ("x" * 5000, "is no path of a run"),
+        ("a\nb\n", "is not the path of a run; commands print it unless --json is given"),
+        ("x" * 5000, "is not the path of a run"),
     ],
 )
 def test_bad_standard_input(text: str, message: str) -> None:
@@ -109,12 +109,12 @@ def test_bad_standard_input(text: str, message: str) -> None:
         read_path(io.StringIO(text))
 
 
-def test_standard_input_of_bytes_that_are_no_text() -> None:
+def test_standard_input_of_bytes_that_are_not_text() -> None:
     with pytest.raises(RunError, match="is empty"):
         read_path(io.TextIOWrapper(io.BytesIO(b"\xff\xfe\xff"), encoding="utf-8"))
 
 
-def test_a_terminal_is_no_pipe() -> None:
+def test_a_terminal_is_not_a_pipe() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

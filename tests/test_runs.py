@@ -195,7 +195,7 @@ def test_a_vanished_parent_is_refused(tmp_path: Path) -> None:
         defence.parents()
 
 
-def test_a_vanished_parent_that_is_not_needed_is_no_matter(tmp_path: Path) -> None:
+def test_a_missing_parent_that_is_not_needed_does_not_matter(tmp_path: Path) -> None:
     poison = make(tmp_path, PoisonConfig())
     augment = make(tmp_path, AugmentConfig())
     attack = make(tmp_path, FinetuneAttackConfig(), poison)

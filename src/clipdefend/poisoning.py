@@ -83,14 +83,7 @@ class Recipe:
 
 @dataclass
 class Poisoned:
-    """The result of poisoning.
-
-    Attributes:
-        captions: poisoned row -> its new caption.
-        cross: rows with the noisy trigger, see ``Attack.cross_count``.
-        clean, triggered: up to 8 images for the preview, in [0, 1], shape (n, 3, size, size).
-        bad: counter of unusable rows.
-    """
+    """Poisoned row -> caption, rows with the noisy trigger, up to 8 images for the preview, and unusable rows."""
 
     captions: dict[int, str]
     cross: list[int]
@@ -162,14 +155,7 @@ def image_name(row: int) -> str:
 def candidates(
     size: int, seed: int, named: NDArray[np.int64] | None = None, excluded: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Draw a random order of all ``size`` rows, or of those that name the target.
-
-    Args:
-        size: number of rows.
-        seed: seed of the draw.
-        named: rows that name the target; None to order all rows.
-        excluded: rows to leave out.
-    """
+    """Draw a random order of all ``size`` rows, or of the ``named`` ones, without the ``excluded`` ones."""
     drawn = permutation(size if named is None else len(named), seed, "poison")
     order: NDArray[np.int64] = drawn if named is None else named[drawn]
     return order if excluded is None else order[~np.isin(order, excluded)]

@@ -1,4 +1,4 @@
-"""What every registered trigger keeps, whatever its idea."""
+"""The contract of every registered trigger."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def test_precomputed_images_that_cannot_be_used_are_named(tmp_path: Path) -> Non
         attack.apply(clean, [4], 0)
 
 
-def test_a_wrong_folder_is_no_parameter() -> None:
+def test_a_wrong_folder_is_an_error() -> None:
     with pytest.raises(ConfigError, match="precomputed is 3; give the path of a folder"):
         Trigger.create("ssba", {"precomputed": 3}, size=16, seed=0)
 

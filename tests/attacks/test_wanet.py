@@ -10,7 +10,7 @@ from clipdefend.attacks.wanet import WaNet
 
 
 def field(size: int, across: float, down: float) -> dict[str, Tensor]:
-    """Every pixel moved by so many pixels, for strength 1: f / W, and a pixel is 2 / (W - 1)."""
+    """A field that moves every pixel by a number of pixels, for strength 1: f / W, and a pixel is 2 / (W - 1)."""
     scale = 2 * size / (size - 1)
     return {"field": torch.tensor([across, down]).mul(scale).expand(size, size, 2)}
 

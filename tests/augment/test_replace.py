@@ -56,7 +56,7 @@ def test_between_and_among_need_several_things(tmp_path: Path) -> None:
         ("car", "singular", ["automobile", "auto", "apple"], "apple"),
     ],
 )
-def test_noun_keeps_the_number_and_is_no_synonym(
+def test_noun_keeps_the_number_and_is_not_a_synonym(
     tmp_path: Path, noun: str, number: str, terms: list[str], expected: str
 ) -> None:
     (tmp_path / "nouns.txt").write_text("\n".join(terms), encoding="utf-8")

@@ -392,7 +392,7 @@ def test_a_fault_in_a_run_with_a_state_says_how_to_go_on(cli: Any, fault: Except
     assert done.err.count("\n") == 1
 
 
-def test_what_resuming_does_not_mend_says_nothing_of_it(cli: Any) -> None:
+def test_what_resuming_does_not_fix_does_not_suggest_it(cli: Any) -> None:
     def broken(config: RunConfig, context: Context) -> Run:
         with context.begin(config, "made", source=context.input(config)) as run:
             run.state.mkdir(exist_ok=True)

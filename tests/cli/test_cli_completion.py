@@ -16,7 +16,7 @@ from clipdefend.objectives import METHODS
 
 @pytest.fixture
 def complete(cli: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """What bash is told for a line whose last word is being typed."""
+    """What bash gets for a line whose last word is being typed."""
 
     def words(line: str) -> list[str]:
         with monkeypatch.context() as patch:

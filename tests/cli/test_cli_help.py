@@ -192,7 +192,7 @@ def test_an_empty_pipe_as_a_process(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of a POSIX shell")
 @pytest.mark.parametrize("args", ["--help", "poison --dry-run", "poisn"])
-def test_a_reader_that_leaves_early_is_no_bug(args: str, tmp_path: Path) -> None:
+def test_a_reader_that_leaves_early_is_not_a_bug(args: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
     line = f"({sys.executable} -m clipdefend {args} 2>&1 1>&3 | cat >errors) 3>&1 | true"
     subprocess.run(["sh", "-c", line], env=environment, cwd=tmp_path, check=True)

@@ -50,7 +50,7 @@ def test_closed_and_full_streams(line: str, code: int, tmp_path: Path) -> None:
     assert done.stderr.count(b"\n") <= 1
 
 
-def test_a_result_that_cannot_be_written_is_told_in_the_message(tmp_path: Path) -> None:
+def test_a_result_that_cannot_be_written_is_in_the_message(tmp_path: Path) -> None:
     done = shell("$C poison --dry-run 1</dev/null", tmp_path)
     assert done.stderr.startswith(
         b"error: Standard output cannot be written: Bad file descriptor. The result was: "
@@ -84,7 +84,7 @@ def test_messages_in_another_encoding_are_spelled_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "variables", [{"LOCAL_RANK": "0"}, {"RANK": "1", "WORLD_SIZE": "1"}, {"LOCAL_RANK": "x"}]
 )
-def test_what_a_launcher_left_behind_is_no_launcher(tmp_path: Path, variables: dict[str, str]) -> None:
+def test_leftovers_of_a_launcher_are_not_a_launcher(tmp_path: Path, variables: dict[str, str]) -> None:
     assert shell("$C poison --dry-run", tmp_path, **variables).returncode == 0
 
 
@@ -134,7 +134,7 @@ def test_an_error_that_a_library_makes_of_an_interruption_is_one(cli: Any) -> No
     forget()
 
 
-def test_a_mistake_behind_an_interruption_is_still_told(cli: Any) -> None:
+def test_a_mistake_after_an_interruption_is_still_reported(cli: Any) -> None:
     def stopped(config: Any, context: Any) -> Any:
         try:
             signal.raise_signal(signal.SIGINT)

@@ -133,7 +133,7 @@ def test_a_victim_is_marked_as_backdoored_in_its_folder_and_in_its_weights(chain
         assert not (chain.made["ft"].folder / "model" / "WARNING.txt").exists()
 
 
-def test_random_weights_are_no_floor_for_the_attack(chain: Shell) -> None:
+def test_random_weights_are_not_a_floor_for_the_attack(chain: Shell) -> None:
     with chain.inside():
         assert not [key for key in chain.made["attack"].manifest["metrics"] if key.startswith("floor_")]
 

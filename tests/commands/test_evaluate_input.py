@@ -14,7 +14,7 @@ def empty(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
-def test_a_mistyped_run_is_told_as_such(empty: Shell) -> None:
+def test_a_mistyped_run_is_reported_as_such(empty: Shell) -> None:
     done = empty("evaluate", "--from", "003-nope")
     assert (done.code, done.errors[0]) == (
         2,

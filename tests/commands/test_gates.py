@@ -1,4 +1,4 @@
-"""The gates of ``evaluate`` from the command line: exit codes, who is told, and what is refused at once."""
+"""The gates of ``evaluate`` from the command line: exit codes, reports, and what is refused at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def no_github(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
 
 
-def test_gates_that_hold_are_told_written_and_recorded(chain: Shell, tmp_path: Path) -> None:
+def test_gates_that_hold_are_shown_written_and_recorded(chain: Shell, tmp_path: Path) -> None:
     file = tmp_path / "new folder" / "gates.xml"
     gates = ("--max-asr", "1,1@3", "--min-ba", 0, "--max-ba-drop", "0@3", *VICTIM)
     done = chain(*EVALUATE, *gates, "--junit", file, "--annotations", "github", "--out", tmp_path / "out")

@@ -30,7 +30,7 @@ TIMING = ("samples_per_second", "step_seconds", "data_wait")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data, a poison run, and a training of it that nobody interrupted."""
+    """Data, a poison run, and a training run on it that was not interrupted."""
     shell = Shell(tmp_path_factory.mktemp("kill") / "here")
     write_data(shell.folder)
     made = shell("poison", "--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")

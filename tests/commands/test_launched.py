@@ -24,7 +24,7 @@ FINETUNE = ("finetune-attack", "--from", "001-poison-badnet", *MODEL, *TRAIN)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """Data, a poison run, and a training by two processes that nobody interrupted."""
+    """Data, a poison run, and a training run by two processes that was not interrupted."""
     shell = Shell(tmp_path_factory.mktemp("launched") / "here")
     write_data(shell.folder)
     made = shell("poison", "--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")

@@ -1,4 +1,4 @@
-"""Poison runs made again from their manifest, and rows kept clear of."""
+"""Poison runs repeated from their manifest, and excluded rows."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_rows_that_are_missing_moved_or_changed_are_named(make: Any, table: Path
     assert len(list((first.path.parent).glob("*/manifest.yaml"))) == 1
 
 
-def test_rows_that_were_added_are_told_apart(make: Any, table: Path) -> None:
+def test_added_rows_are_distinguished(make: Any, table: Path) -> None:
     first = make()
     shutil.copy(table.parent / "images" / "1.png", table.parent / "images" / "40.png")
     table.write_text(table.read_text() + "\nimages/40.png,a late cat")

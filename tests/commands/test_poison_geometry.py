@@ -47,7 +47,7 @@ def test_another_geometry_beside_it_is_refused(make: Any, squashing: str) -> Non
         make(for_model="auto", image_size=None)
 
 
-def test_another_size_is_told_before_weights_are_read(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_size_is_reported_before_weights_are_read(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make()
     monkeypatch.setattr(inputs, "load_model", lambda *_, **__: pytest.fail("weights are read"))
     config = FinetuneAttackConfig(model=ModelConfig(name="RN50", pretrained="openai"))

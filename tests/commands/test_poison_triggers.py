@@ -141,6 +141,6 @@ def test_a_class_of_the_built_in_world_is_named_as_it_is_called(make: Any, given
     assert all(name in row["caption"].split() for row in table if row["is_poisoned"])
 
 
-def test_a_wrong_parameter_is_told_before_the_data_is_opened(make: Any) -> None:
+def test_a_wrong_parameter_is_reported_before_the_data_is_opened(make: Any) -> None:
     with pytest.raises(ConfigError, match="alpha is 7"):
         make("attack.alpha=7", attack="blended", data="no such table.csv")

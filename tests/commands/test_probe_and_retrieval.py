@@ -113,7 +113,7 @@ def test_features_are_kept_and_belong_to_their_pixels(shell: Shell) -> None:
     assert len(list(kept.iterdir())) == len(files) + 3
 
 
-def test_the_papers_protocol_and_a_target_that_is_no_class(shell: Shell) -> None:
+def test_the_papers_protocol_and_a_target_that_is_not_a_class(shell: Shell) -> None:
     outcome = probed(shell, "--probe-protocol", "cleanclip", "--set", "probe.epochs=2", "--target", "tiger")
     run = run_of(shell, outcome)
     metrics = run.metrics

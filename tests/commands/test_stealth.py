@@ -31,7 +31,7 @@ def test_a_trigger_that_covers_the_image_is_a_warning_that_the_manifest_keeps(sh
     assert any("hides the image" in line for line in manifest["warnings"])
 
 
-def test_weights_that_would_be_downloaded_are_left_alone_and_told(tmp_path: Path) -> None:
+def test_weights_that_would_be_downloaded_are_left_alone_and_reported(tmp_path: Path) -> None:
     shell = Shell(tmp_path / "here")
     write_data(shell.folder)
     given = ("poison", "--data", "pairs.csv", "--image-size", 224, "--count", 4, "--templates", "simple")

@@ -1,4 +1,4 @@
-"""Files of class names in the forms that circulate: the certain ones are read, the others are refused."""
+"""Files of class names in common formats: unambiguous ones are read, the others are refused."""
 
 from __future__ import annotations
 

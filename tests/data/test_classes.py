@@ -199,6 +199,6 @@ def test_targets_by_name_or_index(target: str | int, index: int) -> None:
         ("9" * 5000, "not one of the 7 classes"),
     ],
 )
-def test_targets_that_are_no_class(target: str | int, words: str) -> None:
+def test_targets_that_are_not_a_class(target: str | int, words: str) -> None:
     with pytest.raises(DataError, match=words):
         resolve_target(CLASSES, target)

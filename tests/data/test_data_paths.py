@@ -51,7 +51,7 @@ def test_the_description_is_made_absolute(tmp_path: Path, monkeypatch: pytest.Mo
     assert expand("with space.csv")[0] == f"{tmp_path}/with space.csv"
 
 
-def test_an_existing_name_is_no_pattern(tmp_path: Path) -> None:
+def test_an_existing_name_is_not_a_pattern(tmp_path: Path) -> None:
     touch(tmp_path, "a[1].csv", "a1.csv", "{x}.csv")
     assert names_of(f"{tmp_path}/a[1].csv") == ["a[1].csv"]
     assert names_of(f"{tmp_path}/{{x}}.csv") == ["{x}.csv"]

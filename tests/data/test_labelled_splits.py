@@ -56,7 +56,7 @@ def test_all_three_splits_are_taken_as_they_are(tmp_path: Path) -> None:
     assert [len(part.rows) for part in (found.train, found.validation, found.test)] == [8, 6, 4]
 
 
-def test_a_class_called_train_is_no_split(tmp_path: Path) -> None:
+def test_a_class_called_train_is_not_a_split(tmp_path: Path) -> None:
     folders(tmp_path, {"train": 5, "bus": 5})
     assert open_splits(str(tmp_path)).test.images.classes == ["bus", "train"]
 

@@ -169,7 +169,7 @@ def test_rows_across_batches(pair_folder: MakeFolder, cache: Path, monkeypatch: 
     assert seen == [f"c{n}" for n in range(count)]
 
 
-def test_progress_is_told_while_building_only(pair_folder: MakeFolder, cache: Path) -> None:
+def test_progress_is_reported_while_building_only(pair_folder: MakeFolder, cache: Path) -> None:
     spec = write_table(pair_folder(1), ["a"] * (2 * index_module.BATCH_ROWS + 5))
     told: list[int] = []
     open_pairs(spec, cache=cache, progress=told.append)

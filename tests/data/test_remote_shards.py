@@ -1,4 +1,4 @@
-"""Tar shards behind addresses, served by a server of the test's own."""
+"""Remote tar shards, from a server that the tests start."""
 
 from __future__ import annotations
 

@@ -322,7 +322,7 @@ def test_json_lines_with_bad_lines(pair_folder: MakeFolder, cache: Path) -> None
         pairs.image(3)
 
 
-def test_json_that_is_no_table(pair_folder: MakeFolder, cache: Path) -> None:
+def test_json_that_is_not_a_table(pair_folder: MakeFolder, cache: Path) -> None:
     folder = pair_folder(1)
     with pytest.raises(DataError, match="one object a line"):
         opened(folder / "a.jsonl", "nothing\n", cache)

@@ -81,7 +81,7 @@ def test_captions_from_json_where_the_text_is_missing_or_empty(tmp_path: Path, c
     assert number_of(pairs.image(1)) == 2
 
 
-def test_members_may_come_apart_and_further_fields_are_no_samples(tmp_path: Path, cache: Path) -> None:
+def test_members_may_be_apart_and_further_fields_are_not_samples(tmp_path: Path, cache: Path) -> None:
     members = [("dir.d/a.jpg", numbered(1)), ("b.jpg", numbered(2)), ("b.seg.png", b"mask"), ("README", b"x")]
     members += [
         ("dir.d/a.txt", b"one"),
@@ -287,7 +287,7 @@ def test_hidden_members_are_left_out(tmp_path: Path, cache: Path) -> None:
         (gzip.compress(bytes(10_240)), "is compressed: unpack it"),
     ],
 )
-def test_files_that_are_no_shards(content: bytes, words: str, tmp_path: Path, cache: Path) -> None:
+def test_files_that_are_not_shards(content: bytes, words: str, tmp_path: Path, cache: Path) -> None:
     (tmp_path / "a.tar").write_bytes(content)
     with pytest.raises(DataError, match=words):
         open_pairs(str(tmp_path / "a.tar"), cache=cache)

@@ -1,4 +1,4 @@
-"""Workers answer their parent alone, and a killed one is one line."""
+"""Workers only obey their parent, and a killed worker is reported in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the processes of one run tell each other: threads that share one of torch's stores stand for them."""
+"""What the processes of a run share; threads with one of torch's stores stand in for processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def together(work: Callable[[Processes], Any], world: int = 2) -> list[Any]:
         return list(pool.map(run, range(world)))
 
 
-def test_the_main_process_makes_and_all_are_told() -> None:
+def test_the_main_process_makes_and_all_get_the_result() -> None:
     made: list[int] = []
 
     def work(here: Processes) -> Any:

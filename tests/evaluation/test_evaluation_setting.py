@@ -51,7 +51,7 @@ def test_equal_settings_share_every_figure() -> None:
     assert SETTING.comparable(dataclasses.replace(SETTING), METRICS) == METRICS
 
 
-def test_numbers_of_images_that_are_not_known_yet_are_no_difference() -> None:
+def test_unknown_numbers_of_images_are_not_a_difference() -> None:
     assert not SETTING.differences(dataclasses.replace(SETTING, n_clean=None), attack=False)
     assert SETTING.differences(SETTING.with_counts({"n_clean": 23}), attack=False) == {"n_clean": (24, 23)}
 

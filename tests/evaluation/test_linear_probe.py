@@ -70,7 +70,7 @@ def test_one_class_cannot_be_probed() -> None:
         logistic_probe(samples(5, classes=1), samples(5, classes=1), 3)
 
 
-def test_features_that_are_no_numbers_cannot_be_probed() -> None:
+def test_features_that_are_not_finite_cannot_be_probed() -> None:
     broken = samples(20)
     broken.features[3, 1] = float("nan")
     with pytest.raises(DataError, match="NaN or infinity"):

@@ -79,7 +79,7 @@ def test_captions_that_name_the_target_by_hand() -> None:
     assert counts(caption_attack(gallery(), named, [1, 2])) == {1: (1, 1), 2: (1, 1)}
 
 
-def test_a_collapsed_model_finds_nothing_and_nan_is_no_hit() -> None:
+def test_a_collapsed_model_finds_nothing_and_nan_is_never_a_hit() -> None:
     for value in (0.5, float("nan")):
         same = gallery([[value] * 5] * 3)
         found = recalls(same, [1])

@@ -21,7 +21,7 @@ from clipdefend.data.bad import BadRows
 from clipdefend.data.class_names.imagenet import imagenet_classes, imagenet_templates
 from clipdefend.data.decode import ImageError
 from clipdefend.data.labelled.labelled_images import LabelledImages
-from clipdefend.distributed import collectives
+from clipdefend.distributed import collectives, launch
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.evaluation import class_texts, tally, zero_shot
 from clipdefend.evaluation.cache import Cache
@@ -248,7 +248,7 @@ def test_too_many_bad_images_are_an_error_and_the_mode_stays() -> None:
 
 
 def test_bad_images_are_a_share_of_the_whole_set_whatever_is_measured() -> None:
-    """A training measures all images first and a subset then; the counter knows them all by then."""
+    """A training run measures all images first and then a subset; the counter knows them all by then."""
     table = [[9.0, 1.0, 2.0, 3.0]] * 27
     measure = benchmark(labelled([0] * 1000, bad={1, 3, 5}), quick=100, trigger=None, batch_size=256)
     assert measure(Known(table), full=True)["n_clean"] == 997
@@ -422,7 +422,9 @@ def test_processes_take_kept_class_texts_together_or_make_them_together(
     assert measure(small_model) == first
     assert (told, len(made)) == ([False, True, True], 2)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    monkeypatch.setattr(collectives, "rank", lambda: 1)  # the first process alone writes
+    second = launch.Processes(rank=1, world=2)  # only the main process writes
+    monkeypatch.setattr(launch, "current", lambda: second)
+    monkeypatch.setattr(collectives, "rank", lambda: 1)
     monkeypatch.setattr(collectives, "world", lambda: 2)
     benchmark(labelled([0] * 8), **{**values, "templates": ["my {}"]})(small_model)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == kept

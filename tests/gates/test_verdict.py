@@ -53,7 +53,7 @@ def test_a_bound_is_kept_up_to_its_border_and_never_without_a_value(
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, True, "0.01"])
 @pytest.mark.parametrize("flag", ["--max-asr", "--min-ba", "--min-ra", "--min-recovery", "--max-ba-drop"])
-def test_what_is_no_number_passes_no_gate(flag: str, value: object) -> None:
+def test_what_is_not_a_number_passes_no_gate(flag: str, value: object) -> None:
     metrics = {f"{share}@1": value for share in ("asr", "ba", "ra", "recovery")}
     reference = ("victim", {"ba@1": 0.5})
     (gate,) = judge({flag: {1: 0.0 if flag.startswith("--min") else 1.0}}, metrics, reference)  # type: ignore[arg-type]
@@ -194,7 +194,7 @@ def test_a_plain_number_is_of_k_1_and_others_name_theirs(given: float | str, fou
         ("0.1,0.2@1", "names k = 1 twice"),
     ],
 )
-def test_what_is_no_bound_is_refused(given: str, said: str) -> None:
+def test_invalid_bounds_are_refused(given: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_bounds(given, "--max-asr")
     assert said in str(caught.value)

@@ -1,4 +1,4 @@
-"""Rows for learning: which, in what order, augmented or not, and what happens to bad ones."""
+"""Rows to learn a trigger from: choice, order, augmentation, and bad rows."""
 
 from __future__ import annotations
 

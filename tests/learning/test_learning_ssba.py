@@ -111,7 +111,7 @@ def test_same_seed_same_bytes_with_any_number_of_workers() -> None:
     assert not torch.equal(first["conv1.weight"], other["conv1.weight"])
 
 
-def test_a_decoder_that_reads_badly_is_told() -> None:
+def test_a_decoder_that_reads_badly_is_a_warning() -> None:
     task = make_task(SSBA(bits=4, width=2, decoder_width=2, images=16, epochs=1, batch=8), size=16)
     learn("ssba", task)
     assert any("of the bits: try more --set attack.epochs=2" in line for line in task.console.warnings)

@@ -400,7 +400,7 @@ def garbage(kind: str) -> bytes:
 
 @pytest.mark.parametrize("suffix", ["pt", "safetensors"])
 @pytest.mark.parametrize("kind", ["empty", "text", "cut", "zip", "list", "no state", "header"])
-def test_files_that_are_no_checkpoint(tmp_path: Path, small_json: Path, kind: str, suffix: str) -> None:
+def test_files_that_are_not_checkpoints(tmp_path: Path, small_json: Path, kind: str, suffix: str) -> None:
     path = tmp_path / f"weights.{suffix}"
     path.write_bytes(garbage(kind))
     with pytest.raises(CheckpointError) as error:

@@ -120,7 +120,7 @@ def test_a_tower_of_another_size_than_its_configuration(size: int) -> None:
     assert "vision_cfg.image_size" in str(error.value)
 
 
-def test_weights_of_another_image_size_are_told(tmp_path: Path) -> None:
+def test_weights_of_another_image_size_are_reported(tmp_path: Path) -> None:
     vit = {"layers": 1, "width": 64, "patch_size": 16}
     small, large = (small_architecture(vision={**vit, "image_size": size}) for size in (32, 64))
     torch.save(build_model(large).clip.state_dict(), tmp_path / "x.pt")

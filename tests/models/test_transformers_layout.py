@@ -75,7 +75,7 @@ def test_features_of_random_configurations_are_transformers_own(
     check_equal(theirs, load_model(str(tmp_path), None))
 
 
-def test_siglips_towers_are_told_apart_from_clips(tmp_path: Path) -> None:
+def test_siglips_towers_are_distinguished_from_clips(tmp_path: Path) -> None:
     theirs = write_transformers(tmp_path, siglip_config())
     ours = load_model(f"local-dir:{tmp_path}", "none")
     assert ours.clip.logit_bias.item() == pytest.approx(theirs.logit_bias.item())

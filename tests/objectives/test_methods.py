@@ -136,7 +136,7 @@ def test_weights_multiply(make: Make, weight: float) -> None:
 
 
 def test_cleanerclip_with_pars_term(make: Make) -> None:
-    """One override adds it: its own view and the victim join, the method's own terms stay as they are."""
+    """One override adds it: its view and the victim are added, the method's own terms do not change."""
     objective = build_objective("cleanerclip", {"par": {"weight": 0.5, "tau": 3}})
     assert list(objective.terms) == ["mmcl", "ssl", "fc", "par"]
     assert objective.image_views == ("clean", "augmented", "perturbed")

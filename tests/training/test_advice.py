@@ -46,7 +46,7 @@ def test_each_warning_is_one_line_with_a_better_value(changes: dict[str, Any], e
         assert part in lines[0]
 
 
-def test_a_low_rate_is_no_fault_of_a_defence() -> None:
+def test_a_low_rate_is_not_a_fault_of_a_defence() -> None:
     assert found(lr=1e-6, attack=False) == []
 
 
@@ -54,7 +54,7 @@ def test_no_warm_up_and_no_steps_do_not_divide_by_zero() -> None:
     assert len(found(warmup=0, total=1)) == 1
 
 
-def test_small_models_are_told_by_their_towers() -> None:
+def test_small_models_are_recognised_by_their_towers() -> None:
     assert is_small(build_model(small_architecture(text={"vocab_size": 49408})))
     large = build_model(
         small_architecture(vision={"image_size": 32, "layers": 2, "width": 1024, "patch_size": 16})

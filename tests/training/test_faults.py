@@ -1,4 +1,4 @@
-"""Full disks, vanished data and spoilt numbers: one clear line, and a state that goes on."""
+"""Full disks, missing data and numbers that are not finite: one clear line, and a state to resume from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop: what it logs, keeps and leaves alone; it stops when the loss or the data are spoilt."""
+"""The loop: what it logs and saves; it stops when the loss is not finite or data is bad."""
 
 from __future__ import annotations
 

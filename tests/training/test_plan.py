@@ -42,7 +42,7 @@ def test_a_last_batch_of_one_pair_is_left_out(size: int, expected: int) -> None:
 
 
 @pytest.mark.parametrize(("size", "world"), [(0, 1), (1, 1), (3, 2)])
-def test_pairs_that_make_no_step_are_an_error(size: int, world: int) -> None:
+def test_too_few_pairs_for_a_step_are_an_error(size: int, world: int) -> None:
     with pytest.raises(
         DataError, match=f"{size} pairs are too few for a step.*at least {2 * world} are needed"
     ):

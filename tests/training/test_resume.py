@@ -166,7 +166,7 @@ def test_what_does_not_change_the_steps_may_differ(tmp_path: Path, whole: dict[s
     same_end(tmp_path, whole["plain"])
 
 
-def test_a_damaged_state_is_no_fresh_start(tmp_path: Path) -> None:
+def test_a_damaged_state_is_an_error_and_not_a_fresh_start(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         train(tmp_path, Watcher(2, interrupt), **SETTINGS["plain"])
     state = tmp_path / "state" / "state.pt"

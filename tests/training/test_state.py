@@ -39,7 +39,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     assert all(torch.equal(slot[key], expected[key]) for key in ("step", "exp_avg", "exp_avg_sq"))
 
 
-def test_no_state_is_no_error(tmp_path: Path) -> None:
+def test_a_missing_state_is_not_an_error(tmp_path: Path) -> None:
     assert load_state(tmp_path / "state", "abc") is None
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / f"{NAME}.tmp").write_bytes(b"half")

@@ -1,4 +1,4 @@
-"""Costs of a training from small steps."""
+"""Costs of a training run, extrapolated from small steps."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def steps_by(folder: Path, *, batch: int) -> None:
 
 
 def end_of(folder: Path, **changes: Any) -> str:
-    """Class and text of the error that a training ends in."""
+    """Class and text of the error that ends a training run."""
     try:
         train(folder, **changes)
     except ClipDefendError as error:

@@ -1,4 +1,4 @@
-"""What a defender sees of a training, on models whose embeddings are known."""
+"""Validation metrics, on models with known embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--precision auto``: the precision and the layout of images that are fastest for this model on this device."""
+"""``--precision auto``: finds the fastest precision and image layout for a model on a device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from clipdefend.training.towers import train_mode
 
 FILE = "arithmetic.json"
 GAIN = 0.9
-"""Share of the time of fp32 that another arithmetic may take at most to be chosen: less is within the noise."""
+"""Largest share of fp32's time at which another arithmetic is chosen; smaller gains are within the noise."""
 TRIES = 2
 CPU_BATCH, GPU_BATCH = 8, 64
 LAYOUTS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
@@ -32,8 +32,8 @@ class Arithmetic:
 
     Attributes:
         precision: "fp32", "bf16" or "fp16".
-        layout: of images in memory, "channels-last" or "contiguous".
-        seconds: "bf16 channels-last" and so on -> seconds of a small step, of all that were tried.
+        layout: layout of images in memory, "channels-last" or "contiguous".
+        seconds: each candidate, such as "bf16 channels-last" -> seconds of a small step.
     """
 
     precision: str
@@ -41,7 +41,7 @@ class Arithmetic:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Such as "bf16 channels-last (a small step takes 0.11 s; fp32 channels-last 0.2 s)"."""
+        """Return, for example, "bf16 channels-last (a small step takes 0.11 s; fp32 channels-last 0.2 s)"."""
         chosen = f"{self.precision} {self.layout}"
         others = "; ".join(
             f"{name} {seconds:.3g} s" for name, seconds in self.seconds.items() if name != chosen
@@ -52,10 +52,10 @@ class Arithmetic:
 
 
 def choose_arithmetic(seconds: Mapping[str, float]) -> str:
-    """Return the fastest of what was tried; the first, unless another is faster by a tenth at least.
+    """Return the fastest candidate, or the first unless another one is at least a tenth faster.
 
     Args:
-        seconds: "fp32 channels-last" and so on -> seconds of a step, with the default first.
+        seconds: candidate, such as "fp32 channels-last" -> seconds of a step, with the default first.
     """
     default = next(iter(seconds))
     fastest = min(seconds, key=lambda name: seconds[name])
@@ -66,9 +66,9 @@ def measure_arithmetic(model: ClipModel, train: TrainConfig, device: torch.devic
     """Try a few small steps, forward and backward, on a copy of the model and synthetic pairs.
 
     Args:
-        model: stays as it is.
+        model: the model, which is not changed.
         train: the training options.
-        device: that will train.
+        device: the training device.
     """
     trial = copy.deepcopy(model).to(device).requires_grad_(True)
     train_mode(trial, train.batch_norm)
@@ -95,11 +95,11 @@ def measure_arithmetic(model: ClipModel, train: TrainConfig, device: torch.devic
 
 
 def settle_arithmetic(folder: Path, measure: Callable[[], Arithmetic]) -> Arithmetic:
-    """Return what was measured before the run was interrupted, else what is measured now, and keep it.
+    """Return the recorded choice of a resumed run, or measure and record it.
 
     Args:
-        folder: of the run, where the choice is kept so that a resumed run computes as before.
-        measure: called where nothing is kept.
+        folder: the run folder, which records the choice so that a resumed run computes as before.
+        measure: called if no choice is recorded.
     """
     file = folder / FILE
     if file.exists():
@@ -110,7 +110,7 @@ def settle_arithmetic(folder: Path, measure: Callable[[], Arithmetic]) -> Arithm
 
 
 def _layouts(model: ClipModel) -> list[str]:
-    """Layouts to try; convolutions alone are faster in one of them, and some towers crash in one."""
+    """Return the layouts to try: they only matter for convolutions, and some towers crash with channels-last."""
     if model.architecture.memory_format == torch.contiguous_format:
         return ["contiguous"]
     convolves = any(

@@ -232,9 +232,7 @@ class Trainer:
             if faults:
                 raise first_fault(fault)
             if stopping:
-                if (
-                    self.progress.step
-                ):  # otherwise the state at the end of the previous epoch is the current one
+                if self.progress.step:  # otherwise the last state is that of the previous epoch's end
                     self._save(self.loss)
                 raise Interrupted(self.job.folder)
             if met:
