@@ -108,8 +108,8 @@ def competing_load(wanted: bool) -> Iterator[None]:
 def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     """Yield a row for each model, kind of work and state of the machine."""
     for model in args.models.split(","):
-        for work in ("train", "evaluate"):
-            for busy in (False, True):
+        for work in args.work.split(","):
+            for busy in (machine == "busy" for machine in args.machine.split(",")):
                 with competing_load(busy):
                     turns = [
                         {setting: ask(model, work, setting, args.steps) for setting in SETTINGS}
@@ -131,7 +131,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="steps that are timed in each process")
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--child", choices=SETTINGS, help=argparse.SUPPRESS)
-    parser.add_argument("--work", choices=("train", "evaluate"), default="train", help=argparse.SUPPRESS)
+    parser.add_argument("--work", default="train,evaluate", help="train, evaluate or both")
+    parser.add_argument("--machine", default="idle,busy", help="idle, busy or both")
     args = parser.parse_args()
     if args.child is not None:
         set_up(args.child)
