@@ -294,7 +294,7 @@ def test_devices_that_are_not_there(device: str) -> None:
 def test_a_launcher_that_would_split_the_weights(plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"ACCELERATE_USE_{plugin}", "true")
     with pytest.raises(
-        ConfigError, match=r"(?i)asks for " + plugin + r", .* set its distributed_type to MULTI_GPU"
+        ConfigError, match=r"(?i)requests " + plugin + r", .* set its distributed_type to MULTI_GPU"
     ):
         make_accelerator("cpu")
 

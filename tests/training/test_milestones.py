@@ -60,7 +60,7 @@ def test_kept_epochs(tmp_path: Path) -> None:
     train(tmp_path / "one", keep_epochs="2", epochs=3)
     assert [path.name for path in (tmp_path / "one" / "epochs").iterdir()] == ["002"]
     assert equal(weights(tmp_path / "one", "epochs/002"), weights(tmp_path / "all", "epochs/002"))
-    with pytest.raises(ConfigError, match="names epoch 4, and the run has 3"):
+    with pytest.raises(ConfigError, match="names epoch 4, but the run has 3"):
         make_trainer(make_job(tmp_path / "one", keep_epochs="1,4", epochs=3))
 
 
