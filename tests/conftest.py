@@ -12,8 +12,7 @@ from clipdefend.models.builder import build_model
 from clipdefend.models.clip import ClipModel
 from small_clip import SMALL, small_architecture
 
-# A shell starts its jobs in the background with SIGINT ignored, and nohup ignores SIGHUP: the program respects both, and its
-# tests must see neither.
+# In the background SIGINT is ignored, under nohup SIGHUP: the program respects both, and its tests must see neither.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
