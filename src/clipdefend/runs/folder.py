@@ -18,7 +18,17 @@ from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, ConfigError, Interrupted, RunError, Stopped
 from clipdefend.runs.files import TEMPORARY, atomic_write, describe_outputs, sweep
 from clipdefend.runs.lock import acquire, release
-from clipdefend.runs.manifest import EXCLUDED, KEPT, MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
+from clipdefend.runs.manifest import (
+    ARITHMETIC,
+    EXCLUDED,
+    KEPT,
+    MANIFEST,
+    SCHEMA,
+    STATE,
+    UNFINISHED,
+    Run,
+    plain,
+)
 from clipdefend.runs.place import claim, next_folder
 from clipdefend.runs.recorded import Details
 from clipdefend.runs.unfinished import Unfinished, check_unchanged, find_unfinished
@@ -189,7 +199,7 @@ class RunDir:
             "metrics": dict(metrics),
             "warnings": list(warnings),
             "details": dict(details),
-            "outputs": describe_outputs(self.path, (MANIFEST, UNFINISHED, STATE)),
+            "outputs": describe_outputs(self.path, (MANIFEST, UNFINISHED, STATE, ARITHMETIC)),
         }
         atomic_write(self.path / MANIFEST, dump_yaml(plain(manifest)))
         self._finished = True
@@ -229,6 +239,7 @@ class RunDir:
         (self.path / UNFINISHED).unlink(missing_ok=True)
         if not getattr(getattr(self.config, "train", None), "keep_state", False):
             shutil.rmtree(self.state, ignore_errors=True)
+            (self.path / ARITHMETIC).unlink(missing_ok=True)
 
     def _record(self) -> None:
         source = os.path.relpath(self.source.path, self.path) if self.source else None

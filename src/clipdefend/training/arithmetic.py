@@ -14,10 +14,10 @@ from clipdefend.config import TrainConfig
 from clipdefend.losses import mmcl
 from clipdefend.models.clip import ClipModel
 from clipdefend.runs.files import atomic_write
+from clipdefend.runs.manifest import ARITHMETIC
 from clipdefend.training.step_costs import seconds_of
 from clipdefend.training.towers import train_mode
 
-FILE = "arithmetic.json"
 GAIN = 0.9
 """Largest share of fp32's time at which another arithmetic is chosen; smaller gains are within the noise."""
 TRIES = 2
@@ -101,7 +101,7 @@ def settle_arithmetic(folder: Path, measure: Callable[[], Arithmetic]) -> Arithm
         folder: the run folder, which records the choice so that a resumed run computes as before.
         measure: called if no choice is recorded.
     """
-    file = folder / FILE
+    file = folder / ARITHMETIC
     if file.exists():
         return Arithmetic(**json.loads(file.read_text(encoding="utf-8")))
     chosen = measure()
