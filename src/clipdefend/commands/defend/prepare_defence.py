@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from clipdefend.commands.defend.defence_score import defence_score
 from clipdefend.commands.defend.watching import choose_watched
 from clipdefend.commands.shared import inputs
-from clipdefend.commands.shared.exclusion import Exclusion, exclude_rows
 from clipdefend.commands.shared.kept_poison import keep_poison
 from clipdefend.commands.shared.preparation import Preparation
 from clipdefend.commands.shared.subcaption_source import (
@@ -63,7 +62,7 @@ class DefencePreparation(Preparation[DefendConfig]):
         return True
 
     @cached_property
-    def _all_pairs(self) -> Pairs:
+    def all_pairs(self) -> Pairs:
         """The pairs before any are left out. Raises ConfigError when neither a flag nor an attack names them."""
         config = self.config
         if config.data is not None:
@@ -73,12 +72,6 @@ class DefencePreparation(Preparation[DefendConfig]):
         if self.stand_in:
             return inputs.open_data("builtin", ColumnsConfig(), self.context)
         raise ConfigError("Clean pairs are needed: a checkpoint alone does not name them. Give --data.")
-
-    @cached_property
-    def exclusion(self) -> Exclusion | None:
-        """The rows that ``--exclude-manifest`` leaves out, and the run that flagged them."""
-        given = self.config.exclude_manifest
-        return exclude_rows(self.context, given, self._all_pairs) if given is not None else None
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -93,9 +86,7 @@ class DefencePreparation(Preparation[DefendConfig]):
     def _clean_pairs(self) -> Pairs:
         """The pairs that the defender means to train on."""
         config = self.config
-        pairs = self._all_pairs
-        if self.exclusion is not None:
-            pairs = RemainingPairs(pairs, self.exclusion.rows)
+        pairs = self.remaining_pairs
         if config.num_samples is not None and config.num_samples < len(pairs):
             left_out = permutation(len(pairs), config.seed, "num-samples")[config.num_samples :]
             pairs = RemainingPairs(pairs, left_out)

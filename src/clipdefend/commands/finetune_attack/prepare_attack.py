@@ -10,12 +10,10 @@ from clipdefend.canvas import Canvas
 from clipdefend.commands.finetune_attack.attack_score import attack_score
 from clipdefend.commands.shared import inputs
 from clipdefend.commands.shared.canvas_fit import check_size, check_size_early, warn_of_geometry
-from clipdefend.commands.shared.exclusion import Exclusion, exclude_rows
 from clipdefend.commands.shared.preparation import Preparation
 from clipdefend.config import ColumnsConfig, FinetuneAttackConfig
 from clipdefend.config.conditions import Condition, parse_conditions
 from clipdefend.data.pairs import Pairs
-from clipdefend.data.remaining_pairs import RemainingPairs
 from clipdefend.defences.defence import Phase
 from clipdefend.errors import ConfigError
 from clipdefend.models.clip import ClipModel
@@ -59,24 +57,10 @@ class AttackPreparation(Preparation[FinetuneAttackConfig]):
         return self._named_model[2]
 
     @cached_property
-    def _all_pairs(self) -> Pairs:
+    def all_pairs(self) -> Pairs:
         if self.source is None:
             return inputs.open_data("builtin", ColumnsConfig(), self.context)
         return inputs.poisoned_pairs(self.source, self.context)
-
-    @cached_property
-    def exclusion(self) -> Exclusion | None:
-        """The rows that ``--exclude-manifest`` leaves out, and the run that flagged them."""
-        given = self.config.exclude_manifest
-        return exclude_rows(self.context, given, self._all_pairs) if given is not None else None
-
-    @cached_property
-    def pairs(self) -> Pairs:
-        return (
-            self._all_pairs
-            if self.exclusion is None
-            else RemainingPairs(self._all_pairs, self.exclusion.rows)
-        )
 
     @cached_property
     def phases(self) -> list[Phase]:

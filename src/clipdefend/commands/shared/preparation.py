@@ -11,9 +11,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared import inputs
+from clipdefend.commands.shared.exclusion import Exclusion, exclude_rows
 from clipdefend.config import DefendConfig, FinetuneAttackConfig
 from clipdefend.config.conditions import Condition, parse_conditions
 from clipdefend.data.pairs import Pairs
+from clipdefend.data.remaining_pairs import RemainingPairs
 from clipdefend.defences.build_defence import build_defence
 from clipdefend.defences.defence import Defence, Phase
 from clipdefend.errors import ConfigError, RunError
@@ -116,9 +118,27 @@ class Preparation(ABC, Generic[C]):
         return freeze(self.model)
 
     @cached_property
-    @abstractmethod
     def pairs(self) -> Pairs:
         """The training pairs."""
+        return self.remaining_pairs
+
+    @cached_property
+    @abstractmethod
+    def all_pairs(self) -> Pairs:
+        """The pairs before any are left out."""
+
+    @cached_property
+    def exclusion(self) -> Exclusion | None:
+        """The rows that ``--exclude-manifest`` leaves out, and the run that flagged them."""
+        given = self.config.exclude_manifest
+        return exclude_rows(self.context, given, self.all_pairs) if given is not None else None
+
+    @property
+    def remaining_pairs(self) -> Pairs:
+        """The pairs without the rows that ``--exclude-manifest`` leaves out."""
+        if self.exclusion is None:
+            return self.all_pairs
+        return RemainingPairs(self.all_pairs, self.exclusion.rows)
 
     @cached_property
     def phases(self) -> list[Phase]:
