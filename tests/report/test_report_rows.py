@@ -53,6 +53,18 @@ def test_seeds_are_averaged_and_the_floor_has_a_row(tmp_path: Path) -> None:
     assert rows["badnet", "clean model"].figures["asr@1"].value == 0.01
 
 
+def test_runs_that_left_rows_out_have_a_row_of_their_own(tmp_path: Path) -> None:
+    """The run that flagged the rows has another name in each seed's folder, which makes no difference."""
+    for seed in (0, 1):
+        lab = Lab(tmp_path / str(seed), seed)
+        victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+        lab.defend(victim, "ft", shares(ba1=0.88, asr1=0.5))
+        lab.defend(victim, "ft", shares(ba1=0.88, asr1=0.1), exclude_manifest=f"runs/00{seed}-filter-dao")
+    figures = {name: row.figures["asr@1"] for (_, name), row in by_name(table_of(tmp_path)).items()}
+    defended = {name: (figure.value, figure.seeds) for name, figure in figures.items() if "ft" in name}
+    assert sorted(defended.values()) == [(0.1, 2), (0.5, 2)]
+
+
 def test_best_is_the_highest_accuracy_and_the_lowest_asr_of_the_defences(tmp_path: Path) -> None:
     make_runs(tmp_path)
     rows = by_name(table_of(tmp_path))

@@ -22,7 +22,6 @@ SILENT = frozenset(
             "from_manifest",
             "for_model",
             "trigger_from",
-            "exclude_manifest",
             "augment_from",
             "val_data",
             "val_pairs",
@@ -64,6 +63,8 @@ def recipe(run: Run) -> Recipe:
     terms = TrainingDetails.of(run).terms if run.kind.model else None
     if terms is not None:  # what was trained with, in place of the changes that the configuration asks for
         config["terms"] = terms
+    if config.get("exclude_manifest") is not None:  # by another name in each seed's folder
+        config["exclude_manifest"] = "yes"
     flat = {
         key: value
         for key, value in flatten(config).items()
