@@ -137,6 +137,24 @@ def test_made_once_resumed_and_a_failure_passed_over(tmp_path: Path) -> None:
     assert table.count("badnet,") == 2  # k = 1 and 3
 
 
+def test_nothing_is_made_from_a_victim_that_is_not_accepted(tmp_path: Path) -> None:
+    pytest.importorskip("dask")
+    write_data(tmp_path)
+    shell = Shell(tmp_path)
+    steps = json.loads(json.dumps(SMALL["steps"]))
+    evaluation = {"eval.data": "eval", "eval.topk": {"value": [1, 3]}, "eval.templates": "simple"}
+    steps["finetune-attack"] |= {**evaluation, "accept": "ba@1>=1"}
+    steps["evaluate"] = {**evaluation, "workers": 0}
+    study_file(tmp_path, steps=steps)
+    for _ in range(2):  # the victim is finished, and stays rejected
+        done = shell("study", "run", "grid.yaml")
+        assert done.code == 2
+        assert "1 failed" in done.err
+        assert "1 skipped" in done.err
+    assert "rejected" in shell("study", "plan", "grid.yaml", "--no-measure").out
+    assert not list(tmp_path.glob("studies/grid/evaluate*/manifest.yaml"))
+
+
 def test_an_interruption_says_that_the_same_command_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipdefend.errors import RunError
-from clipdefend.runs import MANIFEST, STATE, UNFINISHED
+from clipdefend.runs import MANIFEST, STATE, UNFINISHED, Run
 from clipdefend.runs.lock import acquire, release
 
 LOG = "study.jsonl"
@@ -52,7 +52,7 @@ def carry_out(job: Job, parents: list[str]) -> str:
     run = Path(job.folder, job.name)
     _wait_for_others(run)
     if (run / MANIFEST).is_file():
-        return THERE
+        return FAILED if is_rejected(run) else THERE
     start = time.time()
     code = _call(job, run)
     # A child that another study run's interruption has left behind may have written the manifest by now.
@@ -66,6 +66,11 @@ def carry_out(job: Job, parents: list[str]) -> str:
     with Path(job.folder, LOG).open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
     return state
+
+
+def is_rejected(run: Path) -> bool:
+    """Return whether a finished run is a victim that does not meet ``accept``, from which nothing is made."""
+    return Run.open(run).details.get("accepted") is False
 
 
 def stop() -> None:

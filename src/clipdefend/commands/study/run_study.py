@@ -20,7 +20,7 @@ from clipdefend.registry import nearest
 from clipdefend.report.write import Report
 from clipdefend.runs import MANIFEST, UNFINISHED, Context, Run, atomic_write
 from clipdefend.runs.lock import acquire, release
-from clipdefend.study.carry_out import FAILED, SKIPPED, STOPPED, Job
+from clipdefend.study.carry_out import FAILED, SKIPPED, STOPPED, Job, is_rejected
 from clipdefend.study.choice import Candidate, choose
 from clipdefend.study.engine import run_graph
 from clipdefend.study.grid import Node, check_changes, group_of, held_out_nodes, labels, reported_nodes
@@ -244,7 +244,7 @@ def _unique(nodes: Sequence[Node]) -> list[Node]:
 
 def _state(run: Path) -> str:
     if (run / MANIFEST).is_file():
-        return "finished"
+        return "rejected" if is_rejected(run) else "finished"
     return "unfinished" if (run / UNFINISHED).is_file() else "missing"
 
 
