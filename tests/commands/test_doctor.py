@@ -182,3 +182,11 @@ def test_the_widest_layer_by_hand(small_model: ClipModel) -> None:
     floats = evaluation_costs._widest(small_model, torch.zeros(2, 3, 32, 32, dtype=torch.uint8)) / 2 / 4
     assert floats >= 2 * 8 * 16 * 16
     assert floats <= 4 * 8 * 16 * 16
+
+
+def test_a_defence_that_needs_several_batches_is_tried_on_its_few_pairs(tmp_path: Path) -> None:
+    """SafeCLIP divides the 20,000 pairs in two, and the 64 of the trial as well."""
+    flags = ("--method", "safeclip", "--set", "defence.in_modal_epochs=1", "--epochs", 3, "--workers", 0)
+    for more in (("--batch-size", 64), ("--batch-size", 32, "--accum-freq", 8)):
+        done = Shell(tmp_path)("doctor", "--command", "finetune-attack", "--model", "tiny", *flags, *more)
+        assert done.code == 0, done.err

@@ -27,7 +27,7 @@ from clipdefend.models.clip import ClipModel, evaluating
 from clipdefend.runs import Context, Run
 from clipdefend.training.devices import make_accelerator
 from clipdefend.training.loop import Trainer
-from clipdefend.training.step_costs import Costs, measure_steps
+from clipdefend.training.step_costs import SIZES, Costs, measure_steps
 
 SAMPLE = 64
 """Number of rows to read."""
@@ -148,7 +148,9 @@ def _benchmark(prepared: Training) -> tuple[Benchmark | None, str]:
 def _steps(prepared: Training) -> tuple[list[Costs], str]:
     """Measure the steps of each phase on small batches of a few pairs, in a temporary folder."""
     config = prepared.config
-    train = replace(config.train, report_to="none")
+    # No larger steps than are tried: a defence may need several of them in its few pairs.
+    batch, parts = min(config.train.batch_size, max(SIZES)), min(config.train.accum_freq, 2)
+    train = replace(config.train, report_to="none", batch_size=batch, accum_freq=parts)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="clipdefend-") as folder:
         few = FewPairs.spread(prepared.pairs, SAMPLE)
@@ -158,7 +160,7 @@ def _steps(prepared: Training) -> tuple[list[Costs], str]:
         accelerator = make_accelerator(train.device, train.precision, every_weight=job.uses_all)
         trainer = Trainer(job, accelerator, prepared.context.console)
         costs = [measure_steps(trainer, stage) for stage in trainer.timetable.stages]
-    size, one = train.batch_size, costs[0]
+    size, one = config.train.batch_size, costs[0]
     what = "a step" if train.accum_freq == 1 else "a micro-batch"
     found = f"{one.seconds(size):.3g} s {what} of {size}, {1000 * one.reading:.3g} ms to read a pair"
     found += f"; precision auto is {chosen}" if chosen else ""
