@@ -114,7 +114,9 @@ def _plan(study: StudyFile, config: StudyConfig, context: Context) -> Planned:
         }
         for node, label in zip(nodes, labels(nodes), strict=True)
     ]
-    missing = [row["seconds"] for row in rows if row["state"] != "finished"]
+    missing = [row["seconds"] for row in rows if row["state"] not in ("finished", "rejected")]
+    rejected = sum(row["state"] == "rejected" for row in rows)
+    finished = len(rows) - len(missing) - rejected
     known = math.fsum(float(str(cost)) for cost in missing if cost is not None)
     lines = [
         f"{row['name']:30} {row['state']:10} {_cost(row['seconds']):>9}  {one_line(str(row['settings']))}"
@@ -123,7 +125,8 @@ def _plan(study: StudyFile, config: StudyConfig, context: Context) -> Planned:
     unknown = f", and {missing.count(None)} runs of unknown cost" if None in missing else ""
     at_once = f", {_duration(known / config.jobs)} with --jobs {config.jobs}" if config.jobs > 1 else ""
     lines.append(
-        f"{len(rows)} runs, {len(rows) - len(missing)} finished, {len(missing)} to make:"
+        f"{len(rows)} runs, {finished} finished, {len(missing)} to make"
+        f"{f', {rejected} rejected by accept' if rejected else ''}:"
         f" about {_duration(known)}{at_once}{unknown}."
     )
     if study.choose and not chosen:
