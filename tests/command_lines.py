@@ -29,6 +29,7 @@ CAPTIONS = (
 )
 # What makes the runs of these tests small; the model is random, so that the numbers mean nothing.
 MODEL = ("--model", "small.json", "--pretrained", "none")
+POISON = ("--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
 EVAL = ("--eval-data", "eval", "--topk", "1,3", "--templates", "simple")
 TRAIN = (
     "--batch-size",

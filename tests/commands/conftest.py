@@ -10,7 +10,7 @@ import pytest
 from clipdefend.commands.poison import run_poison
 from clipdefend.config import PoisonConfig, load_config
 from clipdefend.runs import Context, Run
-from command_lines import EVAL, MODEL, TRAIN, Shell, write_data
+from command_lines import EVAL, MODEL, POISON, TRAIN, Shell, write_data
 from memory_pairs import noise
 
 METHODS = ("ft", "ssl", "cleanclip", "cleanerclip", "par")
@@ -26,8 +26,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Shell:
         shell = Shell(tmp_path_factory.mktemp("chain dir"))
         write_data(shell.folder)
         made = shell.made
-        poison = ("--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
-        made["poison"] = shell("poison", *poison)
+        made["poison"] = shell("poison", *POISON)
         made["attack"] = shell("finetune-attack", *MODEL, *EVAL, *TRAIN)
         made["augment"] = shell("augment")
         for method in METHODS:

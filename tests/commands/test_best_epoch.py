@@ -11,7 +11,7 @@ from clipdefend.commands.defend.defence_score import defence_score
 from clipdefend.commands.finetune_attack.attack_score import attack_score
 from clipdefend.evaluation.flat_metrics import recovery
 from clipdefend.evaluation.zero_shot import Benchmark
-from command_lines import EVAL, MODEL, TRAIN, Shell, write_data
+from command_lines import EVAL, MODEL, POISON, TRAIN, Shell, write_data
 
 
 def test_scores_by_hand() -> None:
@@ -37,8 +37,7 @@ def test_the_commands_keep_the_epoch_that_their_user_wants(
     """Equal accuracy in both epochs, ASR 10 % and then 90 %."""
     shell = Shell(tmp_path / "here")
     write_data(shell.folder)
-    poison = ("--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
-    assert shell("poison", *poison).code == 0
+    assert shell("poison", *POISON).code == 0
     rates: list[float] = []
 
     def measure(self: Benchmark, model: Any, *, full: bool = False) -> dict[str, float]:
@@ -60,8 +59,7 @@ def test_defend_keeps_the_epoch_in_which_triggered_images_are_recognised(
     """By BA@1 - ASR@1 alone the first epoch would win; the clean model, measured before the attack, has RA 40 %."""
     shell = Shell(tmp_path / "here")
     write_data(shell.folder)
-    poison = ("--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
-    poisoned = shell("poison", *poison).folder
+    poisoned = shell("poison", *POISON).folder
     start = shell("finetune-attack", *MODEL, *TRAIN)
     figures: list[tuple[float, float]] = []
 

@@ -12,7 +12,7 @@ from clipdefend.commands.shared.kept_poison import keep_poison
 from clipdefend.data.pairs import open_pairs
 from clipdefend.errors import ConfigError
 from clipdefend.runs import Run
-from command_lines import EVAL, MODEL, TRAIN, Outcome, Shell, write_data
+from command_lines import EVAL, MODEL, POISON, TRAIN, Outcome, Shell, write_data
 from poison_runs import rows_of
 
 SMALL = (*TRAIN, "--epochs", 1)
@@ -52,7 +52,7 @@ def victims(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shell, Outcome, O
     """A victim that meets its bounds, another that does not, and a model cleaned with poisoned pairs."""
     shell = Shell(tmp_path_factory.mktemp("victims") / "here")
     write_data(shell.folder)
-    shell("poison", "--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
+    shell("poison", *POISON)
     line = ("finetune-attack", "001-poison-badnet", *MODEL, *EVAL, *SMALL, "--accept")
     return shell, shell(*line, "ba@1>=0,asr@3<=1"), shell(*line, "asr@1>=0,ba@3=1")
 

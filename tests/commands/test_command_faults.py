@@ -15,11 +15,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from command_lines import EVAL, MODEL, TRAIN, Outcome, Shell, write_pairs
+from command_lines import EVAL, MODEL, POISON, TRAIN, Outcome, Shell, write_pairs
 from memory_pairs import noise
 from small_clip import SMALL
 
-POISON = ("poison", "--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
+POISON_LINE = ("poison", *POISON)
 ATTACK = ("finetune-attack", *MODEL, *EVAL, *TRAIN, "--epochs", 1)
 DEFEND = ("defend", *EVAL, *TRAIN, "--epochs", 1, "--n-aug", 10)
 EVALUATE = ("evaluate", *EVAL, "--workers", 0)
@@ -30,27 +30,27 @@ VICTIM = ("--from", "002-finetune-attack-badnet")
 # Everything that a command line can say wrong about data and runs that are right.
 CASES: list[tuple[tuple[object, ...], str]] = [
     # poison
-    ((*POISON, "--count", 65), "65 pairs are to be poisoned, and there are 64"),
-    ((*POISON[:5], "--rate", 0.001), "0 pairs are to be poisoned"),
-    ((*POISON, "--target", " "), "target"),
+    ((*POISON_LINE, "--count", 65), "65 pairs are to be poisoned, and there are 64"),
+    ((*POISON_LINE[:5], "--rate", 0.001), "0 pairs are to be poisoned"),
+    ((*POISON_LINE, "--target", " "), "target"),
     (("poison", "--target", "bananna", "--count", 20), "Did you mean 'banana'?"),
-    ((*POISON, "--label-consistent"), "20 pairs are to be changed, but only 16 name 'banana'"),
-    ((*POISON, "--label-consistent", "--target", "unicorn"), "'unicorn'"),
-    ((*POISON, "--captions", "natural", "--target", "unicorn"), "No caption names 'unicorn'"),
-    ((*POISON, "--attack", "blendd"), "Did you mean 'blended'?"),
-    ((*POISON, "--set", "attack.pixel=3"), "attack 'badnet' has no parameter 'pixel'"),
-    ((*POISON, "--set", "attack.pixels=many"), "attack 'badnet': pixels"),
-    ((*POISON, "--attack", "blended", "--set", "attack.alpha=7"), "attack 'blended': alpha"),
-    ((*POISON, "--templates", "nowhere.txt"), "nowhere.txt"),
-    ((*POISON, "--templates", "small.json"), "small.json"),
-    ((*POISON, "--data", "nowhere.csv"), "nowhere.csv"),
-    ((*POISON, "--data", "small.json"), "small.json"),
-    ((*POISON, "--data", "empty.csv"), "empty.csv"),
-    ((*POISON, "--data", "noimages.csv"), "noimages.csv"),
-    ((*POISON, "--data", "escape.csv"), "escape.csv"),
-    ((*POISON, "--data", "bad.csv"), "--max-bad 0.01"),
-    ((*POISON, "--csv-caption-key", "words"), "words"),
-    ((*POISON, "--data", "builtin:evil"), "Built in are: builtin:train"),
+    ((*POISON_LINE, "--label-consistent"), "20 pairs are to be changed, but only 16 name 'banana'"),
+    ((*POISON_LINE, "--label-consistent", "--target", "unicorn"), "'unicorn'"),
+    ((*POISON_LINE, "--captions", "natural", "--target", "unicorn"), "No caption names 'unicorn'"),
+    ((*POISON_LINE, "--attack", "blendd"), "Did you mean 'blended'?"),
+    ((*POISON_LINE, "--set", "attack.pixel=3"), "attack 'badnet' has no parameter 'pixel'"),
+    ((*POISON_LINE, "--set", "attack.pixels=many"), "attack 'badnet': pixels"),
+    ((*POISON_LINE, "--attack", "blended", "--set", "attack.alpha=7"), "attack 'blended': alpha"),
+    ((*POISON_LINE, "--templates", "nowhere.txt"), "nowhere.txt"),
+    ((*POISON_LINE, "--templates", "small.json"), "small.json"),
+    ((*POISON_LINE, "--data", "nowhere.csv"), "nowhere.csv"),
+    ((*POISON_LINE, "--data", "small.json"), "small.json"),
+    ((*POISON_LINE, "--data", "empty.csv"), "empty.csv"),
+    ((*POISON_LINE, "--data", "noimages.csv"), "noimages.csv"),
+    ((*POISON_LINE, "--data", "escape.csv"), "escape.csv"),
+    ((*POISON_LINE, "--data", "bad.csv"), "--max-bad 0.01"),
+    ((*POISON_LINE, "--csv-caption-key", "words"), "words"),
+    ((*POISON_LINE, "--data", "builtin:evil"), "Built in are: builtin:train"),
     # finetune-attack
     ((*ATTACK, "--from", AUGMENT), "is of kind 'augment'; 'poison' is needed here"),
     ((*ATTACK, "--model", "larger.json"), "poison again with --for larger.json or --image-size 48"),

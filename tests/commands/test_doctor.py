@@ -17,7 +17,7 @@ from clipdefend.config import DefendConfig, TrainConfig
 from clipdefend.models.clip import ClipModel
 from clipdefend.runs import Context
 from clipdefend.training.step_costs import Costs, Linear
-from command_lines import EVAL, MODEL, TRAIN, Outcome, Shell, write_data
+from command_lines import EVAL, MODEL, POISON, TRAIN, Outcome, Shell, write_data
 from memory_pairs import memory_pairs
 
 DEFENCE = ("doctor", "--data", "pairs.csv", *MODEL, *TRAIN)
@@ -142,8 +142,7 @@ def test_the_disk_that_a_run_needs_by_hand() -> None:
 def test_an_attack_with_its_poison_run(shell: Shell, tmp_path: Path) -> None:
     other = Shell(tmp_path / "here")
     write_data(other.folder)
-    poison = ("--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
-    assert other("poison", *poison).code == 0
+    assert other("poison", *POISON).code == 0
     line = ("doctor", "--command", "finetune-attack", *MODEL, *TRAIN, *EVAL, "--json")
     done = other(*line)
     assert done.code == 0, done.err

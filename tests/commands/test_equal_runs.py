@@ -14,7 +14,7 @@ import yaml
 from clipdefend.attacks import ATTACKS
 from clipdefend.defences import DEFENCES
 from clipdefend.objectives import METHODS
-from command_lines import EVAL, MODEL, TRAIN, Shell, write_data
+from command_lines import EVAL, MODEL, POISON, TRAIN, Shell, write_data
 
 TIMES = ("second", "samples_per", "wait")  # parts of names of figures that depend on the clock
 
@@ -70,8 +70,7 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The runs of ``chain`` once more, in another folder."""
     shell = Shell(tmp_path_factory.mktemp("again"))
     write_data(shell.folder)
-    poison = ("--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
-    made = {"poison": shell("poison", *poison)}
+    made = {"poison": shell("poison", *POISON)}
     made["attack"] = shell("finetune-attack", *MODEL, *EVAL, *TRAIN)
     made["augment"] = shell("augment")
     source = ("--from", "002-finetune-attack-badnet")
@@ -85,21 +84,9 @@ def every_command(folder: Path) -> Shell:
     """One run of each command that ``chain`` has none of, and of each registered attack and defence."""
     shell = Shell(folder)
     write_data(shell.folder)
-    poison = (
-        "--data",
-        "pairs.csv",
-        "--image-size",
-        32,
-        "--count",
-        8,
-        "--templates",
-        "simple",
-        "--workers",
-        0,
-    )
     for attack in ATTACKS.names():
         if attack not in LEARNED:
-            shell.made[attack] = shell("poison", "--attack", attack, *poison, "--out", attack)
+            shell.made[attack] = shell("poison", "--attack", attack, *POISON, "--workers", 0, "--out", attack)
     train = (*TRAIN, "--epochs", 1, "--batch-size", 32, "--eval-every", 0)
     shell.made["victim"] = shell("finetune-attack", "badnet", *MODEL, *train, "--out", "victim")
     for method in (*METHODS, *DEFENCES.names()):

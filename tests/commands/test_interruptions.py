@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from clipdefend.errors import RunError
 from clipdefend.runs import Run
-from command_lines import EVAL, MODEL, Shell, write_data
+from command_lines import EVAL, MODEL, POISON, Shell, write_data
 from processes import TIMEOUT, Running, finish, start
 
 KILLS = int(os.environ.get("CLIPDEFEND_KILLS", "4"))
@@ -33,7 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Data, a poison run, and a training run on it that was not interrupted."""
     shell = Shell(tmp_path_factory.mktemp("kill") / "here")
     write_data(shell.folder)
-    made = shell("poison", "--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
+    made = shell("poison", *POISON)
     assert made.code == 0, made.err
     finish(shell.folder, *line(0), "--out", "whole")
     return shell.folder

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from command_lines import EVAL, MODEL, Shell, write_data
+from command_lines import EVAL, MODEL, POISON, Shell, write_data
 from launched import TIMEOUT, end_of, launch
 
 TRAIN = ("--batch-size", 8, "--epochs", 8, "--lr", "1e-3", "--warmup", 2, "--log-every", 1, "--workers", 0)
@@ -27,7 +27,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """Data, a poison run, and a training run by two processes that was not interrupted."""
     shell = Shell(tmp_path_factory.mktemp("launched") / "here")
     write_data(shell.folder)
-    made = shell("poison", "--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
+    made = shell("poison", *POISON)
     assert made.code == 0, made.err
     out, err, code = end_of(launch(shell, *FINETUNE, *EVAL, "--out", "whole"))
     assert code == 0, err

@@ -20,7 +20,7 @@ from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import load_model
 from clipdefend.models.save import save_model
 from clipdefend.runs import Run
-from command_lines import CLASSES, Outcome, Shell, write_data, write_pairs
+from command_lines import CLASSES, POISON, Outcome, Shell, write_data, write_pairs
 from small_clip import small_architecture
 
 PLAIN = ("--checkpoint", "clip", "--workers", 0, "--device", "cpu", "--preset", "paper", "--topk", "1,2")
@@ -41,8 +41,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
                 picture = Image.open(file).convert("RGB")
                 Image.blend(picture, Image.new("RGB", picture.size, colour), 0.5).save(file)
         save_model(build_model(small_architecture(), seed=1), shell.folder / "clip")
-        poison = ("--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
-        shell.made["poison"] = shell("poison", *poison)
+        shell.made["poison"] = shell("poison", *POISON)
         yield shell
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from command_lines import EVAL, MODEL, TRAIN, Outcome, Shell, write_data
+from command_lines import EVAL, MODEL, POISON, TRAIN, Outcome, Shell, write_data
 
 SEARCH = ("--families", "patch,warp", "--restarts", 1, "--steps", 4, "--images", 16, "--held-out", 16)
 COMMON = ("--workers", 0, "--device", "cpu", "--class-names", "names.txt")
@@ -24,8 +24,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
         shell = Shell(tmp_path_factory.mktemp("scans"))
         write_data(shell.folder)
         (shell.folder / "names.txt").write_text("banana\ncat\nhouse\nfish\n")
-        poison = ("--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
-        shell.made["poison"] = shell("poison", *poison)
+        shell.made["poison"] = shell("poison", *POISON)
         shell.made["attack"] = shell("finetune-attack", *MODEL, *EVAL, *TRAIN, "--epochs", 1)
         clean = (
             "--method",
@@ -99,20 +98,8 @@ def test_found_triggers_are_attacks_of_evaluate(shell: Shell, tmp_path: Path, tr
 def test_a_found_trigger_can_be_planted(shell: Shell, tmp_path: Path) -> None:
     with shell.inside():
         folder = shell.made["scan"].folder / "triggers" / "patch"
-    poison = (
-        "--data",
-        "pairs.csv",
-        "--image-size",
-        32,
-        "--count",
-        3,
-        "--templates",
-        "simple",
-        "--workers",
-        0,
-    )
     given = ("--attack", "masked-pattern", "--trigger-from", folder, "--out", tmp_path / "out")
-    done = shell("poison", *poison, *given)
+    done = shell("poison", *POISON, "--workers", 0, *given)
     assert done.code == 0, done.err
     found, planted = (place / "trigger.safetensors" for place in (shell.folder / folder, tmp_path / "out"))
     assert found.read_bytes() == planted.read_bytes()

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import clipdefend
 from clipdefend.defences import DEFENCES
 from clipdefend.training.loop import Trainer
-from command_lines import EVAL, MODEL, TRAIN, Shell, write_data
+from command_lines import EVAL, MODEL, POISON, TRAIN, Shell, write_data
 
 BY_TWO = f"""
 import sys
@@ -33,8 +33,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     monkeypatch.setattr(DEFENCES, "_targets", {"bank": "bank_defence:BankDefence"})
     shell = Shell(tmp_path / "here")
     write_data(shell.folder)
-    poison = ("--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
-    assert shell("poison", *poison).code == 0
+    assert shell("poison", *POISON).code == 0
     made = shell("finetune-attack", *MODEL, *EVAL, *TRAIN)
     assert made.code == 0, made.err
     return shell

@@ -18,7 +18,7 @@ from clipdefend.training.arithmetic import (
     measure_arithmetic,
 )
 from clipdefend.training.loop import Trainer
-from command_lines import EVAL, MODEL, TRAIN, Shell, write_data
+from command_lines import EVAL, MODEL, POISON, TRAIN, Shell, write_data
 from small_clip import small_architecture
 from training_jobs import equal
 
@@ -79,8 +79,7 @@ def test_the_choice_is_recorded_and_a_resumed_run_keeps_it(
 ) -> None:
     shell = Shell(tmp_path / "here")
     write_data(shell.folder)
-    poison = ("--data", "pairs.csv", "--image-size", 32, "--count", 20, "--templates", "simple")
-    assert shell("poison", *poison).code == 0
+    assert shell("poison", *POISON).code == 0
     asked: list[Arithmetic] = []
 
     def measure(*_: Any) -> Arithmetic:
