@@ -26,7 +26,7 @@ UNKNOWN: Word = "cannot tell"
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Bounds of the verdict, calibrated on the built-in world (docs/results-scan.md).
+    """Bounds of the verdict; ``ThresholdsConfig`` has those of the built-in world.
 
     Attributes:
         backdoored: the score from which on a model is backdoored.
@@ -35,10 +35,10 @@ class Thresholds:
         margin: p-value of the maximum margin below which a model without a reference is backdoored.
     """
 
-    backdoored: float = 1.8
-    clean: float = 1.5
-    library: float = 0.5
-    margin: float = 0.05
+    backdoored: float
+    clean: float
+    library: float
+    margin: float
 
 
 @dataclass(frozen=True, kw_only=True)
