@@ -64,7 +64,10 @@ CASES: list[tuple[str, str]] = [
     ),
     ("finetune-attack foreign", "it has no schema version."),
     ("finetune-attack foreign/manifest.yaml", "it has no schema version."),
-    ("evaluate runs/001-poison-made", "is of kind 'poison'; 'defend' or 'finetune-attack' is needed here."),
+    (
+        "evaluate runs/001-poison-made",
+        "is of kind 'poison'; 'merge', 'defend' or 'finetune-attack' is needed here.",
+    ),
     (
         "defend",
         "No finished run of kind 'finetune-attack' under 'runs'. Make one with 'clipdefend finetune-attack'",

@@ -43,6 +43,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "# half the memory on a GPU",
         "clipdefend defend --precision bf16",
     ),
+    "merge": (
+        "# the newest cleaned model, mixed with its suspect by the share that suits best",
+        "clipdefend merge",
+        "# one share, without a choice",
+        "clipdefend merge --from runs/003-defend-unlearn-badnet --share 0.8",
+        "# a checkpoint from elsewhere, mixed with the public weights of its architecture",
+        "clipdefend merge --checkpoint suspect.pt --model RN50 --with openai --data clean.csv",
+    ),
     "scan": (
         "# the newest victim or cleaned model, beside the weights that the attack started from",
         "clipdefend scan",

@@ -12,6 +12,7 @@ from clipdefend.config.filter_config import FilterConfig
 from clipdefend.config.finetune_attack_config import FinetuneAttackConfig
 from clipdefend.config.gate_options import GatesConfig
 from clipdefend.config.kinds import KINDS, ROWS, Kind, kind_of, leading_to, offering
+from clipdefend.config.merge_config import MergeConfig, ProxyConfig
 from clipdefend.config.model_options import ModelConfig
 from clipdefend.config.poison_config import PoisonConfig
 from clipdefend.config.publish_options import PublishConfig
@@ -40,8 +41,10 @@ __all__ = [
     "GatesConfig",
     "Kind",
     "Leaf",
+    "MergeConfig",
     "ModelConfig",
     "PoisonConfig",
+    "ProxyConfig",
     "PublishConfig",
     "ReportConfig",
     "RunConfig",

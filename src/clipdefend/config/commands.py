@@ -12,6 +12,7 @@ from clipdefend.config.evaluate_config import EvaluateConfig
 from clipdefend.config.export_config import ExportConfig
 from clipdefend.config.filter_config import FilterConfig
 from clipdefend.config.finetune_attack_config import FinetuneAttackConfig
+from clipdefend.config.merge_config import MergeConfig
 from clipdefend.config.poison_config import PoisonConfig
 from clipdefend.config.report_config import ReportConfig
 from clipdefend.config.run_options import RunConfig
@@ -26,6 +27,7 @@ COMMANDS: dict[str, type[RunConfig]] = {
         FilterConfig,
         AugmentConfig,
         DefendConfig,
+        MergeConfig,
         ScanConfig,
         EvaluateConfig,
         ExportConfig,

@@ -26,6 +26,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "train.lr": 5e-4,
             "train.warmup": 30,
         },
+        "merge": {"eval.data": "builtin", "proxy.templates": "builtin"},
         "scan": {"templates": "builtin"},
         "evaluate": {"eval.data": "builtin"},
     },
@@ -100,6 +101,7 @@ WHERE: dict[str, dict[str, dict[tuple[str, str], dict[str, Any]]]] = {
         # All but the victim's training is that of the quick preset.
         "poison": {(WORLD, "builtin"): PRESETS["quick"]["poison"]},
         "defend": {(WORLD, "builtin"): PRESETS["quick"]["defend"]},
+        "merge": {(WORLD, "builtin"): PRESETS["quick"]["merge"]},
         "evaluate": {(WORLD, "builtin"): PRESETS["quick"]["evaluate"]},
     },
 }

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from clipdefend.attacks.trigger import TENSOR_FILE
 from clipdefend.data.classes import plain_name
 from clipdefend.errors import RunError
-from clipdefend.runs import EvaluateDetails, Run, TrainingDetails, TriggerDetails, details_of
+from clipdefend.runs import EvaluateDetails, MergeDetails, Run, TrainingDetails, TriggerDetails, details_of
 
 Value = TypeVar("Value")
 
@@ -96,7 +96,7 @@ class EvaluationSetting:
         Manifests of older versions lack some of the facts, which are then taken from the attack.
 
         Args:
-            run: an ``evaluate``, ``defend`` or ``finetune-attack`` run.
+            run: an ``evaluate``, ``merge``, ``defend`` or ``finetune-attack`` run.
             poison: the run whose trigger was used, see ``find_trigger_run``.
 
         Raises:
@@ -110,7 +110,9 @@ class EvaluationSetting:
         attack = TriggerDetails.of(poison) if poison is not None else None
         own_target = details.target if isinstance(details, EvaluateDetails) else None
         target = own_target or run.config.get("target") or (attack.target if attack else None)
-        own_canvas = details.canvas if isinstance(details, EvaluateDetails | TrainingDetails) else None
+        own_canvas = (
+            details.canvas if isinstance(details, EvaluateDetails | TrainingDetails | MergeDetails) else None
+        )
         canvas = own_canvas.mode if own_canvas else run.config.get("canvas")
         setting = cls.from_config(
             record,

@@ -15,7 +15,7 @@ from typing import Any
 
 from clipdefend.console import one_line
 from clipdefend.errors import RunError
-from clipdefend.runs import EXCLUDED, MANIFEST, UNFINISHED, Run, details_of
+from clipdefend.runs import MANIFEST, NO_TRIGGER, UNFINISHED, Run, details_of
 from clipdefend.runs.place import folders_in
 
 DEPTH = 3
@@ -78,8 +78,8 @@ class RunCollection:
         return [by_sha[p["sha256"]] for p in run.manifest["parents"] if p["sha256"] in by_sha]
 
     def _sources(self, run: Run) -> list[Run]:
-        """Return the parents without those that only named rows to leave out: their triggers are not the run's."""
-        excluded = {p["sha256"] for p in run.manifest["parents"] if p.get("use") == EXCLUDED}
+        """Return the parents whose triggers are the run's: not those that only named rows or were mixed in."""
+        excluded = {p["sha256"] for p in run.manifest["parents"] if p.get("use") in NO_TRIGGER}
         return [parent for parent in self.parents(run) if parent.sha256 not in excluded]
 
     def ancestor(self, run: Run, command: str) -> Run | None:

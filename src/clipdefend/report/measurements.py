@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
 
-from clipdefend.config import KINDS
+from clipdefend.config import KINDS, kind_of
 from clipdefend.console import one_line
 from clipdefend.evaluation.flat_metrics import recovery, select_prefix
 from clipdefend.evaluation.setting import IMAGES, EvaluationSetting
@@ -176,9 +176,12 @@ def _measurement(run: Run, collection: RunCollection) -> Measurement | None:
         for key, value in recipe(each).items()
     }
     seeds = {LINEAGE[c]: each.config.get("seed") for c, each in lineage.items() if c in LINEAGE}
+    merge = lineage.get("merge")
     attack, defence = attack_name(poison), defence_name(defend)
+    if merge is not None:
+        defence = f"{defence}, merged" if defend else "merged"
     checkpoint = _checkpoint(run)
-    model = None if checkpoint else defend or lineage.get("finetune-attack")
+    model = None if checkpoint else merge or defend or lineage.get("finetune-attack")
     trained_on = collection.ancestor(model, "poison") if model else poison
     if trained_on is not None and poison is not None and trained_on.sha256 != poison.sha256:
         attack = f"{attack}, model of {attack_name(trained_on)}"
@@ -222,7 +225,7 @@ def _checkpoint(run: Run) -> str | None:
 
 
 def _has_model(run: Run) -> bool:
-    return any(record.get("command") in ("finetune-attack", "defend") for record in run.manifest["parents"])
+    return any(kind_of(str(record.get("command"))).model for record in run.manifest["parents"])
 
 
 def _floor(

@@ -3,13 +3,11 @@
 from clipdefend.runs.context import Context
 from clipdefend.runs.details import (
     AugmentDetails,
-    CanvasRecord,
     DefendDetails,
     EvaluateDetails,
     FilterDetails,
     FinetuneAttackDetails,
-    PairsDetails,
-    PairsSource,
+    MergeDetails,
     PoisonDetails,
     ScanDetails,
     TrainingDetails,
@@ -20,13 +18,15 @@ from clipdefend.runs.details import (
 from clipdefend.runs.files import atomic_write, sha256_file
 from clipdefend.runs.find import find_augment, find_inherited_data, find_run, newest_runs, read_path
 from clipdefend.runs.folder import RunDir
-from clipdefend.runs.manifest import EXCLUDED, MANIFEST, SCHEMA, STATE, UNFINISHED, Run, plain
+from clipdefend.runs.manifest import EXCLUDED, MANIFEST, NO_TRIGGER, SCHEMA, STATE, UNFINISHED, Run, plain
+from clipdefend.runs.pairs_details import CanvasRecord, PairsDetails, PairsSource
 from clipdefend.runs.recorded import Details
 from clipdefend.runs.unfinished import Unfinished, find_unfinished
 
 __all__ = [
     "EXCLUDED",
     "MANIFEST",
+    "NO_TRIGGER",
     "SCHEMA",
     "STATE",
     "UNFINISHED",
@@ -38,6 +38,7 @@ __all__ = [
     "EvaluateDetails",
     "FilterDetails",
     "FinetuneAttackDetails",
+    "MergeDetails",
     "PairsDetails",
     "PairsSource",
     "PoisonDetails",

@@ -9,49 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from clipdefend.runs.pairs_details import CanvasRecord, PairsDetails
 from clipdefend.runs.recorded import Details, recorded_if_set
 
 if TYPE_CHECKING:
     from clipdefend.runs.manifest import Run
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairsSource(Details):
-    """The source of pairs, from which the same pairs can be opened again.
-
-    Attributes:
-        spec: value of ``--data``.
-        image_key, caption_key, delimiter: columns and separator of a table, if flags named them.
-        image_root: absolute path.
-    """
-
-    spec: str
-    image_key: str | None = None
-    caption_key: str | None = None
-    delimiter: str | None = None
-    image_root: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairsDetails(Details):
-    """Details of every run that was made from pairs.
-
-    Attributes:
-        fingerprint: fingerprint of the pairs.
-        source: source of the pairs; None in runs that only trained on them.
-    """
-
-    fingerprint: str
-    source: PairsSource | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class CanvasRecord(Details):
-    """Geometry of triggered images: side in pixels, crop or squash, and interpolation."""
-
-    mode: str
-    size: int | None = None
-    interpolation: str = "bicubic"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +132,35 @@ class DefendDetails(TrainingDetails):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MergeDetails(PairsDetails):
+    """Details of a merged model.
+
+    Attributes:
+        share: share of the input model.
+        other: name of the other model.
+        chosen: whether the share was chosen among several.
+        bound: largest proxy ASR of a share that could be chosen.
+        accuracy: the metric by which the share was chosen.
+        shares: for each share its figures.
+        norm_images: number of images for the statistics of batch norms; 0 if the model has none.
+        canvas: geometry of the images.
+        attack: name of the attack, if the input run has one.
+        bad: count and examples of unusable rows.
+    """
+
+    share: float
+    other: str
+    chosen: bool = False
+    bound: float | None = None
+    accuracy: str = "ba@1"
+    shares: list[Any] = field(default_factory=list)
+    norm_images: int = 0
+    canvas: CanvasRecord | None = recorded_if_set()
+    attack: str | None = None
+    bad: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FilterDetails(PairsDetails):
     """Details of a filter run.
 
@@ -272,6 +263,7 @@ DETAILS: dict[str, type[Details]] = {
     "augment": AugmentDetails,
     "finetune-attack": FinetuneAttackDetails,
     "defend": DefendDetails,
+    "merge": MergeDetails,
     "scan": ScanDetails,
     "evaluate": EvaluateDetails,
 }

@@ -149,4 +149,5 @@ def _end(file: Path) -> datetime:
 
 
 def _either(kinds: Sequence[str]) -> str:
-    return " or ".join(repr(kind) for kind in kinds)
+    *others, last = map(repr, kinds)
+    return f"{', '.join(others)} or {last}" if others else last

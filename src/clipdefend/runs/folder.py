@@ -23,6 +23,7 @@ from clipdefend.runs.manifest import (
     EXCLUDED,
     KEPT,
     MANIFEST,
+    MERGED,
     SCHEMA,
     STATE,
     UNFINISHED,
@@ -143,6 +144,7 @@ class RunDir:
         parents: Sequence[Run] = (),
         excluded: Run | None = None,
         kept: Run | None = None,
+        merged: Run | None = None,
         metrics: Mapping[str, Any] | None = None,
         warnings: Sequence[str] = (),
         details: Details | Mapping[str, Any] | None = None,
@@ -156,6 +158,7 @@ class RunDir:
             parents: the runs that this one was made from.
             excluded: the run whose flagged rows were left out; also a parent, but its trigger is not this run's.
             kept: the poison run some of whose poisoned pairs were trained on; also a parent.
+            merged: the run whose weights were mixed in; also a parent, but its trigger is not this run's.
             metrics: flat name -> number; shares are fractions.
             warnings: warnings that were shown.
             details: details of the command, such as ``PoisonDetails``.
@@ -167,6 +170,8 @@ class RunDir:
             records.append({**self._parent(excluded), "use": EXCLUDED})
         if kept is not None:
             records.append({**self._parent(kept), "use": KEPT})
+        if merged is not None:
+            records.append({**self._parent(merged), "use": MERGED})
         recorded = details.to_dict() if isinstance(details, Details) else details or {}
 
         def write() -> None:

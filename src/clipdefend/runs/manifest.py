@@ -25,6 +25,10 @@ EXCLUDED = "excluded rows"
 """Role of a parent that only named rows to leave out: its trigger is not the run's."""
 KEPT = "kept poisoned pairs"
 """Role of a poison run some of whose poisoned pairs stayed in a cleaning set."""
+MERGED = "merged weights"
+"""Role of a parent whose weights were mixed into another's: the trigger is that of the other."""
+NO_TRIGGER = (EXCLUDED, MERGED)
+"""Roles of parents whose triggers are not the run's."""
 MAX_MANIFEST_BYTES = 2_000_000
 
 _TYPES: dict[str, type] = {
@@ -187,7 +191,7 @@ class Run:
                 return found
             parents = []
             for child, record in [(each, record) for each in level for record in each.manifest["parents"]]:
-                if record.get("use") != EXCLUDED:
+                if record.get("use") not in NO_TRIGGER:
                     try:
                         parents.append(child.parent(record))
                     except RunError as error:

@@ -72,13 +72,13 @@ def _columns(
     metrics = finished.metrics
     found = [("clean", select_prefix(metrics, "floor_"))]
     name = "victim" if source else "model"
-    if source is not None and source.command == "defend":
+    if source is not None and source.command in ("defend", "merge"):
         theirs = EvaluationSetting.of(source, find_trigger_run(source))
         victim = select_prefix(source.metrics, "victim_")
         found.append(("victim", setting.comparable(theirs, victim)))
         if "ba@1" in victim:
             _tell_differences(context, setting.differences(theirs, attack=True))
-        name = str(source.config.get("method"))
+        name = str(source.config.get("method", source.command))
     if finished.config.get("checkpoint") is not None:  # in place of the run's own weights
         name = "checkpoint"
     clean = dict(found[0][1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,9 +11,11 @@ from torch import Tensor
 
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared import inputs
+from clipdefend.commands.shared.class_choice import choose_classes
+from clipdefend.commands.shared.named_model import check_same_architecture, named_model
 from clipdefend.config import FinetuneAttackConfig, ScanConfig, load_config
 from clipdefend.data.bad import BadRows
-from clipdefend.data.classes import load_classes, load_templates
+from clipdefend.data.classes import load_templates
 from clipdefend.data.image_reader import read_batches
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import permutation
@@ -22,7 +23,6 @@ from clipdefend.errors import CheckpointError, ConfigError, DataError
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import default_weights, is_random, load_model
 from clipdefend.runs import Context, Run
-from clipdefend.runs.find import locate
 
 FEWEST = 16
 """Images that a search, and that a measurement on held-out images, needs at least."""
@@ -57,7 +57,8 @@ def open_reference(
     if config.reference == NONE:
         return None
     if config.reference is not None:
-        name, model = config.reference, _named_reference(config, config.reference, source, context)
+        name = config.reference
+        model, _ = named_model("--reference", name, config.model, config.seed, source, context)
     else:
         started = _starting_point(config, source, context)
         if started is None:
@@ -67,33 +68,13 @@ def open_reference(
             )
             return None
         name, model = started
-    own, other = (_shape(each) for each in (suspect, model))
-    if own != other:
-        raise ConfigError(
-            f"Reference {name} has another architecture than the suspect ({other} against {own}): give a clean model of"
-            " the same architecture, or --reference none."
-        )
+    check_same_architecture(
+        f"Reference {name}",
+        suspect,
+        model,
+        "give a clean model of the same architecture, or --reference none",
+    )
     return name, model
-
-
-def _named_reference(config: ScanConfig, given: str, source: Run | None, context: Context) -> ClipModel:
-    place = locate(context.runs, given)
-    if (place / "manifest.yaml").is_file():
-        return inputs.model_of(Run.open(place))
-    if Path(given).exists():
-        return inputs.bare_model(given, config.model, source, config.seed, context)
-    name = config.model.name or _attack_model(source)
-    if name is None:
-        raise ConfigError(
-            f"--reference {given!r} is not a file or a run, and as a tag it needs the model's name: give --model."
-        )
-    return load_model(name, given)
-
-
-def _attack_model(source: Run | None) -> str | None:
-    """The name of the model that the attack behind a run started from."""
-    attack = source.find_ancestor("finetune-attack") if source else None
-    return load_config(FinetuneAttackConfig, recorded=attack.config).model.name if attack else None
 
 
 def _starting_point(config: ScanConfig, source: Run | None, context: Context) -> tuple[str, ClipModel] | None:
@@ -113,18 +94,6 @@ def _starting_point(config: ScanConfig, source: Run | None, context: Context) ->
         return None
     context.console.info(f"Reference: {name}, weights {weights}, which the attack started from")
     return f"{name} {weights}", model
-
-
-def _shape(model: ClipModel) -> str:
-    """The architecture in a form that can be compared and shown."""
-    config = model.architecture.model
-    vision = {k: v for k, v in config.get("vision_cfg", {}).items() if v is not None}
-    text = {k: v for k, v in config.get("text_cfg", {}).items() if v is not None}
-    shown = ", ".join(
-        f"{key} {vision[key]}" for key in ("layers", "width", "patch_size", "image_size") if key in vision
-    )
-    rest = hashlib.sha256(repr(sorted([*vision.items(), *text.items()], key=str)).encode()).hexdigest()[:6]
-    return f"{shown}, embedding {config.get('embed_dim')}, configuration {rest}"
 
 
 def open_pairs(config: ScanConfig, source: Run | None, context: Context) -> Pairs | None:
@@ -179,15 +148,7 @@ def read_images(config: ScanConfig, pairs: Pairs, canvas: Canvas, bad: BadRows) 
 
 def class_names(config: ScanConfig, pairs: Pairs | None) -> list[str]:
     """The classes among which the target is looked for."""
-    if config.class_names is not None:
-        return load_classes(config.class_names).classes or []
-    if pairs is not None and pairs.spec.startswith("builtin"):
-        from clipdefend import world
-
-        return list(world.CLASSES)
-    from clipdefend.data.class_names.imagenet import imagenet_classes
-
-    return imagenet_classes()
+    return choose_classes(config.class_names, pairs)
 
 
 def templates(config: ScanConfig) -> list[str]:
