@@ -14,7 +14,7 @@ from clipdefend.config import AugmentConfig, ColumnsConfig
 from clipdefend.data.pairs import Pairs, open_pairs
 from clipdefend.data.remaining_pairs import RemainingPairs
 from clipdefend.errors import RunError
-from clipdefend.runs import AugmentDetails, Context, Run, RunDir
+from clipdefend.runs import EXCLUDED, AugmentDetails, Context, Run, RunDir
 from clipdefend.runs.flagged_rows import read_flagged, write_rows
 from command_lines import EVAL, TRAIN, Shell
 from poison_runs import rows_of
@@ -97,7 +97,7 @@ def test_the_run_is_recorded_as_a_parent_whose_trigger_is_another_runs(make: Any
     assert (record["sha256"], record["use"]) == (first.sha256, "excluded rows")
     assert [run.path for run in second.parents()] == [first.path]
     with RunDir.begin(first.path.parent, AugmentConfig(), "x") as folder:
-        made = folder.finish(excluded=first)
+        made = folder.finish(uses={EXCLUDED: first})
     assert made.find_ancestor("poison") is None
     assert inputs.find_attack(made) is None
 

@@ -105,6 +105,23 @@ def test_a_found_trigger_can_be_planted(shell: Shell, tmp_path: Path) -> None:
     assert found.read_bytes() == planted.read_bytes()
 
 
+def test_unlearn_starts_from_the_triggers_of_a_scan(shell: Shell, tmp_path: Path) -> None:
+    with shell.inside():
+        scanned = shell.made["scan"].folder
+    small = ("--set", "defence.members=1", "--set", "defence.inner_batch=4")
+    given = (*VICTIM, "--method", "unlearn", *TRAIN, "--epochs", 1, *small, "--out", tmp_path / "cleaned")
+    done = shell("defend", *given, "--triggers", scanned)
+    assert done.code == 0, done.err
+    manifest = yaml.safe_load((tmp_path / "cleaned" / "manifest.yaml").read_text())
+    triggers = manifest["details"]["defence"]["triggers"]
+    assert [each["name"] for each in triggers] == ["masked-pattern", "wanet"]
+    assert manifest["details"]["attack"] == "badnet"  # the scan's triggers are not what it is attacked with
+    assert [(each["command"], each.get("use")) for each in manifest["parents"]] == [
+        ("finetune-attack", None),
+        ("scan", "triggers to unlearn"),
+    ]
+
+
 def test_a_report_shows_the_scan_and_what_its_trigger_does(shell: Shell, tmp_path: Path) -> None:
     with shell.inside():
         scanned = shell.made["scan"].folder
@@ -195,6 +212,26 @@ def test_wrong_input_is_one_line(shell: Shell, flags: tuple[str, ...], said: str
         wide_model(shell.folder / "wide")
     before = shell.runs()
     done = scan(shell, *flags)
+    assert done.code == 2, done.err
+    assert len(done.errors) == 1
+    assert said in done.errors[0]
+    assert shell.runs() == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--method", "unlearn", "--triggers", "002-finetune-attack-badnet"), "'scan' is needed here"),
+        (("--method", "unlearn", "--triggers", "nowhere"), "Run 'nowhere' does not exist"),
+        (
+            ("--method", "ft", "--triggers", "003-scan-finetune-attack-badnet"),
+            "--triggers is of --method unlearn, not of ft",
+        ),
+    ],
+)
+def test_wrong_triggers_are_one_line(shell: Shell, flags: tuple[str, ...], said: str) -> None:
+    before = shell.runs()
+    done = shell("defend", *VICTIM, *TRAIN, *flags)
     assert done.code == 2, done.err
     assert len(done.errors) == 1
     assert said in done.errors[0]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from clipdefend.attacks.trigger import Trigger
 from clipdefend.defences.build_defence import build_defence
 from clipdefend.defences.perturbations import Field, Overlay, Patch, Perturbation, Warp
 from clipdefend.defences.unlearn import Keep, Unlearn, goal
@@ -121,6 +122,52 @@ def test_a_stopped_run_ends_in_the_same_bytes(tmp_path: Path) -> None:
     assert equal(weights(tmp_path / "stopped"), weights(tmp_path / "whole"))
 
 
+def found_triggers() -> tuple[Trigger, ...]:
+    """What a scan hands over: a patch that paints a white corner, and a field that adds 0.1 to every value."""
+    mask, white = torch.zeros(1, 32, 32), torch.ones(3, 32, 32)
+    mask[:, :4, :4] = 1
+    patch = Trigger.create("masked-pattern", size=32, seed=0, tensors={"mask": mask, "pattern": white})
+    field = torch.full((3, 32, 32), 0.1)
+    return patch, Trigger.create("additive-field", {"bound": 0.1}, size=32, seed=0, tensors={"field": field})
+
+
+def test_found_triggers_are_one_more_kind_that_takes_no_steps(tmp_path: Path) -> None:
+    """One kind and two triggers: even seeds carry an overlay, 1 and 5 the patch, 3 and 7 the field."""
+    defence = Unlearn(
+        members=1, inner_batch=4, ramp=1000, patch=0, field=0, warp=0, triggers=found_triggers()
+    )
+    trainer = make_trainer(make_job(tmp_path, defence=defence))
+    bank: Any = trainer.stepper.course
+    images = (images_of(8) * 204).round() / 255  # grey levels, below 0.8
+    made = bank.perturb(images, range(8))
+    for place in (1, 5):
+        assert bool((made[place, :, :4, :4] == 1).all())
+        assert torch.equal(made[place, :, 4:], images[place, :, 4:])
+    for place in (3, 7):  # at full strength, whatever the ramp says; on grey levels
+        assert torch.allclose(made[place], images[place] + 0.1, atol=1 / 510 + 1e-6)
+    assert torch.allclose(made[::2], images[::2], atol=2e-3)  # an overlay at a thousandth of its share
+    assert not any("trigger" in name for name in bank.state_dict())
+
+
+def test_a_stopped_run_with_triggers_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    defence = Unlearn(members=2, inner_batch=4, ramp=4, triggers=found_triggers())
+    train(tmp_path / "whole", defence=defence)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "stopped", Watcher(5, interrupt), defence=defence, save_every=2)
+    train(tmp_path / "stopped", defence=defence, save_every=2)
+    assert equal(weights(tmp_path / "stopped"), weights(tmp_path / "whole"))
+
+
+def test_other_triggers_are_another_run() -> None:
+    one, other = found_triggers()
+    records = [Unlearn(triggers=triggers).to_dict() for triggers in ((), (one,), (other,), (one, other))]
+    assert len({repr(record) for record in records}) == 4
+    assert "triggers" not in records[0]
+    painted = {**one.tensors, "pattern": one.tensors["pattern"] * 0.5}
+    changed = Trigger.create("masked-pattern", size=32, seed=0, tensors=painted)
+    assert Unlearn(triggers=(changed,)).to_dict() != records[1]
+
+
 def test_micro_batches_make_the_step_of_one_batch(tmp_path: Path) -> None:
     train(tmp_path / "one", defence=SMALL, epochs=1, batch_size=4, batch_norm="eval")
     train(tmp_path / "two", defence=SMALL, epochs=1, batch_size=2, accum_freq=2, batch_norm="eval")
@@ -137,6 +184,8 @@ def test_wrong_parameters_are_refused_in_words() -> None:
             build_defence("unlearn", parameters={name: value})
     with pytest.raises(ConfigError, match="one kind must be left"):
         build_defence("unlearn", parameters={"patch": 0, "field": 0, "overlay": 0, "warp": 0})
+    with pytest.raises(ConfigError, match="triggers are given by --triggers RUN"):
+        build_defence("unlearn", parameters={"triggers": "some"})
     with pytest.raises(ConfigError, match="both 0"):
         build_defence("unlearn", parameters={"caption": 0, "pull": 0})
 

@@ -157,5 +157,6 @@ _KINDS = {
     "from_manifest": "poison",
     "trigger_from": "poison",
     "augment_from": "augment",
+    "triggers": "scan",
     "gates.against": "evaluate",
 }

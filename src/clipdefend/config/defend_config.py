@@ -49,6 +49,12 @@ class DefendConfig(RunConfig):
         metavar="RUN",
         shown="the newest run for the same pairs, otherwise made on the fly",
     )
+    triggers: str | None = option(
+        None,
+        "--triggers",
+        "Scan of the suspect whose triggers unlearn starts from, beside its own perturbations.",
+        metavar="RUN",
+    )
     exclude_manifest: str | None = excluded_run()
     keep_poison: int = option(
         0,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from clipdefend.attacks.patterns import normal
+from clipdefend.attacks.trigger import Trigger
 from clipdefend.config import TrainConfig
 from clipdefend.data.image_reader import read_canvases
 from clipdefend.defences.composed_defence import ComposedDefence
@@ -99,10 +101,20 @@ class PerturbationBank(Course):
     def perturb(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
         """Put a perturbation that each seed chooses on each image, shape (n, 3, h, w)."""
         made = torch.empty_like(images)
-        for number, kind in enumerate(self.kinds):
-            places = [place for place, seed in enumerate(seeds) if seed % len(self.kinds) == number]
+        triggers = self.defence.triggers
+        count = len(self.kinds) + bool(triggers)
+        for number, trigger in enumerate(triggers):
+            places = [
+                place
+                for place, seed in enumerate(seeds)
+                if seed % count == len(self.kinds) and seed // count % len(triggers) == number
+            ]
             if places:
-                own = [seeds[place] // len(self.kinds) for place in places]
+                made[places] = trigger(images[places], [draw_seed(seeds[place], "place") for place in places])
+        for number, kind in enumerate(self.kinds):
+            places = [place for place, seed in enumerate(seeds) if seed % count == number]
+            if places:
+                own = [seeds[place] // count for place in places]
                 values = self.get_buffer(f"values{number}")[[seed % self.defence.members for seed in own]]
                 made[places] = kind.apply(
                     images[places], values, [draw_seed(seed, "place") for seed in own], self.strength
@@ -159,6 +171,8 @@ class Unlearn(ComposedDefence):
         inner_batch: images of such a step, at least 4.
         ramp: steps of the training over which the perturbations grow to their bounds; 0: at once.
         patch, field, overlay, warp: bounds, see ``clipdefend.defences.perturbations``; 0 leaves a kind out.
+        triggers: attacks that were found in the suspect, given by ``--triggers``. Together they are one more kind, at
+            full strength from the first step, and take no steps themselves.
 
     Reference: ours. Universal perturbations: Moosavi-Dezfooli et al. 2017 (arXiv:1610.08401); adversarial training
     against universal perturbations: Shafahi et al. 2020 (arXiv:1811.11304); a defence by inverted triggers: I-BAU, Zeng
@@ -178,6 +192,7 @@ class Unlearn(ComposedDefence):
     field: float = 0.2
     overlay: float = 0.2
     warp: float = 0.03
+    triggers: tuple[Trigger, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -190,10 +205,18 @@ class Unlearn(ComposedDefence):
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
         if self.members < 1 or self.inner_batch < LEAST:
             raise ValueError(f"members must be at least 1 and inner_batch at least {LEAST}")
+        if not all(isinstance(trigger, Trigger) for trigger in self.triggers):
+            raise ValueError("triggers are given by --triggers RUN")
         if not self.kinds:
             raise ValueError("patch, field, overlay and warp are all 0; one kind must be left")
         if not self.caption + self.pull > 0:
             raise ValueError("caption and pull are both 0; one must be above 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        plain = asdict(replace(self, triggers=()))
+        del plain["triggers"]
+        found = [{**trigger.to_dict(), "sha256": _digest(trigger)} for trigger in self.triggers]
+        return {**plain, **({"triggers": found} if found else {})}
 
     @property
     def kinds(self) -> list[Perturbation]:
@@ -227,3 +250,11 @@ class Unlearn(ComposedDefence):
                 f" on at least {LEAST}."
             )
         return PerturbationBank(self, torch.stack(found), data.seed)
+
+
+def _digest(trigger: Trigger) -> str:
+    """SHA-256 of a trigger's tensors."""
+    found = hashlib.sha256()
+    for name in sorted(trigger.tensors):
+        found.update(trigger.tensors[name].contiguous().numpy().tobytes())
+    return found.hexdigest()

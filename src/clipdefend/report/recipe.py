@@ -63,8 +63,9 @@ def recipe(run: Run) -> Recipe:
     terms = TrainingDetails.of(run).terms if run.kind.model else None
     if terms is not None:  # what was trained with, in place of the changes that the configuration asks for
         config["terms"] = terms
-    if config.get("exclude_manifest") is not None:  # by another name in each seed's folder
-        config["exclude_manifest"] = "yes"
+    for key in ("exclude_manifest", "triggers"):  # by another name in each seed's folder
+        if config.get(key) is not None:
+            config[key] = "yes"
     flat = {
         key: value
         for key, value in flatten(config).items()

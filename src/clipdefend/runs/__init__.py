@@ -18,18 +18,33 @@ from clipdefend.runs.details import (
 from clipdefend.runs.files import atomic_write, sha256_file
 from clipdefend.runs.find import find_augment, find_inherited_data, find_run, newest_runs, read_path
 from clipdefend.runs.folder import RunDir
-from clipdefend.runs.manifest import EXCLUDED, MANIFEST, NO_TRIGGER, SCHEMA, STATE, UNFINISHED, Run, plain
+from clipdefend.runs.manifest import (
+    EXCLUDED,
+    KEPT,
+    MANIFEST,
+    MERGED,
+    NO_TRIGGER,
+    SCHEMA,
+    STATE,
+    UNFINISHED,
+    UNLEARNT,
+    Run,
+    plain,
+)
 from clipdefend.runs.pairs_details import CanvasRecord, PairsDetails, PairsSource
 from clipdefend.runs.recorded import Details
 from clipdefend.runs.unfinished import Unfinished, find_unfinished
 
 __all__ = [
     "EXCLUDED",
+    "KEPT",
     "MANIFEST",
+    "MERGED",
     "NO_TRIGGER",
     "SCHEMA",
     "STATE",
     "UNFINISHED",
+    "UNLEARNT",
     "AugmentDetails",
     "CanvasRecord",
     "Context",

@@ -20,10 +20,7 @@ from clipdefend.runs.files import TEMPORARY, atomic_write, describe_outputs, swe
 from clipdefend.runs.lock import acquire, release
 from clipdefend.runs.manifest import (
     ARITHMETIC,
-    EXCLUDED,
-    KEPT,
     MANIFEST,
-    MERGED,
     SCHEMA,
     STATE,
     UNFINISHED,
@@ -142,9 +139,7 @@ class RunDir:
         self,
         *,
         parents: Sequence[Run] = (),
-        excluded: Run | None = None,
-        kept: Run | None = None,
-        merged: Run | None = None,
+        uses: Mapping[str, Run | None] | None = None,
         metrics: Mapping[str, Any] | None = None,
         warnings: Sequence[str] = (),
         details: Details | Mapping[str, Any] | None = None,
@@ -156,9 +151,7 @@ class RunDir:
 
         Args:
             parents: the runs that this one was made from.
-            excluded: the run whose flagged rows were left out; also a parent, but its trigger is not this run's.
-            kept: the poison run some of whose poisoned pairs were trained on; also a parent.
-            merged: the run whose weights were mixed in; also a parent, but its trigger is not this run's.
+            uses: role, such as ``EXCLUDED`` or ``MERGED`` -> a run that is a parent in this role alone; None: no run.
             metrics: flat name -> number; shares are fractions.
             warnings: warnings that were shown.
             details: details of the command, such as ``PoisonDetails``.
@@ -166,12 +159,8 @@ class RunDir:
         """
 
         records = [self._parent(parent) for parent in parents]
-        if excluded is not None:
-            records.append({**self._parent(excluded), "use": EXCLUDED})
-        if kept is not None:
-            records.append({**self._parent(kept), "use": KEPT})
-        if merged is not None:
-            records.append({**self._parent(merged), "use": MERGED})
+        for use, parent in (uses or {}).items():
+            records += [{**self._parent(parent), "use": use}] if parent is not None else []
         recorded = details.to_dict() if isinstance(details, Details) else details or {}
 
         def write() -> None:

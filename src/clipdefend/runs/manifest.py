@@ -27,7 +27,9 @@ KEPT = "kept poisoned pairs"
 """Role of a poison run some of whose poisoned pairs stayed in a cleaning set."""
 MERGED = "merged weights"
 """Role of a parent whose weights were mixed into another's: the trigger is that of the other."""
-NO_TRIGGER = (EXCLUDED, MERGED)
+UNLEARNT = "triggers to unlearn"
+"""Role of a scan whose triggers a defence trained against."""
+NO_TRIGGER = (EXCLUDED, MERGED, UNLEARNT)
 """Roles of parents whose triggers are not the run's."""
 MAX_MANIFEST_BYTES = 2_000_000
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
 
 from clipdefend.commands.defend.defence_score import defence_score
 from clipdefend.commands.defend.watching import choose_watched
 from clipdefend.commands.shared import inputs
+from clipdefend.commands.shared.found_triggers import FoundTriggers, read_triggers
 from clipdefend.commands.shared.kept_poison import keep_poison
 from clipdefend.commands.shared.preparation import Preparation
 from clipdefend.commands.shared.subcaption_source import (
@@ -19,6 +21,8 @@ from clipdefend.commands.shared.subcaption_source import (
 from clipdefend.config import ColumnsConfig, DefendConfig, to_dict
 from clipdefend.data.pairs import Pairs
 from clipdefend.data.remaining_pairs import RemainingPairs
+from clipdefend.defences.defence import Defence
+from clipdefend.defences.unlearn import Unlearn
 from clipdefend.draws import permutation
 from clipdefend.errors import ConfigError
 from clipdefend.evaluation.recorded_floor import floor_of_run
@@ -35,6 +39,24 @@ class DefencePreparation(Preparation[DefendConfig]):
     """The inputs of ``defend``: a suspect, clean pairs and, for some methods, sub-captions."""
 
     attack_run: ClassVar[bool] = False
+
+    @cached_property
+    def defence(self) -> Defence:
+        """How the model is trained. Raises ConfigError where triggers are given to a method that takes none."""
+        defence = super().defence
+        if self.found is None:
+            return defence
+        if not isinstance(defence, Unlearn):
+            raise ConfigError(
+                f"--triggers is of --method unlearn, not of {self.config.method}: leave it out."
+            )
+        return replace(defence, triggers=self.found.triggers)
+
+    @cached_property
+    def found(self) -> FoundTriggers | None:
+        """The triggers that ``--triggers`` names, and their scan."""
+        given = self.config.triggers
+        return read_triggers(self.context, given, self.model.image_size) if given is not None else None
 
     @cached_property
     def source(self) -> Run | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from clipdefend.commands.defend.prepare_defence import DefencePreparation
 from clipdefend.commands.shared.fitting import fit
 from clipdefend.config import DefendConfig
-from clipdefend.runs import Context, DefendDetails, Run
+from clipdefend.runs import EXCLUDED, KEPT, UNLEARNT, Context, DefendDetails, Run
 
 BEST = "best/ was chosen with the trigger in hand, as a defender cannot; model/ holds the last epoch."
 
@@ -29,8 +29,11 @@ def run(config: DefendConfig, context: Context) -> Run:
         source = prepared.subcaptions
         return folder.finish(
             parents=prepared.parents,
-            excluded=prepared.exclusion.run if prepared.exclusion else None,
-            kept=prepared.poison if config.keep_poison else None,
+            uses={
+                EXCLUDED: prepared.exclusion.run if prepared.exclusion else None,
+                KEPT: prepared.poison if config.keep_poison else None,
+                UNLEARNT: prepared.found.run if prepared.found else None,
+            },
             metrics={**fitted.after, **{f"victim_{k}": v for k, v in fitted.before.items() if k[:2] != "n_"}},
             warnings=context.console.warnings,
             details=DefendDetails(

@@ -7,7 +7,7 @@ from clipdefend.commands.shared.fitting import fit
 from clipdefend.config import FinetuneAttackConfig
 from clipdefend.errors import GateFailed
 from clipdefend.evaluation.flat_metrics import floor, hidden_image_warning
-from clipdefend.runs import Context, FinetuneAttackDetails, Run
+from clipdefend.runs import EXCLUDED, Context, FinetuneAttackDetails, Run
 
 
 def prepare(config: FinetuneAttackConfig, context: Context) -> AttackPreparation:
@@ -34,7 +34,7 @@ def run(config: FinetuneAttackConfig, context: Context) -> Run:
         missed = [each for each in conditions if not each.holds(fitted.after)]
         finished = folder.finish(
             parents=[prepared.source] if prepared.source else [],
-            excluded=prepared.exclusion.run if prepared.exclusion else None,
+            uses={EXCLUDED: prepared.exclusion.run if prepared.exclusion else None},
             metrics={**fitted.after, **(floor(fitted.before) if prepared.pretrained else {})},
             warnings=context.console.warnings,
             details=FinetuneAttackDetails(

@@ -12,7 +12,7 @@ from clipdefend.commands.shared import inputs
 from clipdefend.config import MergeConfig
 from clipdefend.models.norm_statistics import batch_norms
 from clipdefend.models.save import save_model
-from clipdefend.runs import CanvasRecord, Context, MergeDetails, Run, RunDir
+from clipdefend.runs import MERGED, CanvasRecord, Context, MergeDetails, Run, RunDir
 from clipdefend.training.devices import make_accelerator
 
 
@@ -38,7 +38,7 @@ def run(config: MergeConfig, context: Context) -> Run:
         save_model(shares.model, folder.path / "model")
         finished = folder.finish(
             parents=[source] if source else [],
-            merged=models.other_run,
+            uses={MERGED: models.other_run},
             metrics={"share": share, **figures, **victim},
             warnings=context.console.warnings,
             details=MergeDetails(

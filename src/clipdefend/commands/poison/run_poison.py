@@ -21,7 +21,7 @@ from clipdefend.data.classes import load_templates, resolve_target
 from clipdefend.data.pairs import Pairs
 from clipdefend.errors import DataError
 from clipdefend.poisoning import Poisoned, Recipe, candidates, poison
-from clipdefend.runs import CanvasRecord, Context, PoisonDetails, Run, RunDir
+from clipdefend.runs import EXCLUDED, CanvasRecord, Context, PoisonDetails, Run, RunDir
 
 # CleanCLIP's users saw no backdoor with 59 poisoned pairs of 118,000 (its issue 2).
 FEW = 100
@@ -58,7 +58,7 @@ def run(config: PoisonConfig, context: Context) -> Run:
             repetition.check_same_files(original, folder.path, bad.rows, context.console)
         return folder.finish(
             parents=[made.parent] if made.parent is not None else [],
-            excluded=exclusion.run if exclusion else None,
+            uses={EXCLUDED: exclusion.run if exclusion else None},
             metrics=figures,
             warnings=context.console.warnings,
             details=_describe(config, recipe, pairs, result, made),

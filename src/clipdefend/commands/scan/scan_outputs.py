@@ -8,13 +8,13 @@ from typing import Protocol
 from torch import Tensor
 
 from clipdefend.attacks.preview import write_preview
+from clipdefend.commands.shared.found_triggers import TRIGGERS
 from clipdefend.config import ScanConfig
 from clipdefend.console import Console
 from clipdefend.inversion.model_scan import FoundTrigger
 from clipdefend.inversion.scan_verdict import ScanVerdict
 from clipdefend.runs import CanvasRecord, Context, Run, RunDir, ScanDetails
 
-TRIGGERS = "triggers"
 PREVIEW = "preview.png"
 PICTURE = "trigger.png"
 
