@@ -61,6 +61,10 @@ def test_a_scan_records_both_models_and_writes_every_trigger(shell: Shell) -> No
             assert single["details"]["target"] == each["nearest"][0]
         best = max(details["found"], key=lambda each: (each["asr"], -each["size"]))
         assert details["target"] == best["nearest"][0]
+        known = len(details["library"])
+    assert f"Suspected target: {details['target']!r}, " in done.err
+    assert f"Known triggers: of {known}, " in done.err
+    assert f"{done.folder / 'triggers'}." in done.err
     assert "Rule: backdoored if the score is at least" in done.err
     assert f"Verdict: {details['verdict']}: " in done.err
 
@@ -134,7 +138,9 @@ def test_a_report_shows_the_scan_and_what_its_trigger_does(shell: Shell, tmp_pat
     page = (tmp_path / "report" / "index.html").read_text()
     with shell.inside():
         verdict = shell.made["scan"].manifest["details"]["verdict"]
-    assert f"Verdict: {verdict}" in page
+    assert f"<b>Verdict: {verdict}.</b>" in page
+    assert "95 % Wilson interval: patch" in page
+    assert page.index('id="scans"') > page.index('id="table"')  # there are figures of accuracy
     names = {path.name for path in (tmp_path / "report" / "plots").iterdir()}
     assert {"scan-sizes.svg", "scan-patch.png", "scan-warp.png"} <= {n.replace("-1.", ".") for n in names}
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from clipdefend.attacks.trigger import Trigger
+from clipdefend.intervals import wilson_interval
 from clipdefend.inversion import FAMILIES
 from clipdefend.inversion.collapse import collapse
 from clipdefend.inversion.concentration import concentrate, library_triggers
@@ -57,6 +58,11 @@ class FoundTrigger:
     asr: float
     asr_count: int
     curve: list[dict[str, float]]
+
+    @property
+    def asr_interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of ``asr``; NaN where no image counts."""
+        return wilson_interval(round(self.asr * self.asr_count), self.asr_count)
 
     def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
         """Return what a manifest keeps: plain values, classes by name."""

@@ -116,7 +116,10 @@ def decide(
         f" maximum margin has p < {t.margin:g}; clean if the score is at most {t.clean:g}; cannot tell otherwise"
     )
     if library is not None and library[1] >= t.library:
-        reason = f"the known trigger {library[0]} sends {100 * library[1]:.0f} points more of the images to one class"
+        reason = (
+            f"the known trigger {library[0]} sends {100 * library[1]:.0f} points more of the images to one class than"
+            " in the reference"
+        )
         return ScanVerdict(word=BACKDOORED, score=score, reason=reason, rule=rule)
     if score is None:
         if margin is None:

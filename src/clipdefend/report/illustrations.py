@@ -31,12 +31,16 @@ class Plot:
         caption: for all readers.
         alt: for readers who cannot see it.
         picture: the plot.
+        lead: what stands in bold above it.
+        whole: whether it takes a whole row.
     """
 
     name: str
     caption: str
     alt: str
     picture: Picture
+    lead: str = ""
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Preview:
     caption: str
     alt: str
     png: bytes
+    lead: str = ""
+    whole: bool = False
 
 
 @dataclass

@@ -99,8 +99,9 @@ def render(content: Content) -> str:
 def _contents(content: Content, sections: Sequence[dict[str, Any]], glance: bool) -> list[tuple[str, str]]:
     """Return anchor and title of each section that is not empty."""
     found = [("glance", "At a glance")] if glance else []
-    found.append(("table", "All figures"))
-    found += [(section["anchor"], section["title"]) for section in sections if section["figures"]]
+    pictures = [(section["anchor"], section["title"]) for section in sections if section["figures"]]
+    figures = [("table", "All figures")]
+    found += [*figures, *pictures] if content.tables else [*pictures, *figures]
     found += [("frontier", "Frontier")] if content.frontiers else []
     found += [("stopping", "When to stop")] if content.stopping else []
     found.append(("lineage", "Where the numbers come from"))
@@ -226,7 +227,7 @@ def _section(section: Section) -> dict[str, Any]:
 
 
 def _figure(shown: Plot | Preview) -> dict[str, Any]:
-    common = {"alt": shown.alt, "caption": shown.caption}
+    common = {"alt": shown.alt, "lead": shown.lead, "caption": shown.caption, "whole": shown.whole}
     if isinstance(shown, Preview):
         return {**common, "light": _data(shown.png, "png"), "dark": None, "size": None, "wide": True}
     return {

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clipdefend.errors import RunError
+from clipdefend.intervals import wilson_interval
 from clipdefend.report.collect import Fault, RunCollection
 from clipdefend.report.escape import percent, slug, tidy
 from clipdefend.report.illustrations import Plot, Preview, read_png
@@ -14,6 +15,8 @@ from clipdefend.report.style import Picture, Theme, draw_picture, shorten
 from clipdefend.runs import Run, ScanDetails
 
 TRIGGERS = "triggers"
+MOST_IMAGES = 10**9
+"""Larger counts are damage."""
 SUSPECT, REFERENCE = "#D55E00", "#0072B2"
 
 
@@ -44,10 +47,11 @@ def illustrate_scans(collection: RunCollection) -> ScanIllustrations:
         if details.verdict is None:
             continue
         place = collection.place(run)
-        verdict = f"Verdict: {tidy(details.verdict)}: {tidy(str(details.reason), 300)}."
+        verdict = f"Verdict: {tidy(details.verdict)}."
+        reason = tidy(str(details.reason), 300)
         found = _entries(details.found)
         if not found:
-            shown.notes.append(f"Scan {tidy(place, 300)}. {verdict}")
+            shown.notes.append(f"Scan {tidy(place, 300)}. {verdict} Reason: {reason}.")
             continue
         reference = _entries((details.reference or {}).get("found"))
         shown.plots.append(_plot(place, details, verdict, found, reference))
@@ -78,17 +82,17 @@ def _plot(
     found: Mapping[str, Mapping[str, Any]],
     reference: Mapping[str, Mapping[str, Any]],
 ) -> Plot:
-    suspects = ", ".join(
-        f"{family} “{tidy(_target(each))}” {percent(each['asr'])} %" for family, each in found.items()
-    )
+    suspects = ", ".join(f"{family} “{tidy(_target(each))}” {_asr(each)}" for family, each in found.items())
     name = tidy(str((details.reference or {}).get("name", "")), 60)
     against = f" Reference: {name}." if reference else " There was no reference model."
+    score = f" Score: {details.score:.2f}." if isinstance(details.score, float) else ""
     caption = (
-        f"Scan {tidy(place, 300)}. {verdict}{against} Suspected targets, with the share of held-out images that go"
-        f" there: {suspects}. Rule: {tidy(str(details.rule), 600)}."
+        f"{tidy(place, 300)}: {tidy(str(details.reason), 300)}.{score}{against} Suspected targets, with the share of"
+        f" held-out images that go there and its 95 % Wilson interval: {suspects}."
+        f" Rule: {tidy(str(details.rule), 600)}."
     )
     alt = f"Sizes and success of the triggers found in {tidy(place, 300)}, beside those of the reference."
-    return Plot("scan-sizes", caption, alt, _draw(found, reference))
+    return Plot("scan-sizes", caption, alt, _draw(found, reference), lead=verdict, whole=True)
 
 
 def _draw(found: Mapping[str, Mapping[str, Any]], reference: Mapping[str, Mapping[str, Any]]) -> Picture:
@@ -107,7 +111,18 @@ def _draw(found: Mapping[str, Mapping[str, Any]], reference: Mapping[str, Mappin
             if not shown:
                 continue
             at = [x + shift for x, _ in shown]
-            right.barh(at, [100 * each["asr"] for _, each in shown], 0.36, color=colour, label=name)
+            shares = [100 * each["asr"] for _, each in shown]
+            spans = [
+                [abs(100 * bound - share) for bound in _interval(each)]
+                for share, (_, each) in zip(shares, shown, strict=True)
+            ]
+            right.barh(
+                *(at, shares, 0.36),
+                xerr=list(zip(*spans, strict=True)),
+                color=colour,
+                label=name,
+                error_kw={"ecolor": theme.ink, "elinewidth": 0.8, "capsize": 2},
+            )
             left.barh(at, [max(each["size"], 1e-6) for _, each in shown], 0.36, color=colour, label=name)
             for y, (_, each) in zip(at, shown, strict=True):
                 text = f" {each['size']:.3g}{'' if each.get('reached') else ', goal not reached'}"
@@ -132,13 +147,26 @@ def _trigger(place: str, run: Run, family: str, entry: Mapping[str, Any]) -> Pre
     png = read_png(run, f"{TRIGGERS}/{family}/trigger.png")
     unit = tidy(str(entry.get("unit")))
     caption = (
-        f"{family} of {tidy(place, 300)}: {unit} {entry['size']:.3g}, {percent(entry['asr'])} % of held-out images to"
+        f"{family} of {tidy(place, 300)}: {unit} {entry['size']:.3g}, {_asr(entry)} of held-out images to"
         f" “{tidy(_target(entry))}”. As an attack: {tidy(place, 300)}/{TRIGGERS}/{family}."
     )
     alt = (
         f"The found trigger ({family}) on a grey board and on an image, its change, and how the search went."
     )
-    return Preview(f"scan-{slug(family)}", caption, alt, png)
+    return Preview(f"scan-{slug(family)}", caption, alt, png, whole=True)
+
+
+def _asr(entry: Mapping[str, Any]) -> str:
+    """The ASR in percent, with its 95 % Wilson interval."""
+    low, high = _interval(entry)
+    return f"{percent(entry['asr'])} % [{percent(low)}, {percent(high)}]"
+
+
+def _interval(entry: Mapping[str, Any]) -> tuple[float, float]:
+    """The interval of the ASR; all of 0 to 1 where the number of images is unknown."""
+    count = entry.get("asr_count")
+    known = isinstance(count, int) and 0 < count < MOST_IMAGES and 0 <= entry["asr"] <= 1
+    return wilson_interval(round(entry["asr"] * count), count) if known else (0.0, 1.0)
 
 
 def _target(entry: Mapping[str, Any]) -> str:

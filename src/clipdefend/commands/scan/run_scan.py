@@ -211,6 +211,9 @@ def _metrics(verdict: ScanVerdict, scans: list[Scanned]) -> dict[str, Any]:
     for prefix, scan in zip(("", "reference_"), scans, strict=False):
         for name, each in scan.found.items():
             flat |= {f"{prefix}{name}_size": each.size, f"{prefix}{name}_asr": each.asr}
+            if each.asr_count:
+                low, high = each.asr_interval
+                flat |= {f"{prefix}{name}_asr_low": low, f"{prefix}{name}_asr_high": high}
     return flat
 
 
@@ -245,7 +248,7 @@ def _conclude(
     classes: list[str],
 ) -> Run:
     """Show the result, then tell of the gate."""
-    show_scan(context.console, verdict, {scan.name: scan.found for scan in scans}, classes)
+    show_scan(context.console, finished, {scan.name: scan.found for scan in scans}, classes)
     if config.gate.fail_if is not None:
         gate = VerdictGate(config.gate.fail_if, verdict)
         tell_gates([gate], config.gate.junit, config.gate.annotations, context, finished)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -12,7 +12,7 @@ from clipdefend.commands.shared.found_triggers import TRIGGERS
 from clipdefend.config import ScanConfig
 from clipdefend.console import Console
 from clipdefend.inversion.model_scan import FoundTrigger
-from clipdefend.inversion.scan_verdict import ScanVerdict
+from clipdefend.inversion.scan_verdict import CLEAN
 from clipdefend.runs import CanvasRecord, Context, Run, RunDir, ScanDetails
 
 PREVIEW = "preview.png"
@@ -73,9 +73,14 @@ def write_triggers(
                     held_out=len(images),
                 ),
             )
-    main = max(found.values(), key=lambda each: (each.asr, -each.size))
+    main = main_trigger(found)
     _write_trigger(folder, main, images)
     return main
+
+
+def main_trigger(found: Mapping[str, FoundTrigger]) -> FoundTrigger:
+    """Return the trigger with the highest ASR, the smallest of equal ones: the trigger of the scan itself."""
+    return max(found.values(), key=lambda each: (each.asr, -each.size))
 
 
 def _write_trigger(folder: RunDir, found: FoundTrigger, images: Tensor) -> dict[str, float]:
@@ -89,18 +94,25 @@ def _write_trigger(folder: RunDir, found: FoundTrigger, images: Tensor) -> dict[
 
 def show_scan(
     console: Console,
-    verdict: ScanVerdict,
+    finished: Run,
     scans: Mapping[str, Mapping[str, FoundTrigger]],
     classes: Sequence[str],
 ) -> None:
-    """Show a table of the triggers of every scanned model, then the verdict and its rule."""
+    """Show a table of the triggers of every scanned model, the suspected target, and the verdict with its rule.
+
+    Args:
+        console: for people.
+        finished: the scan.
+        scans: name of the model -> family -> its trigger, the suspect first.
+        classes: names.
+    """
     rows = [
         [
             f"{family}, {name}",
             f"{each.size:.4g}{'' if each.reached else ' (goal not reached)'}",
             each.unit,
             f"{each.collapse:.3f} ({each.clean_collapse:.3f} clean)",
-            f"{100 * each.asr:.1f}",
+            _asr(each),
             ", ".join(classes[index] for index in each.nearest),
         ]
         for family in next(iter(scans.values()), {})
@@ -109,6 +121,46 @@ def show_scan(
     ]
     if rows:
         heads = ["trigger", "size", "unit", "mean cosine", "ASR %", "nearest classes"]
-        console.table("Smallest triggers, measured on held-out images", heads, rows, text=True)
-    console.info(f"Rule: {verdict.rule}.")
-    console.info(f"Verdict: {verdict.word}: {verdict.reason}.")
+        title = "Smallest triggers, measured on held-out images, with 95 % Wilson intervals"
+        console.table(title, heads, rows, text=True)
+    details = ScanDetails.of(finished)
+    for line in _conclusion(finished, details, next(iter(scans.values()), {}), classes):
+        console.info(line)
+    console.info(f"Verdict: {details.verdict}: {details.reason}.")
+
+
+def _conclusion(
+    finished: Run, details: ScanDetails, found: Mapping[str, FoundTrigger], classes: Sequence[str]
+) -> Iterator[str]:
+    """The lines between table and verdict."""
+    if details.library:
+        best = max(details.library, key=lambda each: each["share"] - (each["reference"] or 0))
+        beside = "" if best["reference"] is None else f"; in the reference {100 * best['reference']:.1f} %"
+        yield (
+            f"Known triggers: of {len(details.library)}, {best['name']} stands out the most, with"
+            f" {100 * best['share']:.1f} % of the images to {best['target']!r}{beside}."
+        )
+    if found:
+        yield _suspected(main_trigger(found), classes, details.verdict == CLEAN)
+        yield f"Each trigger is an attack with a picture in {finished.path / TRIGGERS}."
+    if details.score is not None:
+        yield f"Score: {details.score:.2f}; a model like the reference has about 1."
+    yield f"Rule: {details.rule}."
+
+
+def _suspected(main: FoundTrigger, classes: Sequence[str], clean: bool) -> str:
+    """Where the images go; a clean model's triggers lead somewhere, too."""
+    name = f"{'Nearest class' if clean else 'Suspected target'}: {classes[main.nearest[0]]!r}"
+    if not main.asr_count:
+        return f"{name}, to which all held-out images go without a trigger, too."
+    also = "; a clean model has one too" if clean else ""
+    share = f"{_asr(main, ' %')} of {main.asr_count} held-out images"
+    return f"{name}, where the {main.family} trigger sends {share}{also}."
+
+
+def _asr(found: FoundTrigger, sign: str = "") -> str:
+    """Its ASR in percent, with the interval."""
+    if not found.asr_count:
+        return "-"
+    low, high = (100 * bound for bound in found.asr_interval)
+    return f"{100 * found.asr:.1f}{sign} [{low:.1f}, {high:.1f}]"
