@@ -23,7 +23,12 @@ class StudyConfig(RunConfig):
         "plan: list the runs, their cost and what is there; run: make what is missing; report: tables and plots."
     )
 
-    jobs: int = option(1, "--jobs", "Number of runs at a time; they share the cores.", range=COUNT)
+    jobs: int = option(
+        1,
+        "--jobs",
+        "Number of runs at a time, which share the cores; with --scheduler, number of workers on a machine.",
+        range=COUNT,
+    )
     scheduler: str | None = option(
         None, "--scheduler", "Address of a Dask scheduler whose workers make the runs.", metavar="ADDRESS"
     )

@@ -26,13 +26,28 @@ _stopping: list[bool] = []
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker must know, in a form that can be sent to another machine that shares the folder."""
+    """What a worker must know, in a form that can be sent to another machine that shares the folder.
+
+    Attributes:
+        name: of the run and its folder.
+        command: that makes it.
+        folder: of the study, absolute.
+        source: name of its input run.
+        sharing: number of runs that share the cores of the machine that makes it.
+    """
 
     name: str
     command: str
     folder: str
     source: str | None
-    threads: int
+    sharing: int
+
+    @property
+    def threads(self) -> int:
+        """Threads of the run on this machine; a Slurm job counts its own cores."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        allotted = os.environ.get("SLURM_CPUS_PER_TASK", "")
+        return max(1, (min(cores, int(allotted)) if allotted.isdigit() else cores) // self.sharing)
 
 
 def carry_out(job: Job, parents: list[str]) -> str:

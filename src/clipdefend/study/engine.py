@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from clipdefend.errors import ConfigError
-from clipdefend.study.carry_out import Job, carry_out, stop
+from clipdefend.study.carry_out import FAILED, Job, carry_out, stop
 
 MISSING = "study run needs Dask, which is not installed. Install it with: pip install 'clipdefend[study]'."
 Tell = Callable[[str, str], None]
@@ -72,6 +72,14 @@ def _on_workers(
         for name, job in jobs.items():
             made[name] = client.submit(carry_out, job, [made[p] for p in parents[name]], pure=False)
         names = {future.key: name for name, future in made.items()}
+        outcomes: dict[str, str] = {}
         for future in library.as_completed(made.values()):
-            tell(names[future.key], future.result())
-        return {name: future.result() for name, future in made.items()}
+            name = names[future.key]
+            try:
+                outcomes[name] = future.result()
+            except (
+                library.KilledWorker
+            ):  # several workers have gone while they made it, such as at a time limit
+                outcomes[name] = FAILED
+            tell(name, outcomes[name])
+        return {name: outcomes[name] for name in jobs}

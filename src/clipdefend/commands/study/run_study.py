@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,14 +172,13 @@ def _carry_out(
 ) -> dict[str, str]:
     nodes = _unique(nodes)
     count = min(config.jobs, max(1, len(nodes)))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     folder = study.folder.resolve()
     (folder / "settings").mkdir(parents=True, exist_ok=True)
     jobs = {}
     for node in nodes:
         atomic_write(folder / "settings" / f"{node.name}.yaml", to_yaml(node.config))
         source = node.source.name if node.source else None
-        jobs[node.name] = Job(node.name, node.command, str(folder), source, max(1, cores // count))
+        jobs[node.name] = Job(node.name, node.command, str(folder), source, count)
     parents = {node.name: [parent.name for parent in node.parents] for node in nodes}
     progress = _Progress(context, len(nodes))
     try:
