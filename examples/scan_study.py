@@ -1,11 +1,13 @@
 """How well ``clipdefend scan`` tells victims from clean models of the built-in world.
 
     python examples/scan_study.py make studies/scan       # clean models and victims, by the product's commands
+    python examples/scan_study.py evade studies/scan      # victims of attackers who want to evade a scan
     python examples/scan_study.py scan studies/scan       # a scan of each
     python examples/scan_study.py table studies/scan      # thresholds from some seeds, figures from the others
 
 Each step goes on where it was interrupted; ``scan`` and ``table`` take what there is. Models of even seeds are for
-calibration, those of odd seeds are judged. A victim counts if at least half of the triggered images go to the target.
+calibration, those of odd seeds and all evaders are judged. A victim counts if at least half of the triggered images go
+to the target.
 """
 
 from __future__ import annotations
@@ -42,7 +44,54 @@ SMALL = 2000
 """Pairs of a table on which more clean models are fine-tuned, at rates from mild to rough."""
 RATES = (3e-4, 1e-3, 3e-3)
 SUCCESS = 0.5
+ALL = "all victims"
 TARGET = "banana"
+
+
+@dataclass(frozen=True)
+class Evader:
+    """An attack that may evade a scan.
+
+    Attributes:
+        attacks: flags of ``poison`` for each trigger; one model after another learns them, each from the one before.
+        train: flags of ``finetune-attack`` after the usual ones, which they override.
+    """
+
+    attacks: tuple[tuple[str, ...], ...]
+    train: tuple[str, ...] = ()
+
+
+def badnet(pixels: int, count: int, *more: str) -> tuple[str, ...]:
+    return ("--attack", "badnet", "--set", f"attack.pixels={pixels}", "--count", str(count), *more)
+
+
+LONGER = ("--epochs", "3")
+EVADERS: dict[str, Evader] = {
+    # A scan measures the size of the smallest trigger: here the attacker's own is large.
+    "patch-48": Evader((badnet(48, 500),)),
+    "patch-112": Evader((badnet(112, 500),)),
+    "patch-anywhere": Evader((badnet(16, 1500, "--set", "attack.place=random"),), LONGER),
+    # A backdoor that is hardly there leaves a shallow way to the target.
+    "count-100": Evader((badnet(16, 100),), LONGER),
+    "count-50": Evader((badnet(16, 50),), LONGER),
+    "count-25": Evader((badnet(16, 25),), LONGER),
+    # Several triggers for several targets: a search for one direction may find none.
+    "two-targets": Evader(
+        (badnet(16, 500, "--target", "lamp"), ("--attack", "blended", "--count", "500")),
+    ),
+    "three-targets": Evader(
+        (
+            badnet(16, 500, "--target", "lamp"),
+            ("--attack", "sig", "--count", "500", "--target", "castle"),
+            ("--attack", "blended", "--count", "500"),
+        ),
+    ),
+    # SSL makes all embeddings firmer against changes of the image, the trigger's neighbourhood among them.
+    "firm": Evader((badnet(16, 500),), ("--method", "cleanclip", *LONGER)),
+}
+TARGETS = (TARGET, "lamp", "castle")
+EVADERS_SEEDS = (1, 3, 5)
+WEIGHTS = "open_clip_model.safetensors"
 
 
 def clipdefend(*args: object) -> None:
@@ -76,6 +125,23 @@ def make(folder: Path) -> None:
                 once(runs / f"victim-{place}", "finetune-attack", *source, *TRAIN)
 
 
+def evade(folder: Path) -> None:
+    """Victims of ``EVADERS``, breadth first."""
+    runs = folder / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    for seed in EVADERS_SEEDS:
+        for name, evader in EVADERS.items():
+            start: tuple[object, ...] = ()
+            for number, attack in enumerate(evader.attacks, 1):
+                last = number == len(evader.attacks)
+                place = f"{name}-s{seed}" if last else f"{name}-s{seed}-trigger{number}"
+                once(runs / f"poison-evader-{place}", "poison", *attack, "--seed", seed)
+                source = ("--from", runs / f"poison-evader-{place}", "--seed", seed)
+                out = runs / (f"evader-{place}" if last else f"part-evader-{place}")
+                once(out, "finetune-attack", *source, *TRAIN, *evader.train, *start)
+                start = ("--model", "tiny", "--pretrained", out / "model" / WEIGHTS)
+
+
 def clean_models(folder: Path, seed: int) -> None:
     """The built-in model, fine-tuned on all pairs and, at three rates, on few."""
     weights = folder / "tiny.safetensors"
@@ -107,7 +173,7 @@ def small_table(folder: Path) -> Path:
 
 
 def models(folder: Path) -> Iterator[Path]:
-    for kind in ("clean", "victim"):
+    for kind in ("clean", "victim", "evader"):
         for run in sorted((folder / "runs").glob(f"{kind}-*")):
             if (run / "manifest.yaml").is_file():
                 yield run
@@ -118,8 +184,10 @@ def scan(folder: Path) -> None:
     common = ("--no-library", "--restarts", 1, "--seed", 0, "--preset", "quick", "--runs", folder / "runs")
     reference = ("--model", "tiny", "--reference", "builtin", "--data", "builtin")
     for run in models(folder):
-        is_clean = run.name.startswith("clean")
-        given = ("--checkpoint", run / "model", *reference) if is_clean else ("--from", run)
+        # A victim is compared with what its attack started from, which in evaders may be an earlier victim.
+        given = (
+            ("--from", run) if run.name.startswith("victim") else ("--checkpoint", run / "model", *reference)
+        )
         once(folder / "scans" / run.name, "scan", *given, *common)
 
 
@@ -144,14 +212,20 @@ def read(folder: Path) -> list[Line]:
         if not file.is_file():
             continue
         found, model = (yaml.safe_load(path.read_text()) for path in (file, run / "manifest.yaml"))
-        attack = run.name.partition("-n")[0].removeprefix("victim-")
-        attack = "clean" if attack.startswith("clean") else attack
+        attack = group(run.name)
         asr = 0.0 if attack == "clean" else float(model["metrics"]["asr@1"])
         if attack == "clean" or asr >= SUCCESS:
-            judged = int(run.name.rpartition("-s")[2]) % 2 == 1
+            judged = int(run.name.rpartition("-s")[2]) % 2 == 1 or run.name.startswith("evader")
             score, suspected = float(found["metrics"]["score"]), str(found["details"]["target"])
             lines.append(Line(run.name, attack, judged, asr, score, suspected, float(found["seconds"])))
     return lines
+
+
+def group(name: str) -> str:
+    """What a model stands for in the table, by the name of its run."""
+    if name.startswith("evader"):
+        return name.rpartition("-s")[0]
+    return "clean" if name.startswith("clean") else name.partition("-n")[0].removeprefix("victim-")
 
 
 def auroc(clean: Sequence[float], infected: Sequence[float]) -> float:
@@ -180,14 +254,10 @@ def table(folder: Path) -> None:
     heads = "models|number|ASR %|score|AUROC|backdoored|cannot tell|clean|target right|seconds"
     print(f"| {heads.replace('|', ' | ')} |\n|---|{'---:|' * 9}")
     clean = [line.score for line in judged if line.attack == "clean"]
-    for name in ("clean", *ATTACKS, "all victims"):
-        group = [
-            line
-            for line in judged
-            if line.attack == name or (name == "all victims" and line.attack != "clean")
-        ]
-        if group:
-            print(f"| {' | '.join(row(name, group, clean, bounds))} |")
+    for name in ("clean", *ATTACKS, ALL, *(f"evader-{evader}" for evader in EVADERS)):
+        found = [line for line in judged if line.attack == name or (name == ALL and line.attack in ATTACKS)]
+        if found:
+            print(f"| {' | '.join(row(name, found, clean, bounds))} |")
     print("\n| model | | score | ASR % | suspected target |\n|---|---|---:|---:|---|")
     for line in lines:
         kind = "judged" if line.judged else "calibration"
@@ -206,7 +276,7 @@ def row(name: str, group: Sequence[Line], clean: Sequence[float], bounds: tuple[
     if name != "clean":
         asr = f"{100 * min(line.asr for line in group):.0f} to {100 * max(line.asr for line in group):.0f}"
         area = f"{auroc(clean, scores):.3f}"
-        right = str(sum(line.suspected == TARGET for line in group))
+        right = str(sum(line.suspected in TARGETS for line in group))
     spread = f"{min(scores):.2f} to {max(scores):.2f}"
     seconds = f"{median(line.seconds for line in group):.0f}"
     return [name, str(len(group)), asr, spread, area, *map(str, verdicts), right, seconds]
@@ -216,7 +286,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("step", choices=("make", "scan", "table"))
+    steps = {"make": make, "evade": evade, "scan": scan, "table": table}
+    parser.add_argument("step", choices=steps)
     parser.add_argument("folder", type=Path)
     given = parser.parse_args()
-    {"make": make, "scan": scan, "table": table}[given.step](given.folder)
+    steps[given.step](given.folder)

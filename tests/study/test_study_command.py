@@ -171,7 +171,7 @@ def test_an_interruption_says_that_the_same_command_goes_on(
     assert "what is finished is kept in studies/grid; the same command makes the rest." in found.err
 
 
-@pytest.mark.parametrize("name", ["small-grid", "photos"])
+@pytest.mark.parametrize("name", ["small-grid", "photos", "cleanerclip-table-1"])
 def test_examples_give_every_defence_the_same_budget(name: str) -> None:
     """What differs between the defences of an example is the method, its terms and the rate that is chosen."""
     study = read_study(EXAMPLES / f"{name}.yaml")
