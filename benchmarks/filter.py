@@ -11,7 +11,8 @@ median over the turns.
 
 The second form: pairs whose embeddings are made up, all else as in the command: the draw, the
 files of embeddings, all scores, the selection, AUROC with intervals, and the table of rows. Each size has a process of
-its own; "MB" is its largest memory, shared pages counted in part, "rows/s" what it does in a second of processor time.
+its own; "MB" is its largest resident memory, "ratio" that over the first size's, "rows/s" what it does in a second of
+processor time.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import resource
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +35,6 @@ from common import (
     carry_out,
     median_turn,
     photo,
-    resident_memory,
     synthetic_captions,
     take_turns,
 )
@@ -129,21 +129,14 @@ def child(count: int, dimension: int) -> None:
     pair_embeddings.encode = made_up
     model.encode_text = made_up_texts  # type: ignore[method-assign]
     model._tokenize = lambda texts: torch.tensor([[len(text)] for text in texts])
-    largest, ended = [resident_memory()], threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.2):
-            largest[0] = max(largest[0], resident_memory())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
     start = CLOCKS["processor"]()
     with tempfile.TemporaryDirectory() as folder:
         judge(MadeUp(count), model, Path(folder), 256)
     seconds = CLOCKS["processor"]() - start
-    ended.set()
-    watcher.join()
-    print(json.dumps({"MB": largest[0], "rows/s": count / seconds}))
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1 << 20 if sys.platform == "darwin" else 1 << 10
+    )
+    print(json.dumps({"MB": megabytes, "rows/s": count / seconds}))
 
 
 def by_size(args: argparse.Namespace) -> list[dict[str, object]]:
@@ -152,7 +145,7 @@ def by_size(args: argparse.Namespace) -> list[dict[str, object]]:
         command = [sys.executable, __file__, "--child", str(count), str(args.dimension)]
         line = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         found.append({"rows": count, "dimension": args.dimension, **json.loads(line)})
-    return found
+    return [{**row, "ratio": row["MB"] / found[0]["MB"]} for row in found]
 
 
 def beside_encoding(args: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
