@@ -165,8 +165,9 @@ def _asr(entry: Mapping[str, Any]) -> str:
 def _interval(entry: Mapping[str, Any]) -> tuple[float, float]:
     """The interval of the ASR; all of 0 to 1 where the number of images is unknown."""
     count = entry.get("asr_count")
-    known = isinstance(count, int) and 0 < count < MOST_IMAGES and 0 <= entry["asr"] <= 1
-    return wilson_interval(round(entry["asr"] * count), count) if known else (0.0, 1.0)
+    if not isinstance(count, int) or not 0 < count < MOST_IMAGES or not 0 <= entry["asr"] <= 1:
+        return 0.0, 1.0
+    return wilson_interval(round(entry["asr"] * count), count)
 
 
 def _target(entry: Mapping[str, Any]) -> str:
