@@ -2,7 +2,7 @@
 
     python benchmarks/filter.py [--model RN50] [--images 256] [--batch-size 32] [--turns 3]
                                 [--clock wall|processor] [--json]
-    python benchmarks/filter.py --rows 10000,1000000 [--dimension 64] [--json]
+    python benchmarks/filter.py --rows 10000,1000000 [--dimension 64] [--pool 2048] [--json]
 
 The first form: JPEGs of COCO's size lie on disk. The floor holds their pixels and tokens in memory and does nothing but
 encode both. Ours reads and decodes the files once, encodes images and captions, keeps the embeddings on disk, and
@@ -60,9 +60,9 @@ SCORES = ("dao", "slof", "kdist", "lid", "clipscore", "loss")
 POISONED = 100
 
 
-def judge(pairs: Pairs, model: ClipModel, folder: Path, batch: int) -> None:
+def judge(pairs: Pairs, model: ClipModel, folder: Path, batch: int, pool: int) -> None:
     """What the command does with open pairs and a loaded model."""
-    config = FilterConfig(scores=SCORES, workers=0)
+    config = FilterConfig(scores=SCORES, workers=0, pool=pool)
     embeddings = PairEmbeddings(
         model=model,
         pairs=pairs,
@@ -111,7 +111,7 @@ class MadeUp(Pairs):
         return f"{row}.jpg"
 
 
-def child(count: int, dimension: int) -> None:
+def child(count: int, dimension: int, pool: int) -> None:
     """Judge made-up embeddings and print memory and speed."""
     torch.set_num_threads(1)
     model = load_model("tiny", "none")
@@ -131,7 +131,7 @@ def child(count: int, dimension: int) -> None:
     model._tokenize = lambda texts: torch.tensor([[len(text)] for text in texts])
     start = CLOCKS["processor"]()
     with tempfile.TemporaryDirectory() as folder:
-        judge(MadeUp(count), model, Path(folder), 256)
+        judge(MadeUp(count), model, Path(folder), 256, pool)
     seconds = CLOCKS["processor"]() - start
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
         1 << 20 if sys.platform == "darwin" else 1 << 10
@@ -142,7 +142,7 @@ def child(count: int, dimension: int) -> None:
 def by_size(args: argparse.Namespace) -> list[dict[str, object]]:
     found = []
     for count in [int(text) for text in args.rows.split(",")]:
-        command = [sys.executable, __file__, "--child", str(count), str(args.dimension)]
+        command = [sys.executable, __file__, "--child", str(count), str(args.dimension), str(args.pool)]
         line = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         found.append({"rows": count, "dimension": args.dimension, **json.loads(line)})
     return [{**row, "ratio": row["MB"] / found[0]["MB"]} for row in found]
@@ -172,7 +172,7 @@ def beside_encoding(args: argparse.Namespace, folder: Path) -> list[dict[str, ob
     def ours() -> None:
         place = folder / f"turn-{next(turn)}"
         place.mkdir()
-        judge(pairs, model, place, step)
+        judge(pairs, model, place, step, args.pool)
 
     work: dict[str, Callable[[], None]] = {FLOOR: encode, "clipdefend filter": ours}
     times = take_turns(work, args.turns, CLOCKS[args.clock])
@@ -195,7 +195,7 @@ def measure(args: argparse.Namespace, folder: Path) -> list[dict[str, object]]:
 
 def main() -> None:
     if sys.argv[1:2] == ["--child"]:
-        child(*map(int, sys.argv[2:4]))
+        child(*map(int, sys.argv[2:5]))
         return
     parser = arguments(__doc__)
     parser.add_argument("--model", default="RN50")
@@ -205,6 +205,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--rows", help="numbers of made-up pairs, with commas")
     parser.add_argument("--dimension", type=int, default=64)
+    parser.add_argument("--pool", type=int, default=FilterConfig().pool)
     carry_out(parser, measure)
 
 

@@ -78,3 +78,15 @@ def test_runs_of_one_defence_are_one_group_whatever_their_settings() -> None:
         "| badnet | cleanclip | 14.5 (-1.5) | 16.4 (+0.4) | 16.5 (+0.5) | 17.2 (+1.2) | 17.5 (+1.5)"
         " | 17.5 (+1.5) | 1 of 3 runs, 3 of 7 epochs |"
     )
+
+
+def test_what_a_defender_does_not_choose_is_a_group_of_its_own() -> None:
+    tracks = [
+        Track("ft, clean", "ft", (epochs(LOW),), "keep_poison=0"),
+        Track("ft, rate 2", "ft", (epochs(MIDDLE),), "keep_poison=0"),
+        Track("ft, poisoned", "ft", (epochs(HIGH),), "keep_poison=5"),
+    ]
+    clean, poisoned = group_frontiers({"badnet": tracks}, 0.015, 0.05)
+    assert (clean.defence, poisoned.defence) == ("ft (keep_poison=0)", "ft (keep_poison=5)")
+    assert clean.points == frontier([epochs(LOW), epochs(MIDDLE)])
+    assert poisoned.points == frontier([epochs(HIGH)])

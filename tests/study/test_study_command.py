@@ -82,6 +82,16 @@ def test_plan_names_only_the_settings_that_differ(tmp_path: Path) -> None:
     assert len(set(found)) == len(found)
 
 
+def test_plan_counts_what_follows_the_choice(tmp_path: Path) -> None:
+    """Two attacks, three methods, one of four rates, two seeds: as many as are planned later."""
+    out = Shell(tmp_path)("study", "plan", EXAMPLES / "small-grid.yaml", "--no-measure").out
+    assert "42 runs, 0 finished, 42 to make" in out
+    assert (
+        "12 runs of seeds 1, 2 follow once the held-out runs have chosen train.lr: about 0 s, and 12 of"
+        in out
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -59,10 +59,11 @@ class Success:
 
 @dataclass(frozen=True)
 class Group:
-    """The frontier of all runs of one attack and defence, whatever their settings and seeds.
+    """The frontier of all runs of one attack and defence, whatever their seeds and what a defender chooses.
 
     Attributes:
-        attack, defence: their names.
+        attack: its name.
+        defence: its name, with the condition that sets it apart.
         points: one for each of ``LIMITS``.
         success: counts of the region of success.
     """
@@ -124,7 +125,7 @@ def count_successes(runs: Sequence[Sequence[Epoch]], ba_budget: float, asr_limit
 
 
 def group_frontiers(tracks: Mapping[str, Sequence[Track]], ba_budget: float, asr_limit: float) -> list[Group]:
-    """Return the frontier of every defence against every attack.
+    """Return the frontier of every defence against every attack, under each condition.
 
     Args:
         tracks: attack -> tracks of its defences.
@@ -132,9 +133,11 @@ def group_frontiers(tracks: Mapping[str, Sequence[Track]], ba_budget: float, asr
     """
     found = []
     for attack, each in tracks.items():
-        for base in dict.fromkeys(track.base for track in each):
-            runs = [run for track in each if track.base == base for run in track.runs]
-            found.append(Group(attack, base, frontier(runs), count_successes(runs, ba_budget, asr_limit)))
+        for base, condition in dict.fromkeys((track.base, track.condition) for track in each):
+            alike = [track for track in each if (track.base, track.condition) == (base, condition)]
+            runs = [run for track in alike for run in track.runs]
+            name = f"{base} ({condition})" if condition else base
+            found.append(Group(attack, name, frontier(runs), count_successes(runs, ba_budget, asr_limit)))
     return found
 
 

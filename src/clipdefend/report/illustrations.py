@@ -13,7 +13,7 @@ from clipdefend.report.maps import Method, ModelEmbeddings, draw_map
 from clipdefend.report.measurements import Measurement
 from clipdefend.report.plots import Region, Track
 from clipdefend.report.recipe import attack_name, format_value
-from clipdefend.report.rows import Row, Table
+from clipdefend.report.rows import Row, Table, describe_condition
 from clipdefend.report.style import Picture
 from clipdefend.report.sweeps import find_sweeps
 from clipdefend.runs import PoisonDetails, Run, TriggerDetails
@@ -94,7 +94,8 @@ def read_histories(tables: Sequence[Table]) -> Histories:
                     kept.append(tuple(records))
                     found.runs.append((row.attack, row.defence, one.model, records))
             if kept:
-                tracks.setdefault(row.attack, []).append(Track(row.defence, row.base, tuple(kept)))
+                condition = describe_condition(row, table)
+                tracks.setdefault(row.attack, []).append(Track(row.defence, row.base, tuple(kept), condition))
         for attack, each in tracks.items():
             found.tracks[f"{attack}, {table.setting.title}" if attack in found.tracks else attack] = each
     return found

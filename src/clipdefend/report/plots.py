@@ -26,11 +26,13 @@ class Track:
         name: of the defence, with the settings that distinguish it from others.
         base: the defence's name alone.
         runs: the epochs of each seed's run, ascending; epoch 0 is the victim.
+        condition: what the defender does not choose and other runs of the defence differ in, such as "keep_poison=5".
     """
 
     name: str
     base: str
     runs: tuple[tuple[Epoch, ...], ...]
+    condition: str = ""
 
 
 @dataclass(frozen=True)

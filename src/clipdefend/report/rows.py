@@ -19,6 +19,10 @@ RATIOS = ("recovery",)
 """Figures without an interval, which can exceed 1."""
 ATTACK_KEYS = ("poison.", "attack.")
 """Prefixes of the settings that distinguish attacks; all others distinguish defences."""
+CONDITIONS = frozenset(
+    f"defence.{key}" for key in ("data", "num_samples", "keep_poison", "exclude_manifest", "train.epochs")
+)
+"""Settings that are not a defender's to choose but given to it: pairs, poison among them, and budget."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,13 @@ def _row(members: Sequence[Measurement], found: Sequence[Measurement]) -> Row:
         figures=figures([one.values for one in members]),
         further=tuple(format_settings(first.recipe, left_out)),
     )
+
+
+def describe_condition(row: Row, table: Table) -> str:
+    """Return what a defender does not choose and like rows differ in: "keep_poison=5, num_samples=4000", or ""."""
+    alike = [other.members[0].recipe for other in table.of(row.attack) if other.base == row.base]
+    keys = [key for key in differing_keys(alike) if key in CONDITIONS]
+    return ", ".join(format_settings(row.members[0].recipe, keys))
 
 
 def attack_settings(one: Measurement) -> str:

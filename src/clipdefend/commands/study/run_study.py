@@ -102,7 +102,8 @@ def _forced(action: str, config: StudyConfig, context: Context) -> dict[str, Any
 
 def _plan(study: StudyFile, config: StudyConfig, context: Context) -> Planned:
     chosen = _chosen(study) if study.choose else None
-    nodes = _unique([*held_out_nodes(study), *reported_nodes(study, chosen or {} if study.choose else None)])
+    held_out = held_out_nodes(study)
+    nodes = _unique([*held_out, *reported_nodes(study, chosen or {} if study.choose else None)])
     costs = Costs(study.folder, nodes, context.console, measure=not config.no_measure)
     rows = [
         {
@@ -129,12 +130,30 @@ def _plan(study: StudyFile, config: StudyConfig, context: Context) -> Planned:
         f" about {_duration(known)}{at_once}{unknown}."
     )
     if study.choose and not chosen:
-        lines.append(
-            f"The defences of seeds {', '.join(map(str, study.seeds))} follow once the held-out runs have chosen"
-            f" {', '.join(study.choose)}."
-        )
+        lines.append(_following(study, held_out, nodes, costs, config.jobs))
     manifest = {"runs": rows, "chosen": chosen, "seconds": known, "unknown": missing.count(None)}
     return Planned(study.path, manifest, "\n".join(lines))
+
+
+def _following(
+    study: StudyFile, held_out: Sequence[Node], planned: Sequence[Node], costs: Costs, jobs: int
+) -> str:
+    """What is made once the hyper-parameters are chosen; their values hardly change the cost."""
+    first: dict[str, dict[str, Any]] = {}
+    for node in held_out:
+        if node.command == "defend":
+            values = {key: node.settings[key] for key in study.choose if key in node.settings}
+            first.setdefault(group_of(node.settings, study.choose), values)
+    known = {node.name for node in planned}
+    later = [node for node in _unique(reported_nodes(study, first)) if node.name not in known]
+    seconds = [costs.seconds(node) for node in later]
+    total = math.fsum(each for each in seconds if each is not None) / jobs
+    return (
+        f"{len(later)} runs of seeds {', '.join(map(str, study.seeds))} follow once the held-out runs have chosen"
+        f" {', '.join(study.choose)}: about {_duration(total)}"
+        f"{f' with --jobs {jobs}' if jobs > 1 else ''}"
+        f"{f', and {seconds.count(None)} of unknown cost' if None in seconds else ''}."
+    )
 
 
 def _make(study: StudyFile, config: StudyConfig, context: Context) -> Planned:
