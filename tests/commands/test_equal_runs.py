@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +114,11 @@ def every_command(folder: Path) -> Shell:
 
 
 @pytest.fixture(scope="module")
-def twice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shell, Shell]:
+def twice(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shell, Shell]]:
     first, second = (every_command(tmp_path_factory.mktemp("twice")) for _ in range(2))
-    return first, second
+    yield first, second
+    for shell in (first, second):
+        shutil.rmtree(shell.folder)  # a model of each method
 
 
 @pytest.mark.slow

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ class Chain(Shell):
 
 
 @pytest.fixture(scope="module", params=SOURCES)
-def chain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+def chain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     """Attack, defence and evaluation of a model that another library wrote."""
     shell = Chain(tmp_path_factory.mktemp("export"), source=request.param)
     write_data(shell.folder)
@@ -102,7 +103,8 @@ def chain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     shell.made["defend"] = shell("defend", "--method", "ft", *EVAL, *TRAIN)
     shell.made["evaluate"] = shell("evaluate", *EVAL, "--workers", 0)
     shell.made["source"] = shell("evaluate", "--checkpoint", source, *EVAL, "--workers", 0)
-    return shell
+    yield shell
+    shutil.rmtree(shell.folder)  # hundreds of megabytes for each layout
 
 
 def exported(shell: Shell, format: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import runpy
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -45,7 +46,7 @@ def example() -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def made(example: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Shell:
+def made(example: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A folder with a dozen photos, two captions each, and the model that two steps a stage make of them."""
     folder = tmp_path_factory.mktemp("photos")
     (folder / "images").mkdir()
@@ -61,7 +62,8 @@ def made(example: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> S
     torch.save(image_weights(example), folder / "lite0.pt")
     for out in ("made", "again"):
         make(folder, out)
-    return Shell(folder)
+    yield Shell(folder)
+    shutil.rmtree(folder)
 
 
 def image_weights(example: dict[str, Any]) -> dict[str, torch.Tensor]:

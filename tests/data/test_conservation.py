@@ -57,7 +57,7 @@ def table_line(draw: random.Random, number: int, delimiter: str, quoting: int, t
     """One row, sometimes written by hand: joined without quoting, unclosed, cut or too long."""
     path = f"images/{number}.png"
     plain = f"photo {number} of a cat"
-    match draw.randrange(12):
+    match draw.randrange(14):
         case 0:
             return f'{path}{delimiter}"{plain}'
         case 1:
@@ -72,6 +72,10 @@ def table_line(draw: random.Random, number: int, delimiter: str, quoting: int, t
             return f"images/absent.png{delimiter}{plain}"
         case 6:
             return f"{path}{delimiter}"
+        case 7:
+            return f"{path}{delimiter}{plain}\0 and more"
+        case 8:
+            return f"images/{number}\0.png{delimiter}{plain}"
     buffer = io.StringIO()
     csv.writer(buffer, delimiter=delimiter, quoting=quoting, lineterminator="\n").writerow([path, text])  # type: ignore[arg-type]
     return buffer.getvalue().removesuffix("\n")
@@ -86,9 +90,10 @@ def write_table(
     quoting = draw.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
     lines = [table_line(draw, number, delimiter, quoting, text(number)) for number in range(count)]
     lines[0] = f"images/0.png{delimiter}photo 0"  # something can be read
-    end = draw.choice(["\n", "\r\n"])
+    ends = draw.choice([["\n"], ["\r\n"], ["\r"], ["\n", "\r\n", "\r"]])
+    end = ends[0]
     blank = [draw.choice(["", "", "", end]) for _ in lines]
-    body = "".join(f"{line}{end}{more}" for line, more in zip(lines, blank, strict=True))
+    body = "".join(f"{line}{draw.choice(ends)}{more}" for line, more in zip(lines, blank, strict=True))
     start = draw.choice(["", "\ufeff", end, end + "  " + end])
     with open(path, "w", encoding="utf-8", newline="") as file:
         file.write(
@@ -131,10 +136,14 @@ def write_jsonl(draw: random.Random, path: Path) -> int:
             '"text"',
             '{"file_name": "images/0.png", "text": null}',
             '{"text": "photo 1"}',
+            '{"file_name": "images/0.png", "text": "photo 1 \0 and more"}',
+            '{"file_name": "images/0.png", "text": "photo 1 \\u0000 and more"}',
+            '{"file_name": "images/0\\u0000.png", "text": "photo 0"}',
         ]
         line = json.dumps(record) if number == 0 or draw.random() < 0.7 else draw.choice(faults)
         lines.append(line + draw.choice(["", "", "\n", "\r"]))
-    path.write_text("\n".join(lines), encoding="utf-8")
+    text = draw.choice(["\n", "\r\n", "\r"]).join(lines) + draw.choice(["", "\n"])
+    path.write_text(draw.choice(["", "\ufeff"]) + text, encoding="utf-8", newline="")
     return count
 
 
@@ -184,18 +193,36 @@ def make_files(draw: random.Random, folder: Path) -> int:
     return count
 
 
+ODD = (
+    "a b/{}",
+    "line\nbreak {}",
+    "back\\slash {}",
+    "über/猫 {}",
+    "'\"$(x)* {}",
+    "{}\udcff",
+    "{}\udcfe",
+    "tab\t{}",
+)
+"""Names of members as people's tools write them; the surrogates stand for bytes that are not UTF-8."""
+
+
 def members(
     draw: random.Random, numbers: Iterable[int], slots: Callable[[int], dict[str, bytes]]
 ) -> list[tuple[str, bytes]]:
-    """Members of samples, some of which lack one; in order, kind by kind, or in disorder."""
+    """Members of samples, some of which lack one or repeat a name; in order, kind by kind, or in disorder."""
     found: list[tuple[str, bytes]] = []
+    arrange = draw.choice(["in order", "by kind", "disorder"])
+    again = ""  # key of the last sample, if it is whole; in disorder nobody could tell what belongs together
     for number in numbers:
         parts = slots(number)
-        for ending in draw.sample(sorted(parts), draw.choice([0, 0, 0, 1])) if number else []:
-            del parts[ending]
-        key = draw.choice([f"{number:06d}", f"./{number}.a.b", f"dir.d/{number}"])
+        key = draw.choice(["{:06d}", "./{}.a.b", "dir.d/{}", *ODD]).format(number)
+        if again and draw.random() < 0.2:
+            key = again
+        elif number:
+            for ending in draw.sample(sorted(parts), draw.choice([0, 0, 0, 1])):
+                del parts[ending]
+        again = key if number and len(parts) == 2 and arrange != "disorder" else ""
         found += [(f"{key}.{ending}", data) for ending, data in parts.items()]
-    arrange = draw.choice(["in order", "by kind", "disorder"])
     if arrange == "by kind":
         found.sort(key=lambda member: member[0].rpartition(".")[2])
     elif arrange == "disorder":
@@ -229,7 +256,7 @@ def damage(draw: random.Random, path: Path, kept: list[tuple[str, bytes]]) -> No
     whole = [
         name
         for (name, _), key in zip(kept, keys, strict=True)
-        if keys.count(key) > 1 and not re.search(r"\b0+(\.a\.b)?\.", name)
+        if keys.count(key) == 2 and not re.search(r"\b0+(\.a\.b)?\.", name)
     ]
     if whole:
         data = bytearray(path.read_bytes())
@@ -255,9 +282,10 @@ def make_labels(draw: random.Random, folder: Path) -> int:
         good = f"{path},{number}"
         faults = [f'{path},"{number}', f"{good},more", path, f'"{good}']
         lines.append(good if number == 0 or draw.random() < 0.7 else draw.choice(faults))
-    (folder / "labels.csv").write_text(
-        draw.choice(["", "\n", "\r\n\n"]) + "image,label\n" + "\n".join(lines) + "\n"
-    )
+    end = draw.choice(["\n", "\r\n", "\r"])
+    start = draw.choice(["", "\ufeff", end, end + "\n"])
+    text = end.join([start + "image,label", *lines, *draw.choice([[], [""]])])
+    (folder / "labels.csv").write_text(text, encoding="utf-8", newline="")
     return count
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import os
 import pickle
@@ -410,8 +411,40 @@ def test_parquet_with_repeated_images_as_a_dictionary(pair_folder: MakeFolder, c
     assert [number_of(pairs.image(row)) for row in range(3)] == [3, 4, 3]
 
 
-@pytest.mark.parametrize("name", ["a.xlsx", "a.tar.gz", "a", "a.webp"])
+@pytest.mark.parametrize("name", ["a.xlsx", "a", "a.webp"])
 def test_unknown_endings(name: str, tmp_path: Path, cache: Path) -> None:
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(DataError, match=r"files ending in .* give files of one format .*\.csv"):
         open_pairs(str(tmp_path / name), cache=cache)
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.tar.gz", "a.TGZ", "a.jsonl.zst", "a.zip"])
+def test_compressed_files_are_refused_by_name(name: str, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=f"{name}' is compressed, .* unpack it"):
+        open_pairs(str(tmp_path / name), cache=cache)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_compressed_tables_are_refused_by_content(name: str, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(b"image,caption\n", mtime=0))
+    with pytest.raises(DataError, match=f"{name}' is compressed: unpack it"):
+        open_pairs(str(tmp_path / name), cache=cache)
+
+
+def test_a_nul_byte_costs_its_own_row_wherever_it_is(pair_folder: MakeFolder, cache: Path) -> None:
+    rows = [b"images/0.png,one", b"images/1.png,t\0wo", b"images/1\0.png,three", b"images/3.png,four"]
+    pairs = opened(pair_folder(4) / "a.csv", b"image,caption\n" + b"\n".join(rows), cache)
+    assert pairs.captions() == ["one", "", "three", "four"]
+    with pytest.raises(ImageError, match="no usable image path"):
+        pairs.image(2)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_line_that_is_skipped_ends_at_its_own_line_end(
+    end: str, pair_folder: MakeFolder, cache: Path
+) -> None:
+    """A caption with a line feed does not make a file of carriage returns one long line."""
+    lines = ["image,caption", 'images/0.png,"one\nmore"', 'images/1.png,"not closed', "images/2.png,three"]
+    pairs = opened(pair_folder(3) / "a.csv", end.join(lines).encode(), cache)
+    assert (pairs.captions(), pairs.skipped) == (["one\nmore", "three"], 1)

@@ -321,6 +321,45 @@ def test_a_shard_that_changes_after_indexing(tmp_path: Path, cache: Path) -> Non
         later.image(0)
 
 
+def test_names_that_repeat(tmp_path: Path, cache: Path) -> None:
+    """Samples one after the other are read; where two wait at once, nothing tells what belongs together."""
+    one, two = sample(1, "a"), sample(2, "a")
+    pairs = open_pairs(str(write_tar(tmp_path / "a.tar", [*one, *two])), cache=cache)
+    assert pairs.captions() == ["photo 1", "photo 2"]
+    assert [number_of(pairs.image(row)) for row in range(2)] == [1, 2]
+    apart = [*one, *sample(3), *two]
+    pairs = open_pairs(str(write_tar(tmp_path / "b.tar", apart)), cache=cache)
+    assert pairs.captions() == ["photo 1", "photo 3", "photo 2"]
+    by_kind = sorted(apart, key=lambda member: member[0].rpartition(".")[2])
+    pairs = open_pairs(str(write_tar(tmp_path / "c.tar", by_kind)), cache=cache)
+    assert (pairs.captions(), pairs.skipped) == (["photo 3"], 2)
+    assert set(pairs.skip_reasons) == {f"c.tar/a: {tar_samples.REPEATED}"}
+
+
+def test_names_of_other_bytes_are_other_names(tmp_path: Path, cache: Path) -> None:
+    members = [
+        ("\udcff.jpg", numbered(1)),
+        ("\udcfe.jpg", numbered(2)),
+        ("\udcfe.txt", b"two"),
+        ("\udcff.txt", b"one"),
+    ]
+    path = write_tar(tmp_path / "a.tar", members, tarfile.GNU_FORMAT)
+    pairs = open_pairs(str(path), cache=cache)
+    assert {pairs.caption(row): number_of(pairs.image(row)) for row in range(2)} == {"one": 1, "two": 2}
+    assert pairs.image_ref(0) == r"a.tar/\xfe.jpg"
+
+
+@pytest.mark.parametrize("name", ["1.tar.gz", "1.tgz"])
+def test_a_compressed_shard_beside_others_is_not_left_out(name: str, tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "set").mkdir()
+    write_tar(tmp_path / "set" / "0.tar", sample(0))
+    (tmp_path / "set" / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=rf"{name}' is compressed, .* unpack it"):
+        open_pairs(str(tmp_path / "set"), cache=cache)
+    (tmp_path / "set" / name).rename(tmp_path / "set" / "backup.gz")  # no shard
+    assert len(open_pairs(str(tmp_path / "set"), cache=cache)) == 1
+
+
 def test_too_many_incomplete_samples(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tar_samples, "MAX_PENDING", 10)
     path = write_tar(tmp_path / "a.tar", [(f"{n}.jpg", b"x") for n in range(20)])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 BUILTIN_PAIRS = ("train", "pretrain")
-NO_CAPTION = "has no usable caption (empty, not UTF-8 or too long)"
+NO_CAPTION = "has no usable caption (empty, not UTF-8, too long or with NUL bytes)"
 _LOOK_AT = 16
 _IMAGE, _CAPTION, _SOURCE, _OFFSET, _SIZE = range(5)
 

@@ -120,8 +120,8 @@ def _read_shard(
         ):
             image, label = slots.get("image"), slots.get("cls")
             if image is None or label is None:
-                reason = f"/{key}: has no {'image' if image is None else '.cls'}" if key else f": {damage}"
-                skipped.append(f"{shard.name}{reason}" + (f" ({damage})" if key and damage else ""))
+                lacks = f"has no {'image' if image is None else '.cls'}" + (f" ({damage})" if damage else "")
+                skipped.append(f"{shard.name}{'/' if key else ''}{key}: {lacks if slots else damage}")
                 continue
             text = read_at(opened, label)[:32].decode("ascii", "replace").strip() if label.regular else ""
             if not (image.regular and image.size <= decode.MAX_BYTES and re.fullmatch(r"-?\d{1,9}", text)):

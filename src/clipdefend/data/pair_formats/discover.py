@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from clipdefend.data import compressed
 from clipdefend.data.folders import list_names, walk
 from clipdefend.data.pair_formats.folder_pairs import FOLDER, holds_pairs, holds_parts
 from clipdefend.data.pair_formats.pair_format import Format
@@ -90,10 +91,27 @@ def _format(spec: str, files: Sequence[Path]) -> Format:
     for candidate in FORMATS:
         if endings <= candidate.endings:
             return candidate
+    if packed := [path for path in files if path.suffix.lower() in compressed.ENDINGS]:
+        raise _is_packed(packed)
     allowed = ", ".join(sorted(ending for candidate in FORMATS for ending in candidate.endings))
     raise DataError(
         f"Data source {spec!r} has files ending in {', '.join(map(repr, sorted(endings)))}: give files of one"
         f" format ({allowed}), a folder, or 'builtin'."
+    )
+
+
+def _refuse_packed(packed: Sequence[Path], wanted: Format) -> None:
+    """Raise DataError if compressed files belong to the same source: their rows would be missing without a word."""
+    short = (".tgz", ".tbz2", ".txz") if wanted is TAR else ()
+    if mine := [path for path in packed if path.suffix in short or Path(path.stem).suffix in wanted.endings]:
+        raise _is_packed(mine)
+
+
+def _is_packed(files: Sequence[Path]) -> DataError:
+    more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+    return DataError(
+        f"Data source {str(files[0])!r}{more} is compressed, which is not read: unpack it, .tar.gz to .tar and .csv.gz"
+        " to .csv."
     )
 
 
@@ -106,14 +124,19 @@ def _folder(spec: str, folder: Path, image_root: Path | None) -> Source:
     for table, table_format in _TABLES.items():
         if table in names:
             return Source(spec, table_format, [folder / table])
+    packed = [folder / name for name in names if Path(name).suffix.lower() in compressed.ENDINGS]
     if shards := _ending(folder, names, TAR):
+        _refuse_packed(packed, TAR)
         return Source(spec, TAR, shards)
     found = list(walk(folder, ImageFolders.of(folder, image_root)))
     if any(holds_pairs(inside) for _, inside in found):
         below = [path for path, inside in found if path != folder and holds_parts(inside)]
         return Source(spec, FOLDER, [folder, *below])
     if tables := _ending(folder, names, PARQUET):
+        _refuse_packed(packed, PARQUET)
         return Source(spec, PARQUET, tables)
+    if packed:
+        raise _is_packed(packed)
     raise DataError(
         f"Folder {str(folder)!r} holds no pairs: it needs metadata.csv, .tsv, .jsonl or .parquet (columns"
         " file_name and text), .tar shards, images beside .txt captions (here or in folders below), or .parquet files."

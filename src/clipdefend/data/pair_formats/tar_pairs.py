@@ -29,9 +29,9 @@ def write_tar(writer: IndexWriter, files: Sequence[Location], columns: Columns) 
         rows: list[tuple[str, str, int, int]] = []
         with open_shard(path) as shard:
             for key, slots, damage in samples(shard, _pair_slot, _is_pair):
-                caption, problem = _caption(slots, shard) if key else ("", damage)
+                caption, problem = _caption(slots, shard) if slots else ("", damage)
                 if problem:
-                    hint = f" ({damage})" if key and damage else ""
+                    hint = f" ({damage})" if slots and damage else ""
                     writer.skip(f"{path.name}/{key}" if key else path.name, problem + hint)
                     continue
                 image = slots["image"]

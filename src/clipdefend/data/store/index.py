@@ -21,7 +21,7 @@ from clipdefend.data.store import remote
 from clipdefend.data.store.remote import FileIdentity, RemoteFile
 from clipdefend.errors import DataError
 
-FORMAT = 2
+FORMAT = 3
 BATCH_ROWS = 16_384
 MARK = b"CLIPDEFEND-INDEX"
 _RELEASE_EVERY = 512

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from clipdefend.data.compressed import is_compressed
 from clipdefend.data.store.shards import Shard
 from clipdefend.errors import DataError
 
@@ -91,7 +92,7 @@ def _check_start(shard: Shard) -> None:
             f"Shard {str(path)!r} is empty (0 bytes), as a failed download leaves it:"
             " download it again, or leave it out of the files that you name."
         )
-    if header.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
+    if is_compressed(header):
         raise DataError(
             f"Shard {str(path)!r} is compressed: unpack it to a plain .tar, images are compressed already."
         )
@@ -214,7 +215,8 @@ def _name(header: bytes) -> str:
 
 
 def _decode(name: bytes) -> str:
-    return name.decode("utf-8", errors="replace")
+    """Decode a name; bytes that are not UTF-8 are spelled out, so that two names never become one."""
+    return name.decode("utf-8", errors="backslashreplace")
 
 
 def _pax(data: bytes, position: int) -> tuple[str | None, int | None]:

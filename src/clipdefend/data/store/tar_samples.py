@@ -14,6 +14,8 @@ from clipdefend.errors import DataError
 MAX_PENDING = 1_000_000
 """Maximum number of incomplete samples of a shard that are held in memory."""
 
+REPEATED = "its name repeats, and which members belong together is uncertain"
+
 Slots = dict[str, Member]
 """Kind of member, such as "image" -> member of a sample."""
 
@@ -23,8 +25,8 @@ class Sample(NamedTuple):
 
     Attributes:
         key: name of its members without the ending; empty for a lost sample.
-        slots: its members, possibly incomplete.
-        damage: damage of the archive that explains missing members; empty if there is none.
+        slots: its members, possibly incomplete; empty for a lost sample, and where its name repeats.
+        damage: why members are missing; empty if there is no reason but that the archive does not hold them.
     """
 
     key: str
@@ -43,7 +45,9 @@ def samples(
 
     A complete sample with adjacent members is yielded as soon as the next family begins. All others wait for more
     members anywhere in the shard and are yielded at its end, in the order of their first members, which also covers
-    archives sorted by kind. A member that a sample already has starts a new sample. Hidden members are left out.
+    archives sorted by kind. Members of one name may repeat, as after ``tar --append``, as long as each sample is
+    complete before the next begins; otherwise all samples of that name are yielded without members. Hidden members are
+    left out.
 
     Each gap of the archive is reported once, with an incomplete sample next to it or else as a lost sample, so that
     losses are counted.
@@ -76,14 +80,53 @@ def split_name(name: str) -> tuple[str, str, str]:
     return (folder + slash + stem, folder + slash + first, ending.lower()) if first else ("", "", "")
 
 
+@dataclass(slots=True)
+class _Repeats:
+    """Samples of one name: one, or several where members repeat.
+
+    A complete sample whose members are followed by another of the same name is finished. Otherwise the samples wait
+    together, and as soon as there are two nothing tells which members belong together.
+    """
+
+    waiting: list[Slots] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)  # kind -> number of waiting samples that have one
+    has_finished: bool = False
+
+    def add(self, slot: str, member: Member, complete: Callable[[Slots], bool]) -> Slots | None:
+        """Add a member; returns the sample that this finishes."""
+        finished = None
+        if self.counts.get(slot) == 1 and self.is_one(complete):
+            finished = self.finish()
+        place = self.counts.get(slot, 0)
+        if place == len(self.waiting):
+            self.waiting.append({})
+        self.waiting[place][slot] = member
+        self.counts[slot] = place + 1
+        return finished
+
+    def is_one(self, complete: Callable[[Slots], bool]) -> bool:
+        """Whether exactly one sample waits, and is complete."""
+        return len(self.waiting) == 1 and complete(self.waiting[0])
+
+    def finish(self) -> Slots:
+        """Remove and return the only sample."""
+        self.counts, self.has_finished = {}, True
+        return self.waiting.pop()
+
+    def settle(self) -> list[Slots]:
+        """Return the samples as they are at the end of the archive: empty where it is uncertain what they hold."""
+        return self.waiting if len(self.waiting) == 1 else [{} for _ in self.waiting]
+
+
 @dataclass
 class _Grouping:
     shard: Shard
     complete: Callable[[Slots], bool]
     gaps: list[tuple[str, set[str]]] = field(default_factory=list)  # reason, families beside it
     family: str = ""
-    open: dict[str, Slots] = field(default_factory=dict)  # of the current family
-    pending: dict[str, Slots] = field(default_factory=dict)
+    open: dict[str, _Repeats] = field(default_factory=dict)  # of the current family
+    pending: dict[str, _Repeats] = field(default_factory=dict)
+    held: int = 0  # samples in both
 
     def add(self, key: str, family: str, slot: str, member: Member) -> Iterator[Sample]:
         if family != self.family:
@@ -92,31 +135,36 @@ class _Grouping:
         for _, families in self.gaps[-1:]:
             if len(families) == 1:
                 families.add(family)
-        slots = self.pending.get(key) or self.open.setdefault(key, {})
-        if slot in slots:
-            yield Sample(key, dict(slots))
-            slots.clear()
-        slots[slot] = member
-
-    def _close(self) -> Iterator[Sample]:
-        """Yield the complete samples of the family that ends, and keep the others."""
-        for key, slots in self.open.items():
-            if self.complete(slots):
-                yield Sample(key, slots)
-            elif slots and not self._is_field(key, self.open):
-                self.pending[key] = slots
-        self.open = {}
-        if len(self.pending) > MAX_PENDING:
+        repeats = self.pending.get(key) or self.open.setdefault(key, _Repeats())
+        before = len(repeats.waiting)
+        if (finished := repeats.add(slot, member, self.complete)) is not None:
+            yield Sample(key, finished)
+        self.held += len(repeats.waiting) - before
+        if self.held > MAX_PENDING:
             raise DataError(
                 f"Shard {str(self.shard.path)!r} has over {MAX_PENDING:,} images without an adjacent caption, or"
                 " captions without an image: write each image next to its caption, as tar --sort=name does."
             )
 
-    def _is_field(self, key: str, others: dict[str, Slots]) -> bool:
+    def _close(self) -> Iterator[Sample]:
+        """Yield the complete samples of the family that ends, and keep the others."""
+        for key, repeats in self.open.items():
+            is_field = self._is_field(key, self.open)
+            if repeats.is_one(self.complete):
+                yield Sample(key, repeats.finish())
+                self.held -= 1
+            elif is_field:
+                self.held -= len(repeats.waiting)
+            else:
+                self.pending[key] = repeats
+        self.open = {}
+
+    def _is_field(self, key: str, others: dict[str, _Repeats]) -> bool:
         """Whether a key with a dot belongs to a complete sample of its family."""
         folder, slash, base = key.rpartition("/")
         family = folder + slash + base.partition(".")[0]
-        return family != key and self.complete(others.get(family, {}))
+        whole = others.get(family)
+        return family != key and whole is not None and (whole.has_finished or whole.is_one(self.complete))
 
     def rest(self) -> Iterator[Sample]:
         """Yield the samples that waited, and the lost ones.
@@ -126,11 +174,15 @@ class _Grouping:
         """
         yield from self._close()
         gaps = list(self.gaps)
-        scattered = any(map(self.complete, self.pending.values()))
-        for key, slots in self.pending.items():
-            if not slots or self._is_field(key, self.pending):
-                continue
-            damage = ""
+        kept = [
+            (key, slots)
+            for key, repeats in self.pending.items()
+            if not self._is_field(key, self.pending)
+            for slots in repeats.settle()
+        ]
+        scattered = any(self.complete(slots) for _, slots in kept)
+        for key, slots in kept:
+            damage = "" if slots else REPEATED
             if gaps and not self.complete(slots):
                 family = split_name(f"{key}.")[1]
                 beside = [gap for gap in gaps if family in gap[1]] or (gaps if scattered else [])

@@ -6,6 +6,7 @@ into one field of one row. Here only that line is skipped and counted, and readi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO
@@ -18,6 +19,7 @@ MAX_FIELD_BYTES = 2**20
 """Limit, in bytes, of a quoted field with line breaks."""
 UNCLOSED = "has a quotation mark that is never closed"
 _QUOTE, _NEWLINE = b'"', b"\n"
+_LONE_RETURN = re.compile(rb"\r(?!\n)")
 _MORE = -2
 _UNSOUND = -1
 
@@ -33,7 +35,6 @@ class Records:
             mark is assumed never to have been closed.
         skip: called with the line number and the reason for each line that is skipped.
         line: number of the first line.
-        old_mac: lines end in carriage returns alone.
     """
 
     file: IO[bytes]
@@ -41,7 +42,6 @@ class Records:
     is_row: Callable[[bytes], bool]
     skip: Callable[[int, str], None]
     line: int = 1
-    old_mac: bool = False
     _rest: bytes = field(default=b"", init=False)
     _dropping: bool = field(default=False, init=False)
 
@@ -49,9 +49,11 @@ class Records:
         ended = False
         while not ended:
             data = self.file.read(BLOCK_BYTES)
+            if data.endswith(b"\r"):
+                data += self.file.read(1)
             ended = not data
-            if self.old_mac:
-                data = data.replace(b"\r", _NEWLINE)
+            # A carriage return alone ends a row for Arrow: one here as well, or several rows are skipped as one line.
+            data = _LONE_RETURN.sub(_NEWLINE, data)
             buffer = self._without_long_lines(self._rest + data, ended)
             sound, consumed = self._cut(buffer, ended)
             self.line += buffer.count(_NEWLINE, 0, consumed)

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
+from clipdefend.data.compressed import is_compressed
 from clipdefend.data.decode import SUFFIXES
 from clipdefend.data.tables.csv_quotes import Records
 from clipdefend.data.tables.text_columns import Skip, find_column
@@ -22,6 +23,8 @@ _HEAD_BYTES = 2**20
 _MAX_COLUMNS = 4096
 _SEPARATORS = "".join(DELIMITERS).encode()
 _BOM = b"\xef\xbb\xbf"
+_MAX_NUL_SHARE = 1 / 16
+"""Text has no NUL bytes but where it is damaged; UTF-16 without a byte order mark is half NUL, images hold many."""
 _IMAGE_PATH = re.compile(rb"\.(?:%s)$" % "|".join(sorted(SUFFIXES)).encode(), re.IGNORECASE)
 
 
@@ -34,14 +37,12 @@ class Header:
         names: names of the columns.
         start: number of bytes before the first row.
         lines: number of lines before the first row.
-        old_mac: lines end in carriage returns alone.
     """
 
     delimiter: str
     names: list[str]
     start: int = 0
     lines: int = 0
-    old_mac: bool = False
 
 
 def read_header(
@@ -80,7 +81,7 @@ def read_header(
         if (found, len(names)) > best:
             best, used = (found, len(names)), first + reader.line_num
             start = len(head) - len(head.removeprefix(_BOM)) + sum(map(len, lines[:used]))
-            header = Header(candidate, names, start, used, b"\n" not in head and b"\r" in head)
+            header = Header(candidate, names, start, used)
     if not header.names:
         raise DataError(f"Table {str(path)!r} is empty: it needs a line of column names and rows.")
     if len(header.names) > _MAX_COLUMNS:
@@ -94,7 +95,9 @@ def _head(path: Path) -> bytes:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise DataError(f"Table {str(path)!r} cannot be read: {error.strerror or error}.") from error
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
+    if is_compressed(head):
+        raise DataError(f"Table {str(path)!r} is compressed: unpack it, and give the file that comes out.")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(b"\0") > _MAX_NUL_SHARE * len(head):
         raise DataError(f"Table {str(path)!r} is not UTF-8 text: save it as UTF-8.")
     return head
 
@@ -130,7 +133,7 @@ def csv_rows(path: Path, header: Header, columns: Sequence[int], skip: Skip) -> 
     try:
         with open(path, "rb") as file:
             file.seek(header.start)
-            records = Records(file, delimiter, is_row, skip_line, header.lines + 1, header.old_mac)
+            records = Records(file, delimiter, is_row, skip_line, header.lines + 1)
             for block in records:
                 if block.strip():
                     yield from _parse(path, header, columns, block, skip)

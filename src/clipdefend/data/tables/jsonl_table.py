@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from clipdefend.data.compressed import is_compressed
 from clipdefend.data.tables.text_columns import Skip
 from clipdefend.errors import DataError
 
@@ -60,6 +61,11 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any, str]]:
     """Yield (line number, object, "") or (line number, None, reason) for each line that is not blank."""
     try:
         with open(path, "rb") as file:
+            if is_compressed(file.read(8)):
+                raise DataError(
+                    f"Table {str(path)!r} is compressed: unpack it, and give the file that comes out."
+                )
+            file.seek(0)
             number = 0
             while line := file.readline(MAX_LINE_BYTES):
                 number += 1
@@ -67,8 +73,10 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any, str]]:
                     while (rest := file.readline(MAX_LINE_BYTES)) and not rest.endswith(b"\n"):
                         pass
                     yield number, None, f"is longer than {MAX_LINE_BYTES:,} bytes"
-                elif line.strip():
-                    yield number, *_parse_line(line)
+                    continue
+                # JSON has carriage returns between values at most, so that these end lines as well.
+                for part in filter(bytes.strip, line.split(b"\r")):
+                    yield number, *_parse_line(part)
     except OSError as error:
         raise DataError(f"Table {str(path)!r} cannot be read: {error.strerror or error}.") from error
 

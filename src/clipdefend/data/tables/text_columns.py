@@ -97,8 +97,12 @@ def usable_paths(column: Any) -> pa.Array:
 
 
 def usable_captions(column: Any) -> pa.Array:
-    """Convert to stripped strings without nulls; values that are not UTF-8 or over MAX_CAPTION_BYTES become empty."""
-    return _limited(pc.utf8_trim_whitespace(_text(column)), MAX_CAPTION_BYTES)
+    """Convert to stripped strings without nulls; unusable ones become empty.
+
+    Unusable are values that are not UTF-8, over MAX_CAPTION_BYTES or with NUL, which a damaged disk leaves in text.
+    """
+    texts = _limited(pc.utf8_trim_whitespace(_text(column)), MAX_CAPTION_BYTES)
+    return pc.if_else(pc.match_substring(texts, "\0"), "", texts)
 
 
 def decode_caption(data: bytes | None) -> str:
@@ -109,7 +113,7 @@ def decode_caption(data: bytes | None) -> str:
         text = data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         return ""
-    return text if len(text.encode()) <= MAX_CAPTION_BYTES else ""
+    return text if len(text.encode()) <= MAX_CAPTION_BYTES and "\0" not in text else ""
 
 
 def _text(column: Any) -> pa.Array:
