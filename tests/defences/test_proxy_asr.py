@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from clipdefend.defences.proxy_asr import KINDS, ProxySettings, proxy_asr
+from clipdefend.defences.proxy_asr import KINDS, ProxySettings, goal, proxy_asr
 from clipdefend.models.builder import build_model
 from clipdefend.models.clip import ClipModel
 from small_clip import small_architecture
@@ -60,3 +61,10 @@ def test_it_repeats_counts_its_steps_and_leaves_the_model_as_it_was() -> None:
     assert model.training
     assert all(torch.equal(each, before[name]) for name, each in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_goal_by_hand() -> None:
+    """All perturbed images alike and at a right angle to their own: 1 - 0; unchanged and apart: 1/2 - 1."""
+    clean = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    assert float(goal(torch.tensor([[0.0, 0.0, 1.0]] * 2), clean)) == pytest.approx(1.0)
+    assert float(goal(clean, clean)) == pytest.approx(-0.5)

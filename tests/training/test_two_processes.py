@@ -21,6 +21,7 @@ from clipdefend.data.labelled.labelled_images import LabelledImages
 from clipdefend.defences.deep_clustering import DeepClustering
 from clipdefend.defences.defence import Defence
 from clipdefend.defences.shrink_perturb import ShrinkPerturb
+from clipdefend.defences.unlearn import Unlearn
 from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, Interrupted
 from clipdefend.evaluation.zero_shot import Benchmark
@@ -42,8 +43,10 @@ STILL: dict[str, Any] = {
 DEFENCES: dict[str, Defence] = {
     "shrink-perturb": ShrinkPerturb(shrink=0.9, perturb=0.01, method="ft"),
     "deep-clustering": DeepClustering(clusters=4, method="ft", assignment="stored"),
+    "unlearn": Unlearn(members=1, ramp=0, restart=8),
 }
-"""Weights that are changed before the first step; clusters of all processes' images, made in each epoch."""
+"""Weights that are changed before the first step; clusters of all processes' images, made in each epoch; perturbations
+that follow the gradients of all processes' images."""
 MOVING: dict[str, Any] = {"method": "cleanerclip", "epochs": 2}
 
 
@@ -155,7 +158,7 @@ def results(place: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*METHODS, "shrink-perturb", "cached"])
+@pytest.mark.parametrize("name", [*METHODS, "shrink-perturb", "unlearn", "cached"])
 def test_two_processes_make_the_steps_of_one(place: Path, name: str) -> None:
     one, two = log_of(place / "one" / name), log_of(place / "two" / name)
     steps = [[record for record in log if record["event"] == "step"] for log in (one, two)]

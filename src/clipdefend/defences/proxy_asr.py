@@ -10,7 +10,6 @@ from torch import Tensor
 
 from clipdefend.attacks.patterns import normal
 from clipdefend.defences.perturbations import Field, Overlay, Patch, Perturbation, Warp
-from clipdefend.defences.unlearn import goal
 from clipdefend.draws import draw_seed
 from clipdefend.inversion.concentration import concentrate
 from clipdefend.models.clip import ClipModel, evaluating
@@ -23,6 +22,18 @@ KINDS: Mapping[str, Perturbation] = {
 }
 """The kinds of perturbations, with the bounds of ``unlearn``, except that fields and overlays are half as
 strong: at its bounds these succeed against clean models too."""
+
+
+def goal(perturbed: Tensor, clean: Tensor) -> Tensor:
+    """How well a universal perturbation does what a trigger does: one direction for all images, away from their own.
+
+    Args:
+        perturbed, clean: unit vectors of the same images, shape (n, d).
+
+    Returns:
+        |mean(perturbed)|^2 - mean(cosine of perturbed and clean), a scalar from -1 to 2.
+    """
+    return perturbed.mean(dim=0).square().sum() - (perturbed * clean).sum(dim=1).mean()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +83,7 @@ def proxy_asr(
     """Make universal perturbations against a model and measure the best of them as if it were a trigger.
 
     Each of ``members`` perturbations of each kind in ``KINDS`` starts from N(0, 1) and takes ``steps`` signed steps
-    that raise ``clipdefend.defences.unlearn.goal`` on ``images``. On ``held_out``, the class that most perturbed images
+    that raise ``goal`` on ``images``. On ``held_out``, the class that most perturbed images
     go to counts as its target, and its success rate is the share of images of other classes, by what the model says of
     them without the perturbation, that go there. No trigger, target or label is known.
 

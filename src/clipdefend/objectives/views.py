@@ -136,7 +136,8 @@ class DeviceView(View):
     micro-batches and processes gives the same pixels.
 
     Attributes:
-        make: batch -> float pixels in [0, 1], shape (n, 3, h, w).
+        make: batch -> float pixels in [0, 1], shape (n, 3, h, w). A leaf that requires gradients has those of the loss
+            after the step; other graphs are cut.
         base: loaded image view to start from.
         text: loaded caption view to use.
     """

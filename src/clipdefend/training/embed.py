@@ -107,7 +107,8 @@ class Embedder:
                     seeds=[view.seed(seed, epoch, row) for row in rows.tolist()],
                     extra=self.extra({"main": rows.to(device)}),
                 )
-                made[view.name] = view.make(given).detach()
+                pixels = view.make(given)
+                made[view.name] = pixels if pixels.is_leaf else pixels.detach()
         return replace(batch, images={**batch.images, **made})
 
     @torch.no_grad()
