@@ -38,6 +38,14 @@ def test_training(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     assert ours["ratio"] > 0
 
 
+def test_unlearn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = "--batch-size 4 --turns 1 --set members=1 --set inner_batch=4"
+    rows = run("unlearn.py", flags, monkeypatch, capsys)
+    assert [row["step"] for row in rows] == ["ft", "cleanclip", "cleanerclip", "unlearn"]
+    assert rows[0]["ratio"] == 1
+    assert all(row["ratio"] == pytest.approx(row["milliseconds"] / rows[0]["milliseconds"]) for row in rows)
+
+
 def test_evaluation(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     floor, ours = run("evaluation.py", "--model tiny --images 20 --turns 1", monkeypatch, capsys)
     assert floor["times floor"] == 1

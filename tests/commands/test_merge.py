@@ -90,6 +90,8 @@ def test_at_the_ends_it_is_one_of_the_two_models(shell: Shell, tmp_path: Path) -
         for key, value in expected.items():
             if value.is_floating_point():
                 assert torch.equal(found[key], value), key
+        # The victim keeps its warning.
+        assert (tmp_path / name / "model" / "WARNING.txt").is_file() == (name == "attack")
 
 
 def test_the_same_seed_gives_the_same_bytes(shell: Shell, tmp_path: Path) -> None:

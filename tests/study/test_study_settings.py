@@ -72,6 +72,15 @@ def test_conditions_that_do_not_fit(tmp_path: Path, before: str, after: str, wor
         nodes(tmp_path, GRID.replace(before, after))
 
 
+def test_merges_are_of_cleaned_models_unless_another_is_named(tmp_path: Path) -> None:
+    text = (
+        "steps: {poison: , finetune-attack: , defend: {method: [ft, ssl]}, merge: {share: 0.5, other: OTHER}}"
+    )
+    for other, count in (("null", 2), ("builtin", 3)):
+        made = [each for each in nodes(tmp_path, text.replace("OTHER", other)) if each.command == "merge"]
+        assert len(made) == count
+
+
 def test_settings_of_all_runs(tmp_path: Path) -> None:
     text = (
         "{device: cpu, preset: paper, workers: 0,"

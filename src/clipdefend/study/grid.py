@@ -119,6 +119,8 @@ def _expand(study: StudyFile, steps: list[str], seed: int, chosen: Chosen | None
                         continue
                 if command == "filter" and source and not source.has_model and not settings.get("checkpoint"):
                     continue  # the pairs of a poison run, with nothing to judge them by
+                if command == "merge" and source and source.command != "defend" and not settings.get("other"):
+                    continue  # a victim, with nothing to mix it with
                 after = _sub_captions(made, source) if command == "defend" else ()
                 config = _configure(study, command, {**settings, "seed": seed}, source)
                 node = Node(command, config, {**settings, "seed": seed}, source, after)

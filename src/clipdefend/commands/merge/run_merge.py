@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from clipdefend.commands.finetune_attack.prepare_attack import NOTE
 from clipdefend.commands.merge.merge_inputs import open_benchmark, open_models, open_pairs, read_images
 from clipdefend.commands.merge.merged_shares import Figures, MergedShares
 from clipdefend.commands.merge.share_choice import Candidate, Choice, choose_share
@@ -35,7 +36,11 @@ def run(config: MergeConfig, context: Context) -> Run:
         choice = _choose(config, shares.accuracy, measured, context)
         share = choice.candidate.share
         figures, used = shares.finish(share, measured[share])
-        save_model(shares.model, folder.path / "model")
+        # At its end it may be the victim itself, whose warning goes with it.
+        own = source if config.checkpoint is None else None
+        end = {1.0: own, 0.0: models.other_run}.get(share)
+        victim_note = NOTE if end is not None and end.command == "finetune-attack" else None
+        save_model(shares.model, folder.path / "model", note=victim_note)
         finished = folder.finish(
             parents=[source] if source else [],
             uses={MERGED: models.other_run},
