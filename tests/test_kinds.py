@@ -17,7 +17,7 @@ def test_every_command_that_makes_runs_has_a_kind_made_from_kinds_above_it() -> 
 
 
 def test_what_the_kinds_offer() -> None:
-    assert offering("model") == offering("measured")[:3] == ("finetune-attack", "defend", "merge")
+    assert offering("model") == offering("measured")[:4] == ("finetune-attack", "defend", "merge", "clean")
     assert offering("trigger") == ("poison", "scan")
     # What is made from them may grow.
     every = {"poison", "finetune-attack", "augment", "defend", "evaluate", "export"}

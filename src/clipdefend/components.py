@@ -27,6 +27,10 @@ def check_components(config: RunConfig) -> None:
             PAIR_SCORES.check(name, {})
     if not isinstance(config, DefendConfig | FinetuneAttackConfig):
         return
+    if config.method == "auto":
+        raise ConfigError(
+            "--method auto is a command of its own: clipdefend clean, which tries several methods and applies the best."
+        )
     if config.terms or config.defence or config.method not in (*METHODS, *DEFENCES.names()):
         from clipdefend.defences.build_defence import build_defence
 

@@ -175,7 +175,7 @@ def test_an_interruption_says_that_the_same_command_goes_on(
     def interrupt(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("clipdefend.commands.study.run_study.run_graph", interrupt)
+    monkeypatch.setattr("clipdefend.commands.shared.made_runs.run_graph", interrupt)
     found = Shell(tmp_path)("study", "run", "grid.yaml")
     assert found.code == 130
     assert "what is finished is kept in studies/grid; the same command makes the rest." in found.err

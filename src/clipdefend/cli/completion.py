@@ -134,6 +134,8 @@ _WORDS: dict[str, Words] = {
     "attack": _attacks,
     "method": _methods,
     "search.families": _families,
+    "candidates": _methods,
+    "canaries.attacks": _attacks,
     "scores": _scores,
     "detect.scores": _detectors,
     "model.name": _models,

@@ -65,6 +65,13 @@ class PoisonInvocation(Invocation):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CleanInvocation(Invocation):
+    """What only ``clean`` has."""
+
+    plan: bool = option(False, "--plan", "List the runs that it takes and their cost, and exit.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportInvocation(Invocation):
     """``report`` writes no run."""
 
@@ -93,6 +100,7 @@ def invocation_class(command: str) -> type[Invocation]:
     """The flags of a command that are not part of its configuration."""
     own: dict[str, type[Invocation]] = {
         "poison": PoisonInvocation,
+        "clean": CleanInvocation,
         "report": ReportInvocation,
         DOCTOR: DoctorInvocation,
     }

@@ -1,6 +1,7 @@
 """Configurations of the commands and how they are resolved."""
 
 from clipdefend.config.augment_config import AugmentConfig
+from clipdefend.config.clean_config import CanaryConfig, ChoiceConfig, CleanConfig
 from clipdefend.config.commands import COMMANDS
 from clipdefend.config.data_options import ColumnsConfig
 from clipdefend.config.defend_config import DefendConfig
@@ -30,6 +31,9 @@ __all__ = [
     "KINDS",
     "ROWS",
     "AugmentConfig",
+    "CanaryConfig",
+    "ChoiceConfig",
+    "CleanConfig",
     "ColumnsConfig",
     "Config",
     "DefendConfig",

@@ -7,6 +7,7 @@ The defaults of each stand in its own file, ``COMMAND_config.py``, and those tha
 from __future__ import annotations
 
 from clipdefend.config.augment_config import AugmentConfig
+from clipdefend.config.clean_config import CleanConfig
 from clipdefend.config.defend_config import DefendConfig
 from clipdefend.config.evaluate_config import EvaluateConfig
 from clipdefend.config.export_config import ExportConfig
@@ -28,6 +29,7 @@ COMMANDS: dict[str, type[RunConfig]] = {
         AugmentConfig,
         DefendConfig,
         MergeConfig,
+        CleanConfig,
         ScanConfig,
         EvaluateConfig,
         ExportConfig,

@@ -29,6 +29,13 @@ class FinetuneAttackConfig(RunConfig):
     defence: dict[str, Any] = option(
         None, "Parameters of a defence that has its own, by --set defence.KEY=VALUE.", factory=dict
     )
+    also_poison: tuple[str, ...] | None = option(
+        None,
+        "--also-poison",
+        "Further poison runs of the same clean pairs, whose poisoned pairs are trained on as well: several backdoors in"
+        " one model.",
+        metavar="RUN,RUN",
+    )
     exclude_manifest: str | None = excluded_run()
     accept: str | None = option(
         None,

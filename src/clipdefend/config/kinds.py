@@ -45,9 +45,10 @@ _TABLE = (
     Kind(command="augment", inputs=("poison",), heading="augment"),
     Kind(command="defend", inputs=("finetune-attack",), model=True, parallel=True, measured=True, heading="defence"),
     Kind(command="merge", inputs=("defend", "finetune-attack"), model=True, measured=True, heading="merge"),
-    Kind(command="scan", inputs=("merge", "defend", "finetune-attack"), trigger=True),
-    Kind(command="evaluate", inputs=("merge", "defend", "finetune-attack"), parallel=True, measured=True),
-    Kind(command="export", inputs=("merge", "defend", "finetune-attack")),
+    Kind(command="clean", inputs=("merge", "defend", "finetune-attack"), model=True, measured=True),
+    Kind(command="scan", inputs=("clean", "merge", "defend", "finetune-attack"), trigger=True),
+    Kind(command="evaluate", inputs=("clean", "merge", "defend", "finetune-attack"), parallel=True, measured=True),
+    Kind(command="export", inputs=("clean", "merge", "defend", "finetune-attack")),
 )  # fmt: skip
 
 KINDS: dict[str, Kind] = {kind.command: kind for kind in _TABLE}

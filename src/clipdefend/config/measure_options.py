@@ -75,3 +75,9 @@ class RetrievalConfig(Config):
         "Image-caption pairs for retrieval, R@k in both directions; rows with the same image are its captions.",
         metavar="DATA",
     )
+    exclude: str | None = option(
+        None,
+        "--retrieval-exclude",
+        "Run whose flagged rows are left out of these pairs.",
+        metavar="RUN",
+    )

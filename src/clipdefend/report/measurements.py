@@ -180,6 +180,8 @@ def _measurement(run: Run, collection: RunCollection) -> Measurement | None:
     attack, defence = attack_name(poison), defence_name(defend)
     if merge is not None:
         defence = f"{defence}, merged" if defend else "merged"
+    if "clean" in lineage:
+        defence = f"clean ({defence})"
     checkpoint = _checkpoint(run)
     model = None if checkpoint else merge or defend or lineage.get("finetune-attack")
     trained_on = collection.ancestor(model, "poison") if model else poison

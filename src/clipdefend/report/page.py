@@ -62,16 +62,21 @@ class Content:
     notes: Sequence[str]
 
 
-def render(content: Content) -> str:
-    """Return the page as HTML.
+def page_environment() -> Any:
+    """Return the Jinja environment of all pages.
 
-    Jinja escapes every value, since names of classes, runs and attacks come from other people's files.
+    It escapes every value, since names of classes, runs and attacks come from other people's files.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=False
     )
+
+
+def render(content: Content) -> str:
+    """Return the page as HTML."""
+    environment = page_environment()
     anchors = _anchors(content.tables)
     rows = [row for table in content.tables for row in table.rows]
     attacks = list(dict.fromkeys(row.members[0].attack for row in rows))

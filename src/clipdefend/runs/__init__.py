@@ -6,11 +6,9 @@ from clipdefend.runs.details import (
     DefendDetails,
     EvaluateDetails,
     FilterDetails,
-    FinetuneAttackDetails,
     MergeDetails,
     PoisonDetails,
     ScanDetails,
-    TrainingDetails,
     TriggerDetails,
     WatchedPairs,
     details_of,
@@ -26,6 +24,7 @@ from clipdefend.runs.manifest import (
     NO_TRIGGER,
     SCHEMA,
     STATE,
+    STEPS,
     UNFINISHED,
     UNLEARNT,
     Run,
@@ -33,6 +32,7 @@ from clipdefend.runs.manifest import (
 )
 from clipdefend.runs.pairs_details import CanvasRecord, PairsDetails, PairsSource
 from clipdefend.runs.recorded import Details
+from clipdefend.runs.training_details import CleanDetails, FinetuneAttackDetails, TrainingDetails
 from clipdefend.runs.unfinished import Unfinished, find_unfinished
 
 __all__ = [
@@ -43,10 +43,12 @@ __all__ = [
     "NO_TRIGGER",
     "SCHEMA",
     "STATE",
+    "STEPS",
     "UNFINISHED",
     "UNLEARNT",
     "AugmentDetails",
     "CanvasRecord",
+    "CleanDetails",
     "Context",
     "DefendDetails",
     "Details",

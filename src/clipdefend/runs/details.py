@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipdefend.runs.pairs_details import CanvasRecord, PairsDetails
 from clipdefend.runs.recorded import Details, recorded_if_set
+from clipdefend.runs.training_details import CleanDetails, FinetuneAttackDetails, TrainingDetails
 
 if TYPE_CHECKING:
     from clipdefend.runs.manifest import Run
@@ -51,52 +52,6 @@ class AugmentDetails(PairsDetails):
     operations: dict[str, Any] = field(default_factory=dict)
     without_noun: dict[str, Any] = field(default_factory=dict)
     without_counterfactual: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingDetails(Details):
-    """Details of a run that trains a model; all fields have defaults, because older versions recorded fewer.
-
-    Attributes:
-        fingerprint: fingerprint of the training pairs.
-        canvas: geometry of the images.
-        objective: the objective as a formula.
-        terms: name -> settings of each term, if the defence is a set of terms.
-        defence, phases: settings and phases of any other defence.
-        steps, subcaption_steps: number of optimiser steps, and of those with a sub-caption batch.
-        arithmetic: precision, layout and the timings that chose them, for ``--precision auto``.
-        processes, global_batch: number of processes, and pairs per step over all of them.
-        training_seconds: training time without evaluations.
-        best_epoch: epoch of ``best/``, fractional for an evaluation within an epoch; None if there is none.
-        stopped_epoch: epoch at which ``--stop-at`` was met.
-        bad: count and examples of unusable rows.
-    """
-
-    fingerprint: str | None = None
-    canvas: CanvasRecord | None = recorded_if_set()
-    objective: str | None = None
-    terms: dict[str, Any] | None = recorded_if_set()
-    defence: dict[str, Any] | None = recorded_if_set()
-    phases: list[Any] | None = recorded_if_set()
-    steps: int = 0
-    arithmetic: dict[str, Any] | None = recorded_if_set()
-    processes: int = 1
-    global_batch: int = 0
-    subcaption_steps: int = 0
-    training_seconds: float = 0.0
-    best_epoch: float | None = None
-    stopped_epoch: float | None = recorded_if_set()
-    bad: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinetuneAttackDetails(TrainingDetails):
-    """Details of a victim: the attack's name, the initial weights, and whether the victim meets ``--accept``."""
-
-    backdoored: bool = True
-    attack: str | None = None
-    weights: str | None = None
-    accepted: bool | None = recorded_if_set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +219,7 @@ DETAILS: dict[str, type[Details]] = {
     "finetune-attack": FinetuneAttackDetails,
     "defend": DefendDetails,
     "merge": MergeDetails,
+    "clean": CleanDetails,
     "scan": ScanDetails,
     "evaluate": EvaluateDetails,
 }

@@ -23,6 +23,7 @@ from clipdefend.runs.manifest import (
     MANIFEST,
     SCHEMA,
     STATE,
+    STEPS,
     UNFINISHED,
     Run,
     plain,
@@ -193,7 +194,7 @@ class RunDir:
             "metrics": dict(metrics),
             "warnings": list(warnings),
             "details": dict(details),
-            "outputs": describe_outputs(self.path, (MANIFEST, UNFINISHED, STATE, ARITHMETIC)),
+            "outputs": describe_outputs(self.path, (MANIFEST, UNFINISHED, STATE, STEPS, ARITHMETIC)),
         }
         atomic_write(self.path / MANIFEST, dump_yaml(plain(manifest)))
         self._finished = True

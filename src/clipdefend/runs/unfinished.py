@@ -19,6 +19,7 @@ from clipdefend.runs.place import folders_in
 FREE_ON_RESUME = (
     "workers",
     "max_bad",
+    "jobs",
     "train.resume",
     "train.log_every",
     "train.save_every",

@@ -8,7 +8,7 @@ from typing import Any
 from clipdefend.errors import ConfigError
 from clipdefend.study.carry_out import FAILED, Job, carry_out, stop
 
-MISSING = "study run needs Dask, which is not installed. Install it with: pip install 'clipdefend[study]'."
+MISSING = "Dask is not installed, or only a part of it. Install it with: pip install 'clipdefend[study]'."
 Tell = Callable[[str, str], None]
 
 

@@ -96,7 +96,7 @@ def group_of(settings: Mapping[str, Any], choose: tuple[str, ...]) -> str:
 
 def held_out_nodes(study: StudyFile) -> list[Node]:
     """The runs that choose hyper-parameters, parents first."""
-    steps = [command for command in study.steps if command not in ("evaluate", "export")]
+    steps = [command for command in study.steps if command not in ("clean", "evaluate", "export")]
     return [node for seed in study.held_out for node in _expand(study, steps, seed, None)]
 
 

@@ -72,7 +72,7 @@ def _columns(
     metrics = finished.metrics
     found = [("clean", select_prefix(metrics, "floor_"))]
     name = "victim" if source else "model"
-    if source is not None and source.command in ("defend", "merge"):
+    if source is not None and source.command in ("defend", "merge", "clean"):
         theirs = EvaluationSetting.of(source, find_trigger_run(source))
         victim = select_prefix(source.metrics, "victim_")
         found.append(("victim", setting.comparable(theirs, victim)))

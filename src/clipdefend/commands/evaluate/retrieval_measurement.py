@@ -12,8 +12,10 @@ from torch.nn import functional as F
 
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared import inputs
+from clipdefend.commands.shared.exclusion import exclude_rows
 from clipdefend.config import EvaluateConfig
 from clipdefend.data.pairs import NO_CAPTION
+from clipdefend.data.remaining_pairs import RemainingPairs
 from clipdefend.data.target_rows import target_pattern
 from clipdefend.errors import DataError
 from clipdefend.evaluation.encoding import Encoded, Reading, concatenate, encode, quick_rows
@@ -50,6 +52,9 @@ class RetrievalMeasurement:
         self.config, self.canvas, self.context, self.attack = config, canvas, context, attack
         self.target = target
         self.pairs = inputs.open_data(data, config.columns, context)
+        if config.retrieval.exclude is not None:
+            rows = exclude_rows(context, config.retrieval.exclude, self.pairs).rows
+            self.pairs = RemainingPairs(self.pairs, rows)
         self.bad = self.pairs.bad_rows(config.max_bad)
         self.captions, self.owners = self._captions()
         check_ks(config.eval.topk, images=len(set(self.owners)), captions=len(self.captions))

@@ -17,7 +17,7 @@ from clipdefend.data.pairs import Pairs
 from clipdefend.defences.defence import Phase
 from clipdefend.errors import ConfigError
 from clipdefend.models.clip import ClipModel
-from clipdefend.runs import Run
+from clipdefend.runs import Run, find_run
 from clipdefend.training.job import Metrics
 
 NOTE = (
@@ -57,10 +57,16 @@ class AttackPreparation(Preparation[FinetuneAttackConfig]):
         return self._named_model[2]
 
     @cached_property
+    def further(self) -> list[Run]:
+        """The poison runs of ``--also-poison``. Raises RunError where one of them cannot be read."""
+        given = self.config.also_poison or ()
+        return [find_run(self.context.runs, ("poison",), each) for each in given]
+
+    @cached_property
     def all_pairs(self) -> Pairs:
         if self.source is None:
             return inputs.open_data("builtin", ColumnsConfig(), self.context)
-        return inputs.poisoned_pairs(self.source, self.context)
+        return inputs.poisoned_pairs(self.source, self.context, self.further)
 
     @cached_property
     def phases(self) -> list[Phase]:

@@ -33,7 +33,7 @@ def run(config: FinetuneAttackConfig, context: Context) -> Run:
         conditions = prepared.conditions["--accept"]
         missed = [each for each in conditions if not each.holds(fitted.after)]
         finished = folder.finish(
-            parents=[prepared.source] if prepared.source else [],
+            parents=[*([prepared.source] if prepared.source else []), *prepared.further],
             uses={EXCLUDED: prepared.exclusion.run if prepared.exclusion else None},
             metrics={**fitted.after, **(floor(fitted.before) if prepared.pretrained else {})},
             warnings=context.console.warnings,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from clipdefend.data.labelled.labelled_images import LabelledImages
 from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.data.pairs import Pairs, open_pairs
 from clipdefend.distributed import launch
-from clipdefend.errors import RunError
+from clipdefend.errors import ConfigError, RunError
 from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.zero_shot import Benchmark
 from clipdefend.models.clip import ClipModel
@@ -79,11 +79,32 @@ def recorded_pairs(poison: Run, context: Context) -> Pairs:
     return pairs
 
 
-def poisoned_pairs(poison: Run, context: Context) -> PoisonedPairs:
-    """Open the pairs of a poison run: the clean ones with the poisoned rows laid over."""
-    return PoisonedPairs.open(
-        poison.output("pairs.parquet").parent, recorded_pairs(poison, context), poison.sha256
-    )
+def poisoned_pairs(poison: Run, context: Context, further: Sequence[Run] = ()) -> PoisonedPairs:
+    """Open the pairs of a poison run: the clean ones with the poisoned rows laid over.
+
+    Args:
+        poison: the run.
+        context: its console shows what was recognised.
+        further: other poison runs of the same pairs, laid over in this order; the last that has a row counts.
+
+    Raises:
+        RunError: the pairs have changed, or those of a further run are others.
+        ConfigError: the images of a further run have another geometry.
+    """
+    base, details = recorded_pairs(poison, context), PoisonDetails.of(poison)
+    found = PoisonedPairs.open(poison.output("pairs.parquet").parent, base, poison.sha256)
+    for run in further:
+        other = PoisonDetails.of(run)
+        if other.fingerprint != details.fingerprint:
+            raise RunError(
+                f"Run {run.name} was made from other pairs than {poison.name}. Poison the same pairs."
+            )
+        if other.canvas != details.canvas:
+            raise ConfigError(
+                f"Run {run.name} has another canvas than {poison.name} ({other.canvas} against {details.canvas})."
+            )
+        found = PoisonedPairs.open(run.output("pairs.parquet").parent, found, run.sha256)
+    return found
 
 
 @dataclass(frozen=True)

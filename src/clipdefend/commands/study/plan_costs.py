@@ -66,10 +66,10 @@ class Costs:
     def _can_be_estimated(self, node: Node, config: DefendConfig | FinetuneAttackConfig) -> bool:
         """Whether the doctor would see the run's own pairs and a model of its kind.
 
-        For an input that is not there yet it takes the built-in world and its model.
+        A checkpoint comes with its pairs. For an input that is not there yet it takes the built-in world and its model.
         """
         if node.source is None:
-            return False
+            return getattr(config, "checkpoint", None) is not None
         if self._is_there(node.source):
             return True
         pairs = getattr(node.source.poison.config, "data", None)
@@ -101,7 +101,7 @@ def shape(node: Node) -> str:
 
     def facts(each: Node) -> Any:
         config = _without(to_dict(each.config), _FREE)
-        if each.source is None:
+        if each.source is None and "attack" in config:
             config["attack"] = to_dict(each.config)["attack"]["name"] if each is node else None
         return [each.command, config, facts(each.source) if each.source else None]
 
