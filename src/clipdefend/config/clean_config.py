@@ -140,6 +140,13 @@ class CleanConfig(RunConfig):
         shown="no limit",
     )
     jobs: int = option(1, "--jobs", "Number of runs at a time; they share the cores.", range=COUNT)
+    merge_shares: tuple[float, ...] = option(
+        (0.6, 0.8),
+        "--merge-shares",
+        "Shares of the cleaned weights that are mixed with the suspect's, if the canaries stay gone; none by ''.",
+        range=Range(above=0, below=1),
+        metavar="X,X",
+    )
     scan: bool = option(
         True,
         "--scan",

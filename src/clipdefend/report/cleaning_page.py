@@ -44,6 +44,8 @@ def render_cleaning(page: CleaningPage) -> str:
             reason=tidy(details.reason, 300),
             facts=[[tidy(text, 200) for text in row] for row in page.facts],
             candidates=[_candidate(each) for each in details.candidates],
+            merges=[_outcome(each) for each in details.merges],
+            share=f"share {details.share:g}",
             dropped=[tidy(str(each)) for each in details.dropped],
             canaries=[_canary(each) for each in details.canaries],
             scans={
@@ -59,16 +61,19 @@ def render_cleaning(page: CleaningPage) -> str:
     return html
 
 
-def _candidate(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _outcome(entry: Mapping[str, Any]) -> dict[str, Any]:
     recovery = entry.get("recovery")
     return {
         "name": tidy(str(entry["name"])),
         "accuracy": percent(entry["accuracy"]),
         "asr": percent(entry["asr"]),
         "recovery": "–" if recovery is None else percent(recovery),
-        "seconds": f"{entry.get('seconds') or 0:,.0f}",
-        "chosen": bool(entry["chosen"]),
     }
+
+
+def _candidate(entry: Mapping[str, Any]) -> dict[str, Any]:
+    seconds = f"{entry.get('seconds') or 0:,.0f}"
+    return {**_outcome(entry), "seconds": seconds, "chosen": bool(entry["chosen"])}
 
 
 def _canary(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,6 +66,8 @@ class CleanDetails(TrainingDetails):
         within: whether the choice is within the bounds of the rule.
         accuracy: what accuracy means here, such as "BA@1".
         candidates: one entry for each that was tried, with its figures.
+        merges: one entry for each share of the chosen one that was mixed with the planted copy, with its figures.
+        share: the share of the cleaned weights in the result.
         dropped: names of those that did not fit into the budget.
         canaries: one entry for each that was planted, with its figures.
         floor: mean ASR@1 of the suspect under the canaries that count.
@@ -80,6 +82,8 @@ class CleanDetails(TrainingDetails):
     within: bool = False
     accuracy: str = ""
     candidates: list[Any] = field(default_factory=list)
+    merges: list[Any] = field(default_factory=list)
+    share: float = 1.0
     dropped: list[Any] = field(default_factory=list)
     canaries: list[Any] = field(default_factory=list)
     floor: float | None = None

@@ -35,8 +35,8 @@ class CleanPlan:
 
 def plan_runs(steps: CleanSteps, found: CleanInputs, config: CleanConfig, context: Context) -> CleanPlan:
     """List the steps. A step of each candidate's training is measured; planting is reckoned from that of ``ft``."""
-    nodes = {each: steps.cleaned(each) for each in found.candidates}
-    ft = steps.cleaned(Candidate("ft", config.train.lr))
+    nodes = {each: steps.cleaned(each, None) for each in found.candidates}
+    ft = steps.cleaned(Candidate("ft", config.train.lr), None)
     costs = Costs(steps.folder, [*nodes.values(), ft], context.console, measure=True)
     seconds = {each: costs.seconds(node) for each, node in nodes.items()}
     canaries = len(config.canaries.attacks)
@@ -48,6 +48,10 @@ def plan_runs(steps: CleanSteps, found: CleanInputs, config: CleanConfig, contex
     rows.append((f"measure {2 * canaries} times: the suspect and its copy under {canaries} canaries", None))
     rows += [(f"try {each}, and measure {canaries} times", cost) for each, cost in seconds.items()]
     known = [cost for cost in seconds.values() if cost is not None]
+    shares = len(config.merge_shares)
+    rows += (
+        [(f"mix {shares} shares with the planted copy, measured {canaries} times", None)] if shares else []
+    )
     rows.append(("clean the suspect by the best of them, at most", max(known, default=None)))
     rows.append(("measure the suspect and the cleaned model", None))
     rows += [("scan the cleaned model", None)] if config.scan else []

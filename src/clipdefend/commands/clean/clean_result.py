@@ -50,7 +50,7 @@ class CleanResult:
 
 
 def _metrics(cleaning: Cleaning, final: FinalRound) -> dict[str, Any]:
-    best = cleaning.outcomes[cleaning.chosen]
+    best = cleaning.merges.get(f"share {cleaning.share:g}", cleaning.outcomes[cleaning.chosen])
     before, after = final.before, final.after
     found: dict[str, Any] = {
         **after.metrics,
@@ -71,7 +71,7 @@ def _metrics(cleaning: Cleaning, final: FinalRound) -> dict[str, Any]:
 
 def _details(cleaning: Cleaning, final: FinalRound) -> CleanDetails:
     found, choice, chosen = cleaning.found, cleaning.choice, cleaning.chosen
-    training, canvas, shares = TrainingDetails.of(final.cleaned), found.canvas, found.shares
+    training, canvas, shares = TrainingDetails.of(final.trained), found.canvas, found.shares
     return CleanDetails(
         fingerprint=training.fingerprint,
         canvas=CanvasRecord(size=canvas.size, mode=canvas.mode, interpolation=canvas.interpolation),
@@ -88,29 +88,14 @@ def _details(cleaning: Cleaning, final: FinalRound) -> CleanDetails:
         reason=choice.reason if choice else "",
         within=bool(choice and choice.within),
         accuracy="BA@1" if found.labelled else "R@1 of retrieval",
-        candidates=[
-            {
-                "name": str(each),
-                "method": each.method,
-                "lr": each.lr,
-                "accuracy": outcome.accuracy,
-                "asr": outcome.asr,
-                "recovery": outcome.recovery,
-                "seconds": cleaning.seconds(each),
-                "chosen": each == chosen,
-            }
-            for each, outcome in cleaning.outcomes.items()
+        candidates=_candidates(cleaning),
+        merges=[
+            {"name": name, "accuracy": one.accuracy, "asr": one.asr, "recovery": one.recovery}
+            for name, one in cleaning.merges.items()
         ],
+        share=cleaning.share,
         dropped=[str(each) for each in cleaning.dropped],
-        canaries=[
-            {
-                "attack": each.attack,
-                "target": each.target,
-                "asr": cleaning.learned[each.attack].asr,
-                "counted": each in cleaning.counted,
-            }
-            for each in cleaning.canaries
-        ],
+        canaries=_canaries(cleaning),
         floor=mean_asr(cleaning.suspect),
         scans={
             name: _scan(each)
@@ -120,6 +105,34 @@ def _details(cleaning: Cleaning, final: FinalRound) -> CleanDetails:
         attack=found.attack.trigger.name if found.attack else None,
         shares={name: len(rows) for name, rows in shares.rows.items()},
     )
+
+
+def _candidates(cleaning: Cleaning) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": str(each),
+            "method": each.method,
+            "lr": each.lr,
+            "accuracy": outcome.accuracy,
+            "asr": outcome.asr,
+            "recovery": outcome.recovery,
+            "seconds": cleaning.seconds(each),
+            "chosen": each == cleaning.chosen,
+        }
+        for each, outcome in cleaning.outcomes.items()
+    ]
+
+
+def _canaries(cleaning: Cleaning) -> list[dict[str, Any]]:
+    return [
+        {
+            "attack": each.attack,
+            "target": each.target,
+            "asr": cleaning.learned[each.attack].asr,
+            "counted": each in cleaning.counted,
+        }
+        for each in cleaning.canaries
+    ]
 
 
 def _scan(measured: Measured) -> dict[str, Any]:
@@ -224,7 +237,8 @@ def tell_result(result: CleanResult, finished: Run, console: Console) -> None:
     """Show the same facts as the page, in short."""
     details = result.details
     console.table("Before and after", ["", "suspect", "cleaned"], result.facts)
-    console.info(f"Chosen: {details.method} at {details.lr:g}, {details.reason}.")
+    part = f", {100 * details.share:.0f} % of its weights with the suspect's" if details.share < 1 else ""
+    console.info(f"Chosen: {details.method} at {details.lr:g}{part}, {details.reason}.")
     for sentence in result.unknown:
         console.info(f"Not known: {sentence}")
     console.info(f"The cleaned model: {finished.path / 'model'}; the page: {finished.path / PAGE}")

@@ -16,6 +16,7 @@ from clipdefend.config import (
     DefendConfig,
     EvaluateConfig,
     FinetuneAttackConfig,
+    MergeConfig,
     PoisonConfig,
     RunConfig,
     ScanConfig,
@@ -29,6 +30,8 @@ C = TypeVar("C", bound=RunConfig)
 
 SCAN = {"search.restarts": 1, "search.steps": 100}
 """Scans are shorter than ``scan`` by itself: they give evidence before and after, and choose nothing."""
+FROM_TRIGGERS = ("unlearn",)
+"""Methods that take the triggers that the scan found in the suspect."""
 # What training of candidates sets that planting takes over: how a step is computed, not how long it trains.
 SHARED = ("batch_size", "precision", "batch_norm", "accum_freq", "grad_checkpointing", "compile", "device")
 
@@ -123,14 +126,30 @@ class CleanSteps:
             FinetuneAttackConfig, settings, "plant the canaries in a copy of the suspect", first, others
         )
 
-    def candidate(self, candidate: Candidate, planted: Node) -> Node:
-        """A candidate on the planted copy."""
-        return self._node(DefendConfig, self._defence(candidate), f"try {candidate}", planted)
+    def candidate(self, candidate: Candidate, planted: Node, triggers: Path | None) -> Node:
+        """A candidate on the planted copy; ``triggers``: the scan of the suspect, for methods that begin with them."""
+        return self._node(DefendConfig, self._defence(candidate, triggers), f"try {candidate}", planted)
 
-    def cleaned(self, candidate: Candidate) -> Node:
+    def cleaned(self, candidate: Candidate, triggers: Path | None) -> Node:
         """The same settings on the suspect itself."""
-        settings = {**self._defence(candidate), "checkpoint": str(self.suspect)}
+        settings = {**self._defence(candidate, triggers), "checkpoint": str(self.suspect)}
         return self._node(DefendConfig, settings, f"clean the suspect by {candidate}")
+
+    def merged(
+        self, node: Node, share: float, other: Path, classes: Path, other_node: Node | None = None
+    ) -> Node:
+        """A share of a cleaned model's weights with the rest from the model that it was cleaned from."""
+        settings = {
+            "other": str(other),
+            "share": share,
+            "proxy.steps": 0,  # the canaries choose
+            "eval.data": None,
+            "eval.class_names": str(classes),
+            "device": self.config.train.device,
+            **self._pairs(),
+        }
+        title = f"mix {share:g} of the cleaned weights with what they came from"
+        return self._node(MergeConfig, settings, title, node, [other_node] if other_node else [])
 
     def measure(
         self,
@@ -183,10 +202,11 @@ class CleanSteps:
         }
         return self._node(ScanConfig, settings, f"scan {what}", None, [node] if node else [])
 
-    def _defence(self, candidate: Candidate) -> dict[str, Any]:
+    def _defence(self, candidate: Candidate, triggers: Path | None) -> dict[str, Any]:
         train = {**to_dict(self.config.train), "resume": None, "lr": candidate.lr, "eval_every": 0}
         return {
             "method": candidate.method,
+            "triggers": str(triggers) if triggers and candidate.method in FROM_TRIGGERS else None,
             "exclude_manifest": str(self.shares[TRAIN]),
             "eval.data": None,
             **{f"train.{key}": value for key, value in train.items()},

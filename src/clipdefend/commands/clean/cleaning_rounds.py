@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,21 +17,19 @@ from clipdefend.commands.clean.cleaning_rule import (
     Choice,
     Outcome,
     choose_outcome,
-    fit_budget,
     mean_asr,
     mean_recovery,
 )
+from clipdefend.commands.clean.kept_candidates import keep_candidates
 from clipdefend.commands.shared.made_runs import LOGS, make_runs, missing_runs
-from clipdefend.commands.study.plan_costs import Costs
 from clipdefend.config import CleanConfig
 from clipdefend.data.remaining_pairs import RemainingPairs
 from clipdefend.data.target_rows import target_pattern
 from clipdefend.errors import RunError
-from clipdefend.runs import Context, Run, RunDir, ScanDetails, atomic_write
+from clipdefend.runs import Context, Run, RunDir, ScanDetails
+from clipdefend.study.carry_out import GOOD
 from clipdefend.study.grid import Node
 
-KEPT = "kept.json"
-"""In the resume state: the candidates that fitted into the budget, since what is left of it differs when resumed."""
 LEAST_NAMED = 2
 """Captions that have to name a canary's target where its success is measured by retrieval."""
 
@@ -47,10 +45,11 @@ class Cleaning:
         suspect, planted: figures under each counted canary.
         suspect_accuracy, planted_accuracy: clean accuracy on the canaries' images.
         dropped: candidates that did not fit into the budget.
-        tried: the training run of each candidate.
+        tried: name -> training run of each candidate.
         outcomes: of each candidate that was tried.
-        costs: candidate -> its expected seconds, where a budget asked for them.
         choice: the chosen one.
+        merges: name -> outcome of each share of the chosen one, mixed with the planted copy.
+        share: the chosen share.
     """
 
     config: CleanConfig
@@ -68,10 +67,11 @@ class Cleaning:
     suspect_accuracy: float = 0.0
     planted_accuracy: float = 0.0
     dropped: list[Candidate] = field(default_factory=list)
-    tried: dict[Candidate, Node] = field(default_factory=dict)
+    tried: dict[str, Node] = field(default_factory=dict)
     outcomes: dict[Candidate, Outcome] = field(default_factory=dict)
-    costs: dict[str, float | None] = field(default_factory=dict)
     choice: Choice | None = None
+    merges: dict[str, Outcome] = field(default_factory=dict)
+    share: float = 1.0
 
     def make(self, title: str, nodes: Sequence[Node], *, needed: bool = True) -> dict[str, str]:
         """Make runs. Raises RunError if one of them fails and all are needed."""
@@ -99,7 +99,7 @@ class Cleaning:
         """Scan the suspect; a scan that fails is left out."""
         node = self.steps.scan("the suspect", None, reference, classes)
         outcomes = self.make("Scan", [node], needed=False)
-        self.scanned = self.run(node) if outcomes[node.name] in ("there", "made") else None
+        self.scanned = self.run(node) if outcomes[node.name] in GOOD else None
 
     def plant(self) -> Node:
         """Plant the canaries and measure them in the suspect and in its copy.
@@ -115,8 +115,8 @@ class Cleaning:
         before = [self.steps.measure("the suspect", None, canary=each) for each in self.canaries]
         after = [self.steps.measure("the planted copy", planted, canary=each) for each in self.canaries]
         self.make("Canaries", [*(each.poison for each in self.canaries), planted, *before, *after])
-        self.suspect_accuracy = self._accuracy(before[0])
-        self.planted_accuracy = self._accuracy(after[0])
+        self.suspect_accuracy = self.accuracy(before[0])
+        self.planted_accuracy = self.accuracy(after[0])
         for canary, old, new in zip(self.canaries, before, after, strict=True):
             figures = self.learned[canary.attack] = self._figures(new)
             if figures.asr >= self.config.canaries.learned:
@@ -137,42 +137,89 @@ class Cleaning:
 
     def try_candidates(self, planted: Node) -> None:
         """Clean the planted copy by each candidate, and choose."""
-        kept = self._kept(planted)
-        nodes = self.tried = {each: self.steps.candidate(each, planted) for each in kept}
-        measured = {
-            each: [self.steps.measure(f"{each}", node, canary=canary) for canary in self.counted]
-            for each, node in nodes.items()
-        }
-        graph = [*nodes.values(), *(each for evaluations in measured.values() for each in evaluations)]
-        outcomes = self.make("Candidates", graph, needed=False)
-        for candidate, evaluations in measured.items():
-            if any(outcomes[each.name] not in ("there", "made") for each in evaluations):
-                continue
-            figures = [self._figures(each) for each in evaluations]
-            self.outcomes[candidate] = Outcome(
-                name=str(candidate),
-                accuracy=self._accuracy(evaluations[0]),
-                asr=mean_asr(figures),
-                recovery=mean_recovery(figures, self.suspect),
+        every = self.found.candidates
+        nodes = {each: self.steps.candidate(each, planted, self.triggers) for each in every}
+        kept = keep_candidates(
+            every,
+            self.folder,
+            self.steps,
+            nodes,
+            self.steps.measure("the planted copy", planted, canary=self.counted[0]),
+            canaries=len(self.counted),
+            scan=self.scanned,
+            began=self.began,
+            console=self.context.console,
+        )
+        self.dropped = [each for each in every if each not in kept]
+        if self.dropped:
+            left_out = ", ".join(map(str, self.dropped))
+            self.context.console.warn(
+                f"Left out, since --budget {self.config.budget} is too short: {left_out}."
             )
+        self.tried = {str(each): nodes[each] for each in kept}
+        found = self.measured("Candidates", self.tried)
+        self.outcomes = {each: found[str(each)] for each in kept if str(each) in found}
         if not self.outcomes:
             raise RunError(f"No candidate could be tried. See {self.steps.folder / LOGS}.")
-        bounds = self.config.choice
-        self.choice = choose_outcome(
-            list(self.outcomes.values()),
-            floor=mean_asr(self.suspect),
-            asr_bound=bounds.asr,
-            recovery_bound=bounds.recovery,
-        )
+        self.choice = self.choose(list(found.values()))
         if not self.choice.within:
             self.context.console.warn(
                 f"{self.choice.reason[0].upper()}{self.choice.reason[1:]} counts: {self.choice.name}. The canaries are"
                 " not gone, and a backdoor may not be either. Try other --candidates, more pairs or more --epochs."
             )
 
+    def merge_back(self, planted: Node, classes: Path) -> None:
+        """Mix the chosen candidate with the planted copy by shares, and choose among them by the same rule."""
+        if self.choice is None or not self.choice.within or not self.config.merge_shares:
+            return
+        node, copy = self.tried[self.choice.name], self.steps.folder / planted.name
+        nodes = {
+            f"share {share:g}": self.steps.merged(node, share, copy, classes, planted)
+            for share in self.config.merge_shares
+        }
+        found = self.measured("Merge back", nodes)
+        whole = dataclasses.replace(self.outcomes[self.chosen], name="share 1")
+        self.merges = {"share 1": whole, **found}
+        self.share = float(self.choose(list(self.merges.values())).name.removeprefix("share "))
+
+    def measured(self, title: str, nodes: Mapping[str, Node]) -> dict[str, Outcome]:
+        """Make models from the planted copy and measure each under all canaries; those that fail are left out."""
+        evaluations = {
+            name: [self.steps.measure(name, node, canary=canary) for canary in self.counted]
+            for name, node in nodes.items()
+        }
+        graph = [*nodes.values(), *(each for every in evaluations.values() for each in every)]
+        outcomes = self.make(title, graph, needed=False)
+        found = {}
+        for name, every in evaluations.items():
+            if all(outcomes[each.name] in GOOD for each in every):
+                figures = [self._figures(each) for each in every]
+                found[name] = Outcome(
+                    name=name,
+                    accuracy=self.accuracy(every[0]),
+                    asr=mean_asr(figures),
+                    recovery=mean_recovery(figures, self.suspect),
+                )
+        return found
+
+    def choose(self, outcomes: Sequence[Outcome]) -> Choice:
+        """Choose by the rule and the configured bounds."""
+        bounds = self.config.choice
+        return choose_outcome(
+            outcomes,
+            floor=mean_asr(self.suspect),
+            asr_bound=bounds.asr,
+            recovery_bound=bounds.recovery,
+        )
+
+    @property
+    def triggers(self) -> Path | None:
+        """The scan whose triggers ``unlearn`` begins with."""
+        return self.scanned.path if self.scanned and ScanDetails.of(self.scanned).trigger else None
+
     def seconds(self, candidate: Candidate) -> float:
         """How long the training of a candidate took."""
-        return float(self.run(self.tried[candidate]).manifest["seconds"])
+        return float(self.run(self.tried[str(candidate)]).manifest["seconds"])
 
     @property
     def chosen(self) -> Candidate:
@@ -200,41 +247,6 @@ class Cleaning:
             usable=usable,
         )
 
-    def _kept(self, planted: Node) -> list[Candidate]:
-        """The candidates that fit into the budget, decided once."""
-        every = {str(each): each for each in self.found.candidates}
-        record = self.folder.state / KEPT
-        if self.config.seconds is None:
-            return list(every.values())
-        if record.is_file():
-            names = [name for name in json.loads(record.read_text(encoding="utf-8")) if name in every]
-        else:
-            names = self._fitting(every, planted)
-            atomic_write(record, json.dumps(names))
-        self.dropped = [each for name, each in every.items() if name not in names]
-        if self.dropped:
-            left_out = ", ".join(map(str, self.dropped))
-            self.context.console.warn(
-                f"Left out, since --budget {self.config.budget} is too short: {left_out}."
-            )
-        return [every[name] for name in names]
-
-    def _fitting(self, every: Mapping[str, Candidate], planted: Node) -> list[str]:
-        nodes = {name: self.steps.candidate(each, planted) for name, each in every.items()}
-        measured = self.steps.measure("a candidate", planted, canary=self.counted[0])
-        costs = Costs(self.steps.folder, [*nodes.values(), measured], self.context.console, measure=True)
-        each = len(self.counted) * (costs.seconds(measured) or 0.0)
-        self.costs = {
-            name: None if seconds is None else seconds + each
-            for name, node in nodes.items()
-            for seconds in [costs.seconds(node)]
-        }
-        known = [cost for cost in self.costs.values() if cost is not None]
-        # The chosen one is applied to the suspect once more, and the suspect's scan is repeated at the end.
-        ahead = max(known, default=0.0) + (self.scanned.manifest["seconds"] if self.scanned else 0.0)
-        spent = time.monotonic() - self.began
-        return fit_budget(self.costs, (self.config.seconds or 0.0) - spent - ahead)[0]
-
     def _figures(self, node: Node) -> CanaryFigures:
         metrics = self.run(node).metrics
         asr, ra = (
@@ -246,6 +258,7 @@ class Cleaning:
             )
         return CanaryFigures(asr=metrics[asr], ra=metrics.get(ra))
 
-    def _accuracy(self, node: Node) -> float:
+    def accuracy(self, node: Node) -> float:
+        """Clean accuracy that an evaluation has measured."""
         metrics: dict[str, Any] = self.run(node).metrics
         return float(metrics["ba@1" if self.found.labelled else "retrieval_i2t@1"])

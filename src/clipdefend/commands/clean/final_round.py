@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,15 @@ from clipdefend.config import to_dict
 from clipdefend.evaluation.flat_metrics import recovery
 from clipdefend.evaluation.recorded_floor import floor_of_run
 from clipdefend.evaluation.setting import EvaluationSetting
+from clipdefend.inversion.scan_verdict import CLEAN
 from clipdefend.runs import Run, ScanDetails
+from clipdefend.study.carry_out import GOOD
 from clipdefend.study.grid import Node
+
+MILDER = (0.1, 0.25, 0.5, 0.75)
+"""Shares of the cleaned weights that are tried where the scan calls the suspect clean and cleaning costs accuracy."""
+MOST_LOST = 0.01
+"""Clean accuracy that a suspect may lose which the scan calls clean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +39,14 @@ class Measured:
 
     @property
     def verdict(self) -> str | None:
-        return ScanDetails.of(self.scan).verdict if self.scan else None
+        return _verdict(self.scan)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinalRound:
-    """The cleaned model's run, and what is known of the suspect and of the cleaned model."""
+    """The result: the run that trained, the run whose model it is, and what is known of the model before and after."""
 
+    trained: Run
     cleaned: Run
     before: Measured
     after: Measured
@@ -57,13 +66,18 @@ def apply_choice(cleaning: Cleaning, reference: Path | None, classes: Path) -> F
         RunError: the cleaning failed, or a measurement of accuracy.
     """
     steps, attack = cleaning.steps, cleaning.found.attack
-    node = steps.cleaned(cleaning.chosen)
     truth = attack.run.path if attack else None
-    needed = {
-        "before": steps.measure("the suspect", None, attack_from=truth),
-        "after": steps.measure("the cleaned model", node, attack_from=truth),
-    }
-    cleaning.make("Clean the suspect", [node, *needed.values()])
+    whole = steps.cleaned(cleaning.chosen, cleaning.triggers)
+    node = _share(cleaning, whole, cleaning.share, classes)
+    before = steps.measure("the suspect", None, attack_from=truth)
+    after = steps.measure("the cleaned model", node, attack_from=truth)
+    cleaning.make("Clean the suspect", [whole, node, before, after])
+    loss = cleaning.accuracy(before) - cleaning.accuracy(after)
+    if loss > MOST_LOST and _verdict(cleaning.scanned) == CLEAN:
+        node = _milder(cleaning, whole, cleaning.accuracy(before), classes)
+        after = steps.measure("the cleaned model", node, attack_from=truth)
+        cleaning.make("The share that is kept", [node, after])
+    needed = {"before": before, "after": after}
     extra: dict[str, Node] = {}
     if cleaning.scanned is not None:
         extra["scan"] = steps.scan("the cleaned model", node, reference, classes)
@@ -79,12 +93,9 @@ def apply_choice(cleaning: Cleaning, reference: Path | None, classes: Path) -> F
     made: dict[str, Run] = {}
     if extra:
         outcomes = cleaning.make("Evidence", list(extra.values()), needed=False)
-        made = {
-            name: cleaning.run(each)
-            for name, each in extra.items()
-            if outcomes[each.name] in ("there", "made")
-        }
+        made = {name: cleaning.run(each) for name, each in extra.items() if outcomes[each.name] in GOOD}
     return FinalRound(
+        trained=cleaning.run(whole),
         cleaned=cleaning.run(node),
         before=Measured(
             metrics=_with_recovery(cleaning, cleaning.run(needed["before"])),
@@ -97,6 +108,44 @@ def apply_choice(cleaning: Cleaning, reference: Path | None, classes: Path) -> F
             scan=made.get("scan"),
         ),
     )
+
+
+def _verdict(scan: Run | None) -> str | None:
+    return ScanDetails.of(scan).verdict if scan else None
+
+
+def _share(cleaning: Cleaning, whole: Node, share: float, classes: Path) -> Node:
+    """The cleaned model, or a share of it with the rest from the suspect."""
+    return whole if share == 1 else cleaning.steps.merged(whole, share, cleaning.steps.suspect, classes)
+
+
+def _milder(cleaning: Cleaning, whole: Node, accuracy: float, classes: Path) -> Node:
+    """The largest share of the cleaned weights that loses little accuracy, for a suspect that the scan calls clean."""
+    steps = cleaning.steps
+    nodes = {share: _share(cleaning, whole, share, classes) for share in MILDER if share < cleaning.share}
+    measured = {share: steps.measure(f"share {share:g}", node) for share, node in nodes.items()}
+    cleaning.make(
+        "Milder shares, since the scan calls the suspect clean", [*nodes.values(), *measured.values()]
+    )
+    kept = milder_share({share: cleaning.accuracy(each) for share, each in measured.items()}, accuracy)
+    if accuracy - cleaning.accuracy(measured[kept]) > MOST_LOST:
+        cleaning.context.console.warn(
+            f"The scan calls the suspect clean, and every share of the cleaned weights loses more than"
+            f" {100 * MOST_LOST:.0f} point of accuracy: consider keeping the suspect as it is."
+        )
+    cleaning.share = kept
+    return nodes[kept]
+
+
+def milder_share(accuracies: Mapping[float, float], accuracy: float) -> float:
+    """Return the largest share that loses at most ``MOST_LOST``, otherwise the smallest.
+
+    Args:
+        accuracies: share -> clean accuracy, fractions.
+        accuracy: of the suspect.
+    """
+    kept = [share for share, each in accuracies.items() if accuracy - each <= MOST_LOST + 1e-9]
+    return max(kept, default=min(accuracies))
 
 
 def _asr(run: Run | None) -> float | None:

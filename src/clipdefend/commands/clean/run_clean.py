@@ -76,7 +76,9 @@ def _clean(config: CleanConfig, context: Context, found: CleanInputs, folder: Ru
     atomic_write(classes, json.dumps({"classes": found.classes}))
     if config.scan:
         cleaning.scan_suspect(reference, classes)
-    cleaning.try_candidates(cleaning.plant())
+    planted = cleaning.plant()
+    cleaning.try_candidates(planted)
+    cleaning.merge_back(planted, classes)
     return CleanResult.of(cleaning, apply_choice(cleaning, reference, classes))
 
 
