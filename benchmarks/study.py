@@ -38,7 +38,7 @@ def seconds(workers: int, args: argparse.Namespace, table: Path, folder: Path) -
     """Of all the runs by that number of workers, their start excluded."""
     rates = [5e-4 * (1 + step / 100) for step in range(args.runs)]
     poison = {"data": str(table), "count": args.pairs // 40}
-    victims = {"train.lr": rates, "train.epochs": args.epochs, "eval.data": "builtin"}
+    victims = {"train.lr": rates, "train.epochs": args.epochs, "eval.data": "builtin", "eval.quick": 500}
     grid: dict[str, Any] = {
         "folder": str(folder / "made"),
         "preset": "quick",

@@ -208,12 +208,14 @@ def test_without_a_reference_it_cannot_tell(shell: Shell) -> None:
             ("--reference", "clean", "--data", "few.csv"),
             "10 usable images are too few for a scan, which needs 32",
         ),
+        (("--reference", "clean", "--data", "alike.csv"), "All 32 images that were drawn are the same one"),
         (("--reference", "wide"), "Reference wide has another architecture than the suspect"),
     ],
 )
 def test_wrong_input_is_one_line(shell: Shell, flags: tuple[str, ...], said: str) -> None:
     lines = (shell.folder / "pairs.csv").read_text().splitlines()
     (shell.folder / "few.csv").write_text("\n".join(lines[:11]))
+    (shell.folder / "alike.csv").write_text("\n".join([lines[0], *[lines[1]] * 40]))
     if flags[-1] == "wide" and not (shell.folder / "wide").exists():
         wide_model(shell.folder / "wide")
     before = shell.runs()

@@ -125,7 +125,7 @@ def read_images(config: ScanConfig, pairs: Pairs, canvas: Canvas, bad: BadRows) 
     Where there are fewer than both sets take, each gets its share of what is there.
 
     Raises:
-        DataError: fewer than 32 usable images.
+        DataError: fewer than 32 usable images, or all of them equal.
     """
     chosen = config.search
     wanted = chosen.images + chosen.held_out
@@ -139,6 +139,11 @@ def read_images(config: ScanConfig, pairs: Pairs, canvas: Canvas, bad: BadRows) 
         raise DataError(
             f"{len(pixels)} usable images are too few for a scan, which needs {2 * FEWEST} at least: give more with"
             " --data, or leave it out for a test without images."
+        )
+    if torch.equal(pixels, pixels[:1].expand_as(pixels)):
+        raise DataError(
+            f"All {len(pixels)} images that were drawn are the same one, on which every model gives one answer: give"
+            " others with --data."
         )
     first = max(FEWEST, min(chosen.images, len(pixels) * chosen.images // wanted))
     images = pixels.float() / 255
