@@ -53,7 +53,7 @@ class Evader:
     """An attack that may evade a scan.
 
     Attributes:
-        attacks: flags of ``poison`` for each trigger; one model after another learns them, each from the one before.
+        attacks: flags of ``poison`` for each trigger; the model's ASR is that of the first.
         train: flags of ``finetune-attack`` after the usual ones, which they override.
     """
 
@@ -91,7 +91,6 @@ EVADERS: dict[str, Evader] = {
 }
 TARGETS = (TARGET, "lamp", "castle")
 EVADERS_SEEDS = (1, 3, 5)
-WEIGHTS = "open_clip_model.safetensors"
 
 
 def clipdefend(*args: object) -> None:
@@ -131,15 +130,15 @@ def evade(folder: Path) -> None:
     runs.mkdir(parents=True, exist_ok=True)
     for seed in EVADERS_SEEDS:
         for name, evader in EVADERS.items():
-            start: tuple[object, ...] = ()
-            for number, attack in enumerate(evader.attacks, 1):
-                last = number == len(evader.attacks)
-                place = f"{name}-s{seed}" if last else f"{name}-s{seed}-trigger{number}"
-                once(runs / f"poison-evader-{place}", "poison", *attack, "--seed", seed)
-                source = ("--from", runs / f"poison-evader-{place}", "--seed", seed)
-                out = runs / (f"evader-{place}" if last else f"part-evader-{place}")
-                once(out, "finetune-attack", *source, *TRAIN, *evader.train, *start)
-                start = ("--model", "tiny", "--pretrained", out / "model" / WEIGHTS)
+            places = [
+                runs / f"poison-evader-{name}-s{seed}-trigger{n}" for n in range(1, 1 + len(evader.attacks))
+            ]
+            for place, attack in zip(places, evader.attacks, strict=True):
+                once(place, "poison", *attack, "--seed", seed)
+            first, *others = places
+            also = ("--also-poison", ",".join(map(str, others))) if others else ()
+            source = ("--from", first, "--seed", seed, *also)
+            once(runs / f"evader-{name}-s{seed}", "finetune-attack", *source, *TRAIN, *evader.train)
 
 
 def clean_models(folder: Path, seed: int) -> None:
