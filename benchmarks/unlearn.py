@@ -6,9 +6,8 @@
 The methods take turns with one optimiser step each, on the same pairs of the built-in world, from the same weights. A
 step is everything but reading images and making the views that the loader makes: forward and backward pass, AdamW, and
 what a defence does after it; "unlearn" pays for perturbing the images, for the frozen suspect's embeddings and for the
-step of one perturbation. "cleanerclip" is a step with a mini-batch of sub-captions of the same size, which only some
-steps have; the others cost what "cleanclip" costs. ``--set`` changes parameters of unlearn, as in ``--set
-inner_batch=8``.
+steps of its perturbations. "cleanerclip" is a step with a mini-batch of sub-captions of the same size, which only some
+steps have; the others cost what "cleanclip" costs. ``--set`` changes parameters of unlearn, as in ``--set members=4``.
 
 "ratio" is the median over the turns of the seconds divided by those of "ft" in the same turn.
 """

@@ -39,7 +39,7 @@ def test_training(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 
 
 def test_unlearn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = "--batch-size 4 --turns 1 --set members=1 --set inner_batch=4"
+    flags = "--batch-size 4 --turns 1 --set members=1"
     rows = run("unlearn.py", flags, monkeypatch, capsys)
     assert [row["step"] for row in rows] == ["ft", "cleanclip", "cleanerclip", "unlearn"]
     assert rows[0]["ratio"] == 1

@@ -112,7 +112,7 @@ def test_a_found_trigger_can_be_planted(shell: Shell, tmp_path: Path) -> None:
 def test_unlearn_starts_from_the_triggers_of_a_scan(shell: Shell, tmp_path: Path) -> None:
     with shell.inside():
         scanned = shell.made["scan"].folder
-    small = ("--set", "defence.members=1", "--set", "defence.inner_batch=4")
+    small = ("--set", "defence.members=1")
     given = (*VICTIM, "--method", "unlearn", *TRAIN, "--epochs", 1, *small, "--out", tmp_path / "cleaned")
     done = shell("defend", *given, "--triggers", scanned)
     assert done.code == 0, done.err
