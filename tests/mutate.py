@@ -49,6 +49,12 @@ TESTS: dict[str, tuple[str, ...]] = {
     "training/plan.py": ("training/test_plan.py",),
     "training/optimizer.py": ("training/test_optimizer.py",),
     "report/stopping.py": ("report/test_stopping.py",),
+    "training/milestones.py": ("training/test_milestones.py",),
+    "evaluation/flat_metrics.py": ("evaluation/test_flat_metrics.py", "report/test_stopping.py"),
+    "study/choice.py": ("study/test_study_command.py::test_rules_by_hand",),
+    "inversion/scan_verdict.py": ("inversion/test_scan_verdict.py",),
+    "detection/curves.py": ("detection/test_curves.py",),
+    "detection/top_share.py": ("detection/test_curves.py",),
     "commands/defend/defence_score.py": ("commands/test_best_epoch.py",),
     "commands/finetune_attack/attack_score.py": ("commands/test_best_epoch.py",),
 }

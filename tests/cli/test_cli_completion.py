@@ -78,11 +78,27 @@ def test_run_folders_of_the_kind_that_fits(cli: Any, complete: Any) -> None:
     assert complete("finetune-attack --from ") == ["runs/001-poison-made"]
     assert complete("defend ") == ["runs/002-finetune-attack-made"]
     assert complete("doctor ") == ["runs/002-finetune-attack-made"]
-    assert complete("evaluate --attack-from runs/") == ["runs/001-poison-made"]
     assert complete("evaluate --runs others --attack-from ") == ["others/001-poison-made"]
     assert complete("report ") == ["runs/001-poison-made", "runs/002-finetune-attack-made"]
     assert complete("defend --resume ") == ["latest", "runs/003-half"]
     assert complete("finetune-attack --resume ") == ["latest"]
+
+
+def test_attacks_of_other_runs(cli: Any, complete: Any) -> None:
+    """A run that records a trigger, each trigger that a scan found, or a run that was made from one of them."""
+    for name, command in (
+        ("1-p", "poison"),
+        ("2-v", "finetune-attack"),
+        ("3-s", "scan"),
+        ("3-s/triggers/warp", "scan"),
+    ):
+        folder = cli.folder / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "manifest.yaml").write_text(f"schema: clipdefend/run/1\ncommand: {command}\n")
+    runs = ["runs/1-p", "runs/2-v", "runs/3-s", "runs/3-s/triggers/warp"]
+    assert complete("evaluate --attack-from ") == runs
+    assert complete("evaluate --attack-from runs/3") == runs[2:]
+    assert complete("poison --trigger-from ") == ["runs/1-p"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

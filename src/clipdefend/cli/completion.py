@@ -11,6 +11,7 @@ import typer
 from clipdefend.cli.invocation import DOCTOR, DOCTOR_COMMANDS, default_runs
 from clipdefend.config import COMMANDS, Leaf, leaves
 from clipdefend.config.coerce import choices
+from clipdefend.config.kinds import leading_to
 
 Completer = Callable[[typer.Context, str], list[str]]
 Words = Callable[[typer.Context], Iterable[str]]
@@ -24,19 +25,19 @@ def completer(leaf: Leaf) -> Completer | None:
     if leaf.path in _WORDS:
         return _complete(_WORDS[leaf.path], several="," in leaf.metavar)
     if leaf.metavar == "RUN":
-        return run_completer(_KINDS.get(leaf.path))
+        return run_completer(*_KINDS.get(leaf.path, ()))
     words = [str(choice) for choice in choices(leaf.annotation)]
     if leaf.metavar == "DATA":
         words = ["builtin"]
     return _complete(lambda _: words) if words else None
 
 
-def run_completer(kind: str | None = None) -> Completer:
-    """Completes finished runs of a kind; None: of the kinds that the command reads."""
+def run_completer(*kinds: str) -> Completer:
+    """Completes finished runs of some kinds; without any, of the kinds that the command reads."""
 
     def runs(context: typer.Context) -> Iterable[str]:
         command = _command(context)
-        return _finished(_folder(context), (kind,) if kind else COMMANDS[command].sources)
+        return _finished(_folder(context), kinds or COMMANDS[command].sources)
 
     return _complete(runs)
 
@@ -61,11 +62,15 @@ def _folder(context: typer.Context) -> Path:
 
 
 def _finished(folder: Path, kinds: tuple[str, ...]) -> Iterator[str]:
-    """Paths of run folders with a manifest; no kinds: of any."""
+    """Paths of run folders with a manifest, and those of a scan's triggers after the scan; no kinds: of any."""
     for file in sorted(folder.glob("[!.]*/manifest.yaml")):
         lines = _head(file)
         if not kinds or any(f"command: {kind}" in lines for kind in kinds):
             yield str(file.parent)
+            if "command: scan" in lines and kinds == _KINDS["attack_from"]:  # each is a run folder of its own
+                yield from map(
+                    str, sorted(path.parent for path in file.parent.glob("triggers/*/manifest.yaml"))
+                )
 
 
 def _unfinished(context: typer.Context) -> Iterator[str]:
@@ -153,12 +158,12 @@ _WORDS: dict[str, Words] = {
 }
 
 # What a flag of metavar RUN names, where it is not the command's input.
-_KINDS = {
-    "attack_from": "poison",
-    "exclude_manifest": "poison",  # the commonest of those that flag rows
-    "from_manifest": "poison",
-    "trigger_from": "poison",
-    "augment_from": "augment",
-    "triggers": "scan",
-    "gates.against": "evaluate",
+_KINDS: dict[str, tuple[str, ...]] = {
+    "attack_from": leading_to("trigger"),
+    "exclude_manifest": ("poison",),  # the commonest of those that flag rows
+    "from_manifest": ("poison",),
+    "trigger_from": ("poison",),
+    "augment_from": ("augment",),
+    "triggers": ("scan",),
+    "gates.against": ("evaluate",),
 }
