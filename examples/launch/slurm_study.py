@@ -1,6 +1,6 @@
 """Run a study on a Slurm cluster: each job is a Dask worker that makes one run at a time.
 
-    pip install 'clipdefend[study]' dask-jobqueue
+    pip install 'clipdefend[slurm]'
     python examples/launch/slurm_study.py examples/studies/small-grid.yaml --slurm-jobs 4 --cores 8 --memory 16GB
 
 To be started where sbatch works, in a folder that the nodes share, from the environment that they use too. Workers that

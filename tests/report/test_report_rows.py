@@ -14,7 +14,7 @@ from clipdefend.report.formats import column_keys, describe_table, to_csv
 from clipdefend.report.illustrations import curves, read_histories
 from clipdefend.report.measurements import find_measurements
 from clipdefend.report.recipe import label
-from clipdefend.report.rows import Row, Table, build_tables
+from clipdefend.report.rows import Row, Table, build_tables, describe_condition
 from clipdefend.report.sweeps import find_sweeps
 from clipdefend.runs import newest_runs
 from report_runs import Lab, shares, spoil
@@ -63,6 +63,20 @@ def test_runs_that_left_rows_out_have_a_row_of_their_own(tmp_path: Path) -> None
     figures = {name: row.figures["asr@1"] for (_, name), row in by_name(table_of(tmp_path)).items()}
     defended = {name: (figure.value, figure.seeds) for name, figure in figures.items() if "ft" in name}
     assert sorted(defended.values()) == [(0.1, 2), (0.5, 2)]
+
+
+def test_a_condition_is_what_a_defender_does_not_choose(tmp_path: Path) -> None:
+    """Rates are a defender's choice; poisoned pairs that were overlooked are not."""
+    lab = Lab(tmp_path)
+    victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
+    for kept, rate in ((0, 1e-3), (0, 1e-4), (5, 1e-3)):
+        lab.defend(victim, "ft", shares(ba1=0.8, asr1=0.5), keep_poison=kept, train={"lr": rate})
+    lab.defend(victim, "cleanclip", shares(ba1=0.8, asr1=0.5), train={"lr": 1e-3})
+    table = table_of(tmp_path)
+    found = [describe_condition(row, table) for row in table.rows if row.base == "ft"]
+    assert sorted(found) == ["keep_poison=0", "keep_poison=0", "keep_poison=5"]
+    (other,) = [row for row in table.rows if row.base == "cleanclip"]
+    assert describe_condition(other, table) == ""
 
 
 def test_best_is_the_highest_accuracy_and_the_lowest_asr_of_the_defences(tmp_path: Path) -> None:

@@ -151,3 +151,25 @@ def test_the_plan_measures_a_step_of_each_shape_once(tmp_path: Path, monkeypatch
     ]
     (tmp_path / "studies/grid/study.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
     assert "about 29 min" in shell("study", "plan", "grid.yaml").out  # 8 * 100 s + 8 * 120 s
+
+
+def test_poisoned_pairs_that_are_kept_do_not_change_the_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They cannot be drawn before their poison run is there, and are not needed for an estimate."""
+    measured: list[int] = []
+
+    def examine(config: RunConfig, context: object) -> Diagnosis:
+        if isinstance(config, DefendConfig):
+            measured.append(config.keep_poison)
+        numbers: dict[str, Any] = dict.fromkeys((field.name for field in fields(Estimate)), 0)
+        return Diagnosis(command=config.command, estimate=Estimate(**{**numbers, "training_seconds": 60.0}))
+
+    monkeypatch.setattr("clipdefend.commands.doctor.run_doctor.run", examine)
+    grid = {"poison": None, "finetune-attack": None, "defend": {"method": "ft", "keep_poison": [5, 0]}}
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump({"seeds": [1], "steps": grid}))
+    assert (
+        "4 to make: about 3 min, and 1 runs of unknown cost"
+        in Shell(tmp_path)("study", "plan", "grid.yaml").out
+    )
+    assert measured == [0]

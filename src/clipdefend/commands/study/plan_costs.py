@@ -6,6 +6,7 @@ import hashlib
 import json
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from clipdefend.study.carry_out import GOOD, LOG
 from clipdefend.study.grid import Node
 
 CACHE = "costs.json"
-_FREE = ("seed", "train.lr", "train.wd", "train.warmup", "train.beta1", "train.beta2", "train.eps")
+_FREE = (
+    *("seed", "train.lr", "train.wd", "train.warmup", "train.beta1", "train.beta2", "train.eps"),
+    "keep_poison",  # in the places of clean pairs
+)
 _BUILTIN = "builtin"
 
 
@@ -79,6 +83,8 @@ class Costs:
 
     def _estimate(self, node: Node, config: DefendConfig | FinetuneAttackConfig) -> float | None:
         self.console.info(f"Measuring a step of {node.name} ...")
+        if isinstance(config, DefendConfig):  # the pairs to keep need a poison run, which may not be there
+            config = replace(config, keep_poison=0)
         source = node.source
         context = Context(
             runs=self.folder,
