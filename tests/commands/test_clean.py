@@ -27,7 +27,8 @@ from small_clip import small_architecture
 CANARY = ("--canaries", "badnet", "--canary-share", 0.4, "--canary-rate", 0.3, "--canary-epochs", 1)
 COUNTED = ("--canary-learned", 0)
 TRAIN = ("--batch-size", 16, "--epochs", 1, "--lr", 1e-3, "--warmup", 1, "--workers", 0, "--device", "cpu")
-COMMON = (*CANARY, *COUNTED, *TRAIN, "--topk", 1, "--templates", "simple", "--no-scan")
+MERGE = ("--merge-shares", 0.5)
+COMMON = (*CANARY, *COUNTED, *TRAIN, *MERGE, "--topk", 1, "--templates", "simple", "--no-scan")
 SUSPECT = ("--checkpoint", "clip", "--data", "pairs.csv")
 EVAL = ("--eval-data", "eval")
 
@@ -67,18 +68,24 @@ def test_the_result_is_the_chosen_candidate_on_the_suspect(shell: Shell) -> None
     assert [each["name"] for each in details["candidates"]] == ["ft at 0.001", "par-clean at 0.002"]
     (chosen,) = [each for each in details["candidates"] if each["chosen"]]
     assert (details["method"], details["lr"]) == (chosen["method"], chosen["lr"])
-    (parent,) = manifest["parents"]
-    step = shell.folder / "cleaned" / parent["path"]
-    config = record(shell, step)["config"]
+    steps = shell.folder / "cleaned" / "steps"
+    (config,) = [
+        found
+        for path in steps.glob("defend-*/manifest.yaml")
+        for found in [record(shell, path.parent)["config"]]
+        if found["checkpoint"] is not None
+    ]
     assert (config["method"], config["train"]["lr"]) == (chosen["method"], chosen["lr"])
     assert Path(config["checkpoint"]).name == "suspect"
-    assert (
-        weights(step) == weights(shell.folder / "cleaned") != weights(shell.folder / "cleaned/steps/suspect")
-    )
+    (parent,) = manifest["parents"]
+    assert parent["command"] == ("defend" if details["share"] == 1 else "merge")
+    result = shell.folder / "cleaned"
+    assert weights(result / parent["path"]) == weights(result) != weights(steps / "suspect")
     assert {"ba@1", "victim_ba@1", "canary_asr", "planted_canary_asr", "canary_recovery"} <= set(
         manifest["metrics"]
     )
     assert details["shares"] == {"plant": 26, "check": 0, "train": 38}
+    assert [each["name"] for each in details["merges"]] == ["share 1", "share 0.5"]
     assert not [entry for entry in manifest["outputs"] if entry["path"].startswith("steps")]
 
 
@@ -129,19 +136,10 @@ def test_other_commands_take_the_result(shell: Shell, tmp_path: Path, command: s
         assert "clean (" in (tmp_path / "page" / "table.md").read_text()
 
 
-def test_without_labelled_images_retrieval_takes_their_place(shell: Shell) -> None:
+def test_without_labelled_images_retrieval_takes_their_place_and_a_budget_leaves_out(shell: Shell) -> None:
     (shell.folder / "names.txt").write_text("zebra\ncat\ncow\ndog\n")  # captions name two of them
-    words = (
-        "--class-names",
-        "names.txt",
-        "--check-pairs",
-        16,
-        "--candidates",
-        "ft:1e-3",
-        "--out",
-        "unlabelled",
-    )
-    done = clean(shell, *words)
+    words = ("--class-names", "names.txt", "--check-pairs", 16, "--candidates", "ft:1e-3,unlearn:1e-3")
+    done = clean(shell, *words, "--merge-shares", "null", "--budget", "1s", "--out", "unlabelled")
     assert done.code == 0, done.err
     manifest = record(shell, "unlabelled")
     assert manifest["details"]["accuracy"] == "R@1 of retrieval"
@@ -149,6 +147,9 @@ def test_without_labelled_images_retrieval_takes_their_place(shell: Shell) -> No
     assert manifest["metrics"]["n_retrieval_images"] == 16
     assert manifest["details"]["canaries"][0]["target"] in ("cat", "dog")
     assert 0 <= manifest["metrics"]["canary_asr"] <= 1
+    (kept,), (dropped,) = manifest["details"]["candidates"], manifest["details"]["dropped"]
+    assert {kept["name"], dropped} == {"ft at 0.001", "unlearn at 0.001"}
+    assert f"Left out, since --budget 1s is too short: {dropped}." in done.err
     assert "R@1 of retrieval" in (shell.folder / "unlabelled" / "index.html").read_text()
 
 

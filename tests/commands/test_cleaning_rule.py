@@ -17,6 +17,7 @@ from clipdefend.commands.clean.cleaning_rule import (
     mean_asr,
     mean_recovery,
 )
+from clipdefend.commands.clean.final_round import milder_share
 from clipdefend.commands.clean.pair_shares import divide_pairs
 from clipdefend.config import CleanConfig
 from clipdefend.errors import ConfigError, DataError
@@ -102,6 +103,12 @@ def test_targets_are_different_and_never_the_suspected_one() -> None:
     assert draw_targets(names, 1, 0, usable=lambda name: name == "house") == ["house"]
     with pytest.raises(DataError, match="Only 2 of 4 class names can be targets"):
         draw_targets(names, 3, 0, without="cat")
+
+
+def test_a_suspect_that_the_scan_calls_clean_loses_at_most_a_point() -> None:
+    assert milder_share({0.1: 0.929, 0.25: 0.92, 0.5: 0.919, 0.75: 0.91}, 0.93) == 0.25
+    assert milder_share({0.5: 0.95, 0.1: 0.93}, 0.93) == 0.5
+    assert milder_share({0.5: 0.70, 0.1: 0.80}, 0.93) == 0.1
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("45m", 2700), ("1.5H", 5400), ("30s", 30), ("2d", 172_800)])

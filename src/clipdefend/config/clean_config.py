@@ -140,10 +140,10 @@ class CleanConfig(RunConfig):
         shown="no limit",
     )
     jobs: int = option(1, "--jobs", "Number of runs at a time; they share the cores.", range=COUNT)
-    merge_shares: tuple[float, ...] = option(
+    merge_shares: tuple[float, ...] | None = option(
         (0.6, 0.8),
         "--merge-shares",
-        "Shares of the cleaned weights that are mixed with the suspect's, if the canaries stay gone; none by ''.",
+        "Shares of the cleaned weights to try with the rest from the suspect, if the canaries stay gone; null: none.",
         range=Range(above=0, below=1),
         metavar="X,X",
     )

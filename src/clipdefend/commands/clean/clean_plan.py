@@ -48,7 +48,7 @@ def plan_runs(steps: CleanSteps, found: CleanInputs, config: CleanConfig, contex
     rows.append((f"measure {2 * canaries} times: the suspect and its copy under {canaries} canaries", None))
     rows += [(f"try {each}, and measure {canaries} times", cost) for each, cost in seconds.items()]
     known = [cost for cost in seconds.values() if cost is not None]
-    shares = len(config.merge_shares)
+    shares = len(config.merge_shares or ())
     rows += (
         [(f"mix {shares} shares with the planted copy, measured {canaries} times", None)] if shares else []
     )

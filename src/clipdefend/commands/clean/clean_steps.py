@@ -28,6 +28,8 @@ from clipdefend.study.grid import Node
 
 C = TypeVar("C", bound=RunConfig)
 
+CLASSES = "classes.json"
+"""File with the class names, beside the steps."""
 SCAN = {"search.restarts": 1, "search.steps": 100}
 """Scans are shorter than ``scan`` by itself: they give evidence before and after, and choose nothing."""
 FROM_TRIGGERS = ("unlearn",)
@@ -93,6 +95,9 @@ class CleanSteps:
                 "canvas": self.canvas.mode,
                 "exclude_manifest": str(self.shares[PLANT]),
                 "eval_data": None,
+                # For triggers that are learned: by the suspect, among the classes of the evaluation.
+                "surrogate.name": f"local-dir:{self.suspect / MODEL}",
+                "class_names": str(self.folder / CLASSES),
                 "seed": self.config.seed + number,  # other rows for each
                 "device": self.config.train.device,
                 **self._pairs(),
@@ -173,6 +178,7 @@ class CleanSteps:
         settings: dict[str, Any] = {
             **{f"eval.{key}": value for key, value in to_dict(chosen.eval).items()},
             "eval.topk": sorted({1, *chosen.eval.topk}),
+            "eval.quick": None,
             "device": chosen.train.device,
         }
         if chosen.eval.data is None:
@@ -203,7 +209,7 @@ class CleanSteps:
         return self._node(ScanConfig, settings, f"scan {what}", None, [node] if node else [])
 
     def _defence(self, candidate: Candidate, triggers: Path | None) -> dict[str, Any]:
-        train = {**to_dict(self.config.train), "resume": None, "lr": candidate.lr, "eval_every": 0}
+        train = {**to_dict(self.config.train), "resume": None, "lr": candidate.lr}
         return {
             "method": candidate.method,
             "triggers": str(triggers) if triggers and candidate.method in FROM_TRIGGERS else None,

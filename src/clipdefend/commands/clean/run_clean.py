@@ -12,7 +12,7 @@ from pathlib import Path
 from clipdefend.commands.clean.clean_inputs import MODEL, CleanInputs, keep_model, open_inputs
 from clipdefend.commands.clean.clean_plan import CleanPlan, plan_runs
 from clipdefend.commands.clean.clean_result import CleanResult, tell_result, write_page
-from clipdefend.commands.clean.clean_steps import CleanSteps
+from clipdefend.commands.clean.clean_steps import CLASSES, CleanSteps
 from clipdefend.commands.clean.cleaning_rounds import Cleaning
 from clipdefend.commands.clean.final_round import apply_choice
 from clipdefend.commands.clean.pair_shares import write_shares
@@ -72,7 +72,7 @@ def _clean(config: CleanConfig, context: Context, found: CleanInputs, folder: Ru
     place = folder.path / STEPS
     cleaning = Cleaning(config, context, found, folder, _steps(config, context, found, place))
     reference = keep_model(found.reference[1], place / "reference") if found.reference else None
-    classes = place / "classes.json"
+    classes = place / CLASSES
     atomic_write(classes, json.dumps({"classes": found.classes}))
     if config.scan:
         cleaning.scan_suspect(reference, classes)
