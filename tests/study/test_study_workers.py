@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from clipdefend.__main__ import main
-from clipdefend.commands.study import run_study
+from clipdefend.commands.shared import made_runs
 from clipdefend.study import carry_out
 from command_lines import Shell, write_data
 from processes import TIMEOUT, start
@@ -145,7 +145,7 @@ def runs_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return outcomes
 
     monkeypatch.setattr(carry_out, "_call", call)
-    monkeypatch.setattr(run_study, "run_graph", in_turn)
+    monkeypatch.setattr(made_runs, "run_graph", in_turn)
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
