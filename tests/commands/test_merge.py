@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from clipdefend.models.builder import build_model
 from clipdefend.models.save import save_model
+from clipdefend.runs import Run
 from command_lines import EVAL, MODEL, POISON, TRAIN, Outcome, Shell, write_data
 from small_clip import small_architecture
 
@@ -150,6 +151,9 @@ def test_without_a_run_or_labelled_images_captions_decide(shell: Shell, tmp_path
     assert manifest["details"]["accuracy"] == "val_r@1"
     assert "ba@1" not in manifest["metrics"]
     assert [each.get("use") for each in manifest["parents"]] == ["merged weights"]
+    assert (
+        Run.open(tmp_path / "merged").trigger_run() is None
+    )  # the relative's attack is not the checkpoint's
     assert "the largest R@1" in done.err
 
 

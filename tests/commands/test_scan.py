@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+from clipdefend.runs import Run
 from command_lines import EVAL, MODEL, POISON, TRAIN, Outcome, Shell, write_data
 
 SEARCH = ("--families", "patch,warp", "--restarts", 1, "--steps", 4, "--images", 16, "--held-out", 16)
@@ -119,7 +120,9 @@ def test_unlearn_starts_from_the_triggers_of_a_scan(shell: Shell, tmp_path: Path
     manifest = yaml.safe_load((tmp_path / "cleaned" / "manifest.yaml").read_text())
     triggers = manifest["details"]["defence"]["triggers"]
     assert [each["name"] for each in triggers] == ["masked-pattern", "wanet"]
-    assert manifest["details"]["attack"] == "badnet"  # the scan's triggers are not what it is attacked with
+    attacked = Run.open(tmp_path / "cleaned").trigger_run()
+    assert attacked is not None
+    assert attacked.command == "poison"  # the scan's triggers are not what the model is attacked with
     assert [(each["command"], each.get("use")) for each in manifest["parents"]] == [
         ("finetune-attack", None),
         ("scan", "triggers to unlearn"),
