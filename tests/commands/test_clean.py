@@ -115,8 +115,17 @@ def test_the_page_and_the_summary_say_the_same(shell: Shell) -> None:
     page = (shell.folder / "cleaned" / "index.html").read_text()
     told = shell.made["clean"].err
     details = record(shell, "cleaned")["details"]
-    assert f"{details['method']} at {details['lr']:g}" in page
-    for text in (details["reason"], "What a scan would find: none was made.", "canaries, mean ASR@1"):
+    assert f"cleaned by <b>{details['method']} at {details['lr']:g}" in page
+    assert (
+        page.index("suspect, without canaries")
+        < page.index("planted copy, not cleaned")
+        < page.index("ft at 0.001</")
+    )
+    for text in (
+        details["reason"],
+        "What a scan would find: none was made.",
+        "canaries in a copy, mean ASR@1",
+    ):
         assert text in page
         assert text in told
     assert "<script" not in page

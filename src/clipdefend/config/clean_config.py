@@ -69,6 +69,7 @@ class CanaryConfig(Config):
     )
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "attacks", tuple(dict.fromkeys(self.attacks)))
         super().__post_init__()
         if not self.attacks:
             raise ConfigError("--canaries is empty: give at least one trigger, such as badnet.")

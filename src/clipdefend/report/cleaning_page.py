@@ -40,9 +40,10 @@ def render_cleaning(page: CleaningPage) -> str:
         .render(
             title=tidy(page.title),
             details=details,
-            chosen=tidy(f"{details.method} at {details.lr:g}"),
+            chosen=tidy(chosen_words(details)),
             reason=tidy(details.reason, 300),
             facts=[[tidy(text, 200) for text in row] for row in page.facts],
+            references=[_outcome(each) for each in details.references],
             candidates=[_candidate(each) for each in details.candidates],
             merges=[_outcome(each) for each in details.merges],
             share=f"share {details.share:g}",
@@ -52,13 +53,21 @@ def render_cleaning(page: CleaningPage) -> str:
                 name: {key: tidy(str(value), 400) for key, value in scan.items()}
                 for name, scan in details.scans.items()
             },
-            floor=percent(details.floor or 0),
             unknown=[tidy(text, 1000) for text in page.unknown],
             warnings=[tidy(text, 1000) for text in page.warnings],
             version=__version__,
         )
     )
     return html
+
+
+def chosen_words(details: CleanDetails) -> str:
+    """Return what cleaned the suspect, such as "unlearn at 0.0015, 80 % of its weights with 20 % of the suspect's"."""
+    words = f"{details.method} at {details.lr:g}"
+    if details.share == 1:
+        return words
+    own = 100 * details.share
+    return f"{words}, {own:.0f} % of its weights with {100 - own:.0f} % of the suspect's"
 
 
 def _outcome(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class CleanDetails(TrainingDetails):
         reason: why, in words.
         within: whether the choice is within the bounds of the rule.
         accuracy: what accuracy means here, such as "BA@1".
+        references: figures of the suspect under the canaries, and of the planted copy before it was cleaned.
         candidates: one entry for each that was tried, with its figures.
         merges: one entry for each share of the chosen one that was mixed with the planted copy, with its figures.
         share: the share of the cleaned weights in the result.
@@ -81,6 +82,7 @@ class CleanDetails(TrainingDetails):
     reason: str = ""
     within: bool = False
     accuracy: str = ""
+    references: list[Any] = field(default_factory=list)
     candidates: list[Any] = field(default_factory=list)
     merges: list[Any] = field(default_factory=list)
     share: float = 1.0

@@ -11,7 +11,7 @@ from clipdefend.commands.clean.cleaning_rounds import Cleaning
 from clipdefend.commands.clean.cleaning_rule import mean_asr, mean_recovery
 from clipdefend.commands.clean.final_round import FinalRound, Measured
 from clipdefend.console import Console
-from clipdefend.report.cleaning_page import CleaningPage, render_cleaning
+from clipdefend.report.cleaning_page import CleaningPage, chosen_words, render_cleaning
 from clipdefend.report.escape import percent
 from clipdefend.runs import CanvasRecord, CleanDetails, Run, ScanDetails, TrainingDetails, atomic_write
 
@@ -88,6 +88,7 @@ def _details(cleaning: Cleaning, final: FinalRound) -> CleanDetails:
         reason=choice.reason if choice else "",
         within=bool(choice and choice.within),
         accuracy="BA@1" if found.labelled else "R@1 of retrieval",
+        references=_references(cleaning),
         candidates=_candidates(cleaning),
         merges=[
             {"name": name, "accuracy": one.accuracy, "asr": one.asr, "recovery": one.recovery}
@@ -105,6 +106,22 @@ def _details(cleaning: Cleaning, final: FinalRound) -> CleanDetails:
         attack=found.attack.trigger.name if found.attack else None,
         shares={name: len(rows) for name, rows in shares.rows.items()},
     )
+
+
+def _references(cleaning: Cleaning) -> list[dict[str, Any]]:
+    rows = (
+        ("suspect, without canaries", cleaning.suspect_accuracy, cleaning.suspect),
+        ("planted copy, not cleaned", cleaning.planted_accuracy, cleaning.planted),
+    )
+    return [
+        {
+            "name": name,
+            "accuracy": accuracy,
+            "asr": mean_asr(figures),
+            "recovery": mean_recovery(figures, cleaning.suspect),
+        }
+        for name, accuracy, figures in rows
+    ]
 
 
 def _candidates(cleaning: Cleaning) -> list[dict[str, Any]]:
@@ -155,12 +172,12 @@ def _facts(details: CleanDetails, metrics: Mapping[str, Any]) -> list[tuple[str,
             _share(metrics, accuracy),
         ),
         (
-            f"canaries, mean ASR@1 (without them {percent(details.floor or 0)} %)",
+            f"canaries in a copy, mean ASR@1 (suspect itself {percent(details.floor or 0)} %)",
             _share(metrics, "planted_canary_asr"),
             _share(metrics, "canary_asr"),
         ),
         (
-            "canaries, mean recovery@1",
+            "canaries in a copy, mean recovery@1",
             _share(metrics, "planted_canary_recovery"),
             _share(metrics, "canary_recovery"),
         ),
@@ -237,8 +254,7 @@ def tell_result(result: CleanResult, finished: Run, console: Console) -> None:
     """Show the same facts as the page, in short."""
     details = result.details
     console.table("Before and after", ["", "suspect", "cleaned"], result.facts)
-    part = f", {100 * details.share:.0f} % of its weights with the suspect's" if details.share < 1 else ""
-    console.info(f"Chosen: {details.method} at {details.lr:g}{part}, {details.reason}.")
+    console.info(f"Chosen: {chosen_words(details)}, {details.reason}.")
     for sentence in result.unknown:
         console.info(f"Not known: {sentence}")
     console.info(f"The cleaned model: {finished.path / 'model'}; the page: {finished.path / PAGE}")

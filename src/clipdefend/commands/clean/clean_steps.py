@@ -23,11 +23,15 @@ from clipdefend.config import (
     load_config,
     to_dict,
 )
+from clipdefend.draws import draw_seed
 from clipdefend.runs import PairsSource
 from clipdefend.study.grid import Node
 
 C = TypeVar("C", bound=RunConfig)
 
+OWN: Mapping[str, Mapping[str, Any]] = {"badnet": {"place": "top-left"}}
+"""Parameters of canaries that keep them apart from the commonest form of an attack."""
+MOST_SEED = 2**31
 CLASSES = "classes.json"
 """File with the class names, beside the steps."""
 SCAN = {"search.restarts": 1, "search.steps": 100}
@@ -85,9 +89,9 @@ class CleanSteps:
         """The canaries, one for each target."""
         chosen = self.config.canaries
         found = []
-        for number, (attack, target) in enumerate(zip(chosen.attacks, targets, strict=True)):
+        for attack, target in zip(chosen.attacks, targets, strict=True):
             settings = {
-                "attack": attack,
+                "attack": {"name": attack, **OWN.get(attack, {})},
                 "target": target,
                 "count": round(chosen.rate * self.size),
                 "image_size": self.canvas.size,
@@ -98,7 +102,8 @@ class CleanSteps:
                 # For triggers that are learned: by the suspect, among the classes of the evaluation.
                 "surrogate.name": f"local-dir:{self.suspect / MODEL}",
                 "class_names": str(self.folder / CLASSES),
-                "seed": self.config.seed + number,  # other rows for each
+                # Rows and patterns of its own, and not those of an attacker who left the seed at its default.
+                "seed": draw_seed(self.config.seed, "canary", attack) % MOST_SEED,
                 "device": self.config.train.device,
                 **self._pairs(),
             }

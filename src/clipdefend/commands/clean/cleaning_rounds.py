@@ -13,6 +13,7 @@ from clipdefend.commands.clean.candidates import Candidate
 from clipdefend.commands.clean.clean_inputs import CleanInputs, draw_targets
 from clipdefend.commands.clean.clean_steps import Canary, CleanSteps
 from clipdefend.commands.clean.cleaning_rule import (
+    LEAST_RA,
     CanaryFigures,
     Choice,
     Outcome,
@@ -119,7 +120,9 @@ class Cleaning:
         self.planted_accuracy = self.accuracy(after[0])
         for canary, old, new in zip(self.canaries, before, after, strict=True):
             figures = self.learned[canary.attack] = self._figures(new)
+            self._tell_hidden(canary, self._figures(old))
             if figures.asr >= self.config.canaries.learned:
+                self.context.console.info(f"Canary {canary}: ASR@1 {100 * figures.asr:.1f} % in the copy")
                 self.counted.append(canary)
                 self.suspect.append(self._figures(old))
                 self.planted.append(figures)
@@ -226,6 +229,14 @@ class Cleaning:
         """The chosen candidate, once there is one."""
         (found,) = [each for each in self.outcomes if self.choice and str(each) == self.choice.name]
         return found
+
+    def _tell_hidden(self, canary: Canary, suspect: CanaryFigures) -> None:
+        """Warn where the suspect does not recognise images under a trigger that it should not know."""
+        if suspect.ra is not None and suspect.ra < LEAST_RA:
+            self.context.console.warn(
+                f"Under the trigger of canary {canary} the suspect recognises {100 * suspect.ra:.1f} % of the images:"
+                " the trigger hides the image, or is like the suspect's own. Its recovery does not count."
+            )
 
     def _targets(self) -> list[str]:
         """The canaries' targets: given, or drawn without the one that the scan suspects."""
