@@ -116,11 +116,8 @@ def test_the_page_and_the_summary_say_the_same(shell: Shell) -> None:
     told = shell.made["clean"].err
     details = record(shell, "cleaned")["details"]
     assert f"cleaned by <b>{details['method']} at {details['lr']:g}" in page
-    assert (
-        page.index("suspect, without canaries")
-        < page.index("planted copy, not cleaned")
-        < page.index("ft at 0.001</")
-    )
+    places = [page.index(name) for name in ("suspect, without canaries", "planted copy, not cleaned")]
+    assert places == sorted(places)
     for text in (
         details["reason"],
         "What a scan would find: none was made.",
