@@ -167,7 +167,7 @@ def test_wrong_input_is_one_line(chain: Shell) -> None:
     assert "--trusted is for lorex" in wrong(chain, "--trusted", "pairs.csv")
     assert "--reference is for clipscore" in wrong(chain, "--scores", "dao", "--reference", "small.json")
     assert "too few for 64 neighbours of each" in wrong(chain, "--neighbours", 64)
-    assert "There are 40 usable pairs to compare with, and 50 neighbours need 51" in wrong(
+    assert "There are only 40 usable pairs to compare with, but 50 neighbours need 51" in wrong(
         chain, "--neighbours", 50
     )
     other = {**json.loads((chain.folder / "small.json").read_text()), "embed_dim": 24}

@@ -209,9 +209,9 @@ def test_without_a_reference_it_cannot_tell(shell: Shell) -> None:
         (("--clean-up-to", 3), "--clean-up-to 3 is above --backdoored-from"),
         (
             ("--reference", "clean", "--data", "few.csv"),
-            "10 usable images are too few for a scan, which needs 32",
+            "10 usable images are too few for a scan, which needs at least 32",
         ),
-        (("--reference", "clean", "--data", "alike.csv"), "All 32 images that were drawn are the same one"),
+        (("--reference", "clean", "--data", "alike.csv"), "All 32 images that were drawn are identical"),
         (("--reference", "wide"), "Reference wide has another architecture than the suspect"),
     ],
 )

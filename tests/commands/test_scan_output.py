@@ -59,7 +59,7 @@ def test_a_clean_model_has_no_suspected_target(capsys: pytest.CaptureFixture[str
     assert "Nearest class: 'dog'" in text
     none_left = replace(PATCH, asr=0.0, asr_count=0)
     text = shown(capsys, {"patch": none_left})
-    assert "'dog', to which all held-out images go without a trigger, too." in text
+    assert "'dog', to which all held-out images go even without a trigger." in text
 
 
 def test_the_known_trigger_that_stands_out(capsys: pytest.CaptureFixture[str]) -> None:

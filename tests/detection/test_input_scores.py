@@ -117,9 +117,9 @@ def test_lorex_finds_what_is_odd_about_the_traffic() -> None:
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(DataError, match="lorex needs embeddings of images that were sent in"):
+    with pytest.raises(DataError, match="lorex needs embeddings of received images"):
         judge("lorex", pictures(1, 0), known(traffic=None))
-    with pytest.raises(DataError, match="strip needs 8 clean images, and there are 2"):
+    with pytest.raises(DataError, match="strip needs 8 clean images, but there are only 2"):
         judge("strip", pictures(1, 0), known(clean=pictures(2, 0)))
     with pytest.raises(DataError, match="no classes or no prompts"):
         judge("bdetclip", pictures(1, 0), known(classes=()))

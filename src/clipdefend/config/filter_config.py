@@ -34,47 +34,50 @@ class FilterConfig(RunConfig):
     scores: tuple[str, ...] = option(
         ("dao", "slof", "kdist", "lid", "clipscore", "loss"),
         "--scores",
-        "Scores, of which the first decides: dao, slof, kdist, lid, lorex, clipscore, loss.",
+        "Scores to compute (dao, slof, kdist, lid, lorex, clipscore, loss); the first decides which pairs are flagged.",
         metavar="NAME,NAME",
     )
     keep: float | None = option(
         0.99,
         "--keep",
-        "Share of the pairs to keep; the others, those with the largest scores, are flagged.",
+        "Share of the pairs to keep; the pairs with the largest scores are flagged.",
         range=Range(above=0, high=1),
     )
     threshold: float | None = option(
-        None, "--threshold", "Flag the pairs whose score is larger, in place of a share.", metavar="X"
+        None, "--threshold", "Flag the pairs whose score is larger, instead of a fixed share.", metavar="X"
     )
     trusted: str | None = option(
         None,
         "--trusted",
-        "Pairs of the same source that are known to be clean, which lorex needs.",
+        "Pairs from the same source that are known to be clean; lorex needs them.",
         metavar="DATA",
     )
     reference: str | None = option(
         None,
         "--reference",
-        "Clean model of the same architecture, by which clipscore judges: a file, a tag or a run.",
+        "Clean model of the same architecture for clipscore: a file, a tag or a run.",
         metavar="MODEL",
     )
     neighbours: int = option(
-        16, "--neighbours", "Number of neighbours that dao, slof, kdist and lid look at.", range=Range(low=2)
+        16,
+        "--neighbours",
+        "Number of nearest neighbours that dao, slof, kdist and lid use.",
+        range=Range(low=2),
     )
     pool: int = option(
         2048,
         "--pool",
-        "Number of pairs, drawn by the seed, among which neighbours are looked for.",
+        "Number of pairs, drawn at random, among which neighbours are searched.",
         range=Range(low=3, high=65_536),
     )
-    batch_size: int = option(256, "--batch-size", "Images that are embedded at once.", range=COUNT)
+    batch_size: int = option(256, "--batch-size", "Number of images embedded at once.", range=COUNT)
     canvas: CanvasMode | None = option(
         None, "--canvas", "How images are made square: crop or squash.", shown="as in training"
     )
     keep_embeddings: bool = option(
         True,
         "--keep-embeddings",
-        "Keep the embeddings beside the runs, for other scores and for going on after an interruption.",
+        "Keep the embeddings beside the runs, to compute other scores or to continue after an interruption.",
     )
     model: ModelConfig = nested(input_model, "Model of a bare checkpoint")
     columns: ColumnsConfig = nested(ColumnsConfig, "Tables")

@@ -24,23 +24,31 @@ class SearchConfig(Config):
         metavar="NAME,NAME",
     )
     restarts: int = option(
-        2, "--restarts", "Searches of each kind; the smallest trigger counts.", range=COUNT
+        2, "--restarts", "Number of searches of each kind; the smallest trigger is kept.", range=COUNT
     )
-    steps: int = option(150, "--steps", "Gradient steps of a search.", range=COUNT)
-    batch_size: int = option(32, "--batch-size", "Images of a step.", range=Range(low=2))
-    images: int = option(64, "--images", "Images to search on, drawn by the seed.", range=Range(low=16))
-    held_out: int = option(192, "--held-out", "Other images to measure on.", range=Range(low=16))
+    steps: int = option(150, "--steps", "Number of gradient steps per search.", range=COUNT)
+    batch_size: int = option(32, "--batch-size", "Number of images per step.", range=Range(low=2))
+    images: int = option(
+        64, "--images", "Number of images to search on, drawn at random.", range=Range(low=16)
+    )
+    held_out: int = option(
+        192, "--held-out", "Number of other images on which the triggers are measured.", range=Range(low=16)
+    )
     lr: float = option(0.1, "Learning rate of Adam.", range=POSITIVE)
     goal: float = option(
         0.85,
         "--goal",
-        "How much of what the clean images' mean cosine lacks to 1 a trigger must reach.",
+        "Mean cosine that a trigger must reach, as a fraction of the way from that of the clean images to 1.",
         range=Range(above=0, below=1),
     )
-    library: bool = option(True, "--library", "First try every known trigger that needs no training.")
+    library: bool = option(True, "--library", "Try every known trigger that needs no training first.")
     precision: Precision = option("fp32", "--precision", "Precision of the forward passes.")
-    margin_starts: int = option(2, "Random images of each class, without clean images.", range=COUNT)
-    margin_steps: int = option(60, "Gradient steps of each class, without clean images.", range=COUNT)
+    margin_starts: int = option(
+        2, "Number of random images per class in the test without clean images.", range=COUNT
+    )
+    margin_steps: int = option(
+        60, "Number of gradient steps per class in the test without clean images.", range=COUNT
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "families", tuple(dict.fromkeys(self.families)))
@@ -49,20 +57,24 @@ class SearchConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdsConfig(Config):
-    """The verdict's bounds; calibrated on the built-in world."""
+    """Thresholds of the verdict, calibrated on the built-in world."""
 
     backdoored: float = option(
         1.8,
         "--backdoored-from",
-        "Score from which on a model is backdoored: how many times smaller its triggers are than the reference's.",
+        "Lowest score of a backdoored model: how many times smaller its triggers are than the reference model's.",
         range=POSITIVE,
     )
-    clean: float = option(1.5, "--clean-up-to", "Score up to which a model is clean.", range=POSITIVE)
+    clean: float = option(1.5, "--clean-up-to", "Highest score of a clean model.", range=POSITIVE)
     library: float = option(
-        0.5, "Excess over the reference of the images that a known trigger sends to one class.", range=SHARE
+        0.5,
+        "Share of the images that a known trigger must send to one class, beyond the share in the reference model.",
+        range=SHARE,
     )
     margin: float = option(
-        0.05, "P-value of the maximum margin below which it is, without clean images.", range=SHARE
+        0.05,
+        "P-value of the maximum margin below which a model is backdoored, without clean images.",
+        range=SHARE,
     )
 
     def __post_init__(self) -> None:
@@ -75,12 +87,12 @@ class ThresholdsConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictGateConfig(Config):
-    """A gate on the verdict, and how other programs are told of it."""
+    """A gate on the verdict, and how its result is reported to other programs."""
 
     fail_if: Literal["backdoored", "not-clean"] | None = option(
         None,
         "--fail-if",
-        "Exit with code 3 if the verdict is this; not-clean: if it is backdoored or cannot tell.",
+        "Exit with code 3 on this verdict; not-clean stands for backdoored and cannot tell.",
     )
     junit: str | None = option(None, "--junit", "Write the result of the gate as JUnit XML.", metavar="FILE")
     annotations: Literal["auto", "github", "none"] = option(
@@ -103,22 +115,22 @@ class ScanConfig(RunConfig):
     group: ClassVar[str] = "Scan"
 
     checkpoint: str | None = option(
-        None, "--checkpoint", "Weights to scan in place of a run's.", metavar="FILE", shown="the run's"
+        None, "--checkpoint", "Weights to scan instead of those of a run.", metavar="FILE", shown="the run's"
     )
     data: str | None = pairs_option(
-        None, shown="those of the attack; for a --checkpoint none: a test without images"
+        None, shown="those of the attack; with --checkpoint none, which leaves the test without images"
     )
     reference: str | None = option(
         None,
         "--reference",
-        "Clean model of the same architecture: a run, a file, a tag of open_clip's, builtin, or none.",
+        "Clean model of the same architecture: a run, a file, an open_clip tag, builtin, or none.",
         metavar="MODEL",
         shown="the weights that the attack started from",
     )
     class_names: str | None = option(
         None,
         "--class-names",
-        "Class names among which the target is looked for: imagenet or a file.",
+        "Class names among which the target is sought: imagenet or a file.",
         metavar="SET",
         shown="builtin for built-in data, otherwise imagenet",
     )

@@ -23,13 +23,13 @@ def build_defence(
     """Make the defence that ``--method`` names.
 
     Args:
-        method: a name of ``METHODS`` or of ``DEFENCES``.
-        terms: changes to a method's terms, as of ``build_objective``; to those of the method that a
-            ``ComposedDefence`` trains by.
-        parameters: a registered defence's own, as of its fields.
+        method: a name in ``METHODS`` or ``DEFENCES``.
+        terms: changes to the terms of a method, or of the method that a ``ComposedDefence`` trains with, as in
+            ``build_objective``.
+        parameters: parameters of a registered defence, named as its fields.
 
     Raises:
-        ConfigError: an unknown name, parameter or term, a value that is refused, or changes of the other kind.
+        ConfigError: a name, parameter or term is unknown, a value is refused, or the changes are of the wrong kind.
     """
     if method in DEFENCES.names():
         if terms and issubclass(DEFENCES.get(method), ComposedDefence):

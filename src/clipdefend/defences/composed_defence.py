@@ -1,4 +1,4 @@
-"""Defences that add something to the training of a method."""
+"""Base class of defences that add something to the training of a method."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from clipdefend.objectives.term import check_fields
 
 @dataclass(frozen=True, kw_only=True)
 class ComposedDefence(Defence):
-    """Trains by the terms of a method, in one phase; subclasses do something more.
+    """Trains with the terms of a method, in one phase; subclasses add to it.
 
     Attributes:
-        method: a name of ``METHODS``.
-        terms: changes to its terms, as of ``build_objective``; ``--set terms.NAME.KEY=VALUE`` goes here.
+        method: a name in ``METHODS``.
+        terms: changes to its terms, as in ``build_objective``; set by ``--set terms.NAME.KEY=VALUE``.
     """
 
     method: str = "cleanclip"
     terms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raises ConfigError for an unknown method or term, ValueError for a value of another type."""
+        """Raise ConfigError for an unknown method or term, and ValueError for a value of the wrong type."""
         check_fields(self)
         build_objective(self.method, self.terms)
 
     @property
     def objective(self) -> Objective:
-        """What is minimised."""
+        """The objective of the method."""
         return build_objective(self.method, self.terms)
 
     def phases(self, train: TrainConfig, rows: int) -> Sequence[Phase]:

@@ -23,14 +23,14 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Phase:
-    """A part of a training run with one objective. What is None is as the user configured it.
+    """A part of a training run with one objective. Fields that are None follow the user's configuration.
 
     Attributes:
-        objective: what is minimised.
-        name: for people and for the log, unique among the phases of a defence.
-        rows: ids of the pairs that it trains on, ascending, each once; None: all.
-        epochs: passes over its rows.
-        lr, warmup, lr_scheduler: its learning rate, whose schedule begins anew in each phase; ``warmup`` in steps.
+        objective: the loss to minimise.
+        name: name in messages and logs, unique among the phases of a defence.
+        rows: ids of the pairs to train on, ascending and distinct; None for all.
+        epochs: number of passes over the rows.
+        lr, warmup, lr_scheduler: learning rate and its schedule, which restarts in each phase; ``warmup`` in steps.
     """
 
     objective: Objective
@@ -42,12 +42,12 @@ class Phase:
     lr_scheduler: Literal["cosine", "const", "cleanclip-compat"] | None = None
 
     def settings(self, train: TrainConfig) -> TrainConfig:
-        """The training options of the phase."""
+        """Return the training options of the phase."""
         own = {name: getattr(self, name) for name in ("epochs", "lr", "warmup", "lr_scheduler")}
         return replace(train, **{name: value for name, value in own.items() if value is not None})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for manifests and fingerprints; the rows by their number."""
+        """Return plain data for manifests and fingerprints, with the number of rows instead of the rows."""
         own = {name: getattr(self, name) for name in ("epochs", "lr", "warmup", "lr_scheduler")}
         return {
             "name": self.name,
@@ -78,20 +78,20 @@ class TrainingData(Protocol):
 
     @property
     def seed(self) -> int:
-        """The run's; draw from (seed, epoch, row) by ``clipdefend.draws``."""
+        """Seed of the run; draw from (seed, epoch, row) with ``clipdefend.draws``."""
         ...
 
     def embed(
         self, model: ClipModel, rows: Rows | None = None, canvas: Canvas | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Unit vectors of images and captions as the model in evaluation mode sees them.
+        """Return unit vectors of images and captions, computed by the model in evaluation mode.
 
-        All processes must call it alike; they share the work and all get the whole result.
+        All processes must call it with equal arguments; they share the work, and each gets the whole result.
 
         Args:
             model: the bare model.
-            rows: which pairs; None: all, which costs a forward pass over the data.
-            canvas: geometry of the images, for another model than the suspect; None: the suspect's.
+            rows: pairs to embed; None for all, which costs a forward pass over the data.
+            canvas: geometry of the images, for a model other than the suspect; None for that of the suspect.
 
         Returns:
             Images and captions, (n, d) each, float32 on the model's device, in the order of ``rows``. A row that
@@ -102,14 +102,14 @@ class TrainingData(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What ``Course.after_step`` is told.
+    """A finished optimiser step, for ``Course.after_step``.
 
     Attributes:
-        number: optimiser steps finished, this one included, over the whole run.
-        epoch: counted from 0 over the whole run.
-        phase: of the epoch.
-        embeddings: of the global batch, from before the step, without gradients; equal on all processes.
-        loss: of the global batch, shape ().
+        number: number of finished optimiser steps over the whole run, this one included.
+        epoch: epoch, counted from 0 over the whole run.
+        phase: phase of the epoch.
+        embeddings: embeddings of the global batch before the step, without gradients; equal on all processes.
+        loss: loss of the global batch, shape ().
     """
 
     number: int
@@ -120,48 +120,48 @@ class Step:
 
 
 class Course(nn.Module):
-    """A defence under way: its state and its hooks. The defaults hold nothing and do nothing.
+    """State and hooks of a defence during a training run. By default it has no state and the hooks do nothing.
 
-    It is a module, so that what it holds is kept without further code. Parameters (those of a head) are optimised
-    with the model, by the phase's learning rate; parameters and buffers (a bank, labels) go to the model's device
-    and into the resume state. Anything else that must survive an interruption belongs into torch's
-    ``get_extra_state`` and ``set_extra_state``, as plain data. Buffers keep their shape over the run.
+    It is a module, so its contents are saved and restored without further code. Parameters (such as a head) are
+    optimised with the model, at the phase's learning rate; parameters and buffers (such as a bank or labels) move to
+    the model's device and into the resume state. Anything else that must survive an interruption belongs in torch's
+    ``get_extra_state`` and ``set_extra_state``, as plain data. Buffers keep their shape throughout the run.
 
     Attributes:
-        no_decay: names of parameters that weight decay leaves alone, besides norms, biases and vectors.
+        no_decay: names of parameters that are excluded from weight decay, besides norms, biases and vectors.
 
-    All hooks are called on every process with equal arguments, except where said, and must do the same on each. They
-    draw from torch's generator freely: it is seeded anew before each call, by (seed, hook, epoch or step).
+    Unless stated otherwise, all hooks are called on every process with equal arguments and must do the same on each.
+    They may draw from torch's generator: it is reseeded before each call, from (seed, hook, epoch or step).
     """
 
     no_decay: ClassVar[tuple[str, ...]] = ()
 
     def begin_epoch(self, model: ClipModel, data: TrainingData, epoch: int, phase: Phase) -> None:
-        """Called before the first step of each epoch; not again when a run resumes within it.
+        """Called before the first step of each epoch, but not again when a run resumes within it.
 
-        The place for what looks at all rows, such as new pseudo-labels.
+        Computations over all rows, such as new pseudo-labels, belong here.
 
         Args:
             model: the bare model, in any mode.
             data: the clean pairs.
-            epoch: counted from 0 over the whole run.
-            phase: of the epoch.
+            epoch: epoch, counted from 0 over the whole run.
+            phase: phase of the epoch.
         """
 
     def rows(self, epoch: int, phase: Phase) -> Rows | None:
-        """Rows of the epoch, ascending, each once; None: all. Must follow from the saved state alone.
+        """Return the rows of the epoch, ascending and distinct, or None for all. Must depend on the saved state alone.
 
-        There may be more or fewer of them than the phase announced: its learning rate then moves by the share of the
-        epoch that is done.
+        There may be more or fewer rows than the phase announced; the learning rate then follows the finished share of
+        the epoch.
         """
         return phase.rows
 
     def extra(self, rows: Mapping[str, Tensor]) -> Mapping[str, Any]:
-        """What the terms read as ``Embeddings.extra`` in a step, and device views as ``DeviceBatch.extra``.
+        """Return what terms read as ``Embeddings.extra`` in a step, and device views as ``DeviceBatch.extra``.
 
         Args:
-            rows: batch (``main``, ``subset``) -> row ids, shape (n,); for terms of the global batch, for device
-                views of this process's micro-batch.
+            rows: batch (``main``, ``subset``) -> row ids, shape (n,): of the global batch for terms, of this process's
+                micro-batch for device views.
         """
         return {}
 
@@ -170,22 +170,22 @@ class Course(nn.Module):
 
         Args:
             model: the bare model, in training mode.
-            step: what happened.
+            step: the finished step.
         """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Defence(ABC):
-    """How a model is trained. Fields are the parameters, with defaults; a subclass has one idea.
+    """A way to train a model. Fields are the parameters, with defaults; each subclass implements one idea.
 
-    Life of a defence: the trainer takes a frozen snapshot of the suspect, with which reference terms, drift and
-    reports compare; calls ``prepare`` once; goes through the phases and calls the course's hooks. Stateless defences
-    implement ``phases`` alone.
+    The trainer takes a frozen snapshot of the suspect, with which reference terms, drift and reports compare, calls
+    ``prepare`` once, and then runs the phases and calls the course's hooks. Stateless defences implement ``phases``
+    alone.
     """
 
     @abstractmethod
     def phases(self, train: TrainConfig, rows: int) -> Sequence[Phase]:
-        """The phases, in order. A pure function of the parameters and arguments.
+        """Return the phases, in order. A pure function of the parameters and arguments.
 
         Args:
             train: the training options as the user configured them.
@@ -193,10 +193,10 @@ class Defence(ABC):
         """
 
     def prepare(self, model: ClipModel, data: TrainingData) -> Course:
-        """Change the suspect's weights where the defence does so, and make its state.
+        """Change the suspect's weights if the defence does so, and create its state.
 
         A resumed run calls it again and then loads the saved weights and state over the result, and ``doctor`` calls it
-        on a few rows: it must not depend on anything but its arguments, and what looks at all rows belongs into
+        on a few rows: it must depend on nothing but its arguments, and computations over all rows belong in
         ``Course.begin_epoch``. Torch's generator is seeded before the call.
 
         Args:
@@ -206,5 +206,5 @@ class Defence(ABC):
         return Course()
 
     def to_dict(self) -> dict[str, Any]:
-        """The parameters as plain data: what a manifest records."""
+        """Return the parameters as plain data, for the manifest."""
         return asdict(self)

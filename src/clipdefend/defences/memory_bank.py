@@ -1,4 +1,4 @@
-"""A bank of the embeddings of the last rows, in which others look for their nearest neighbour."""
+"""A bank of the most recent embeddings, among which others find their nearest neighbour."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ NO_ROW = -1
 
 
 class MemoryBank(nn.Module):
-    """The last vectors that were put in, first in, first out; a part of the training state.
+    """First-in, first-out bank of the most recent vectors; part of the training state.
 
     Args:
         size: number of vectors, at least 1.
-        width: of a vector.
+        width: dimension of a vector.
 
     Attributes:
         vectors: unit vectors, shape (size, width).
-        rows: the row that each came from, shape (size,); -1 for a place that is empty.
+        rows: row that each vector belongs to, shape (size,); -1 for an empty place.
 
     Reference: the bank of RoCLIP's and SafeCLIP's code (lightly's ``NNMemoryBankModule``).
-    Deviates: the code's bank begins with random vectors, which are the neighbours of the first steps, is lost when a
-    run resumes, and drops what does not fit before its end. This one is filled before its first use, is kept, and
-    replaces exactly the oldest vectors. A row never finds itself, as in the code within an epoch.
+    Deviates: the code's bank starts with random vectors, which serve as neighbours in the first steps, is lost when a
+    run resumes, and drops what does not fit before its end. This one is filled before its first use, kept when a run
+    resumes, and replaces exactly the oldest vectors. A row never finds itself, as in the code within an epoch.
     """
 
     vectors: Tensor
@@ -42,7 +42,7 @@ class MemoryBank(nn.Module):
         return bool((self.rows == NO_ROW).all())
 
     def put(self, vectors: Tensor, rows: Tensor) -> None:
-        """Put in vectors, shape (n, width), and their rows, shape (n,), in place of the oldest."""
+        """Replace the oldest vectors by new ones, shape (n, width), with their rows, shape (n,)."""
         size = len(self.rows)
         self.vectors = torch.cat([self.vectors, vectors.detach().to(self.vectors)])[-size:]
         self.rows = torch.cat([self.rows, rows.to(self.rows)])[-size:]
@@ -52,10 +52,10 @@ class MemoryBank(nn.Module):
 
         Args:
             queries: unit vectors, shape (n, width).
-            rows: the rows that they belong to, shape (n,).
+            rows: row of each query, shape (n,).
 
         Returns:
-            Shape (n, width), without a gradient. A query with no vector of another row finds the oldest place.
+            Shape (n, width), without a gradient. If no other row has a vector, the oldest place is returned.
         """
         with torch.no_grad():
             similarity = queries.float() @ self.vectors.float().T
@@ -67,12 +67,12 @@ class MemoryBank(nn.Module):
 def fill_banks(
     model: ClipModel, data: TrainingData, image: MemoryBank | None, text: MemoryBank | None
 ) -> None:
-    """Fill empty banks of equal size with the embeddings of rows that the seed draws.
+    """Fill empty banks of equal size with embeddings of randomly drawn rows.
 
     Args:
-        model: in any mode; embeds in evaluation mode, without augmentation.
+        model: in any mode; it embeds in evaluation mode, without augmentation.
         data: the pairs.
-        image, text: the banks; None: not needed.
+        image, text: the banks; None for one that is not needed.
     """
     banks = [bank for bank in (image, text) if bank is not None and bank.is_empty]
     if not banks:

@@ -1,4 +1,4 @@
-"""RoCLIP: in every second epoch images are matched with the most similar earlier caption, not with their own."""
+"""RoCLIP: in every second epoch, images are matched with the most similar earlier caption instead of their own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from clipdefend.objectives.term import Embeddings, Term, check_fields
 
 @dataclass(frozen=True, kw_only=True)
 class PooledMmcl(Term):
-    """MMCL with the augmented captions, or with their stand-ins from the bank where the course gives one."""
+    """MMCL with the augmented captions, or with captions from the bank if the course provides one."""
 
     image_views = ("strong",)
     text_views = ("eda",)
@@ -33,11 +33,11 @@ class PooledMmcl(Term):
 
 
 class CaptionPool(Course):
-    """The bank of caption embeddings, and whether the epoch looks into it.
+    """The bank of caption embeddings, and whether the current epoch uses it.
 
     Args:
-        size: of the bank.
-        width: of the embeddings.
+        size: number of captions in the bank.
+        width: dimension of the embeddings.
         every: see ``RoClip``.
     """
 
@@ -64,21 +64,21 @@ class CaptionPool(Course):
 
 @dataclass(frozen=True, kw_only=True)
 class RoClip(Defence):
-    """Robust pre-training on data that may be poisoned: break the tie of a poisoned image and its caption.
+    """Robust pre-training on data that may be poisoned: breaks the association of poisoned images with their captions.
 
-    In epochs k, 2k, 3k, ..., counted from 1, L = MMCL(I, NN(I)), where NN(I_i) is the caption of the bank that is most
-    similar to image i, without a gradient; the others have L = MMCL(I, T). Both see strongly augmented images and
-    captions by EDA. The bank holds the captions of the last ``bank`` rows of those epochs.
+    In epochs k, 2k, 3k, ..., counted from 1, L = MMCL(I, NN(I)), where NN(I_i) is the caption in the bank that is most
+    similar to image i, without a gradient; in the other epochs L = MMCL(I, T). Both losses use strongly augmented
+    images and captions changed by EDA. The bank holds the captions of the last ``bank`` rows of those epochs.
 
     Attributes:
-        every: k, at least 1; 1 looks into the bank in every epoch.
-        bank: size of the bank, at least 2; the number of pairs where there are fewer.
+        every: k, at least 1; 1 uses the bank in every epoch.
+        bank: size of the bank, at least 2; limited by the number of pairs.
 
     Reference: Yang, Gan, Wang, Mirzasoleiman, Robust Contrastive Language-Image Pre-training against Data Poisoning
-    and Backdoor Attacks, NeurIPS 2023 (arXiv:2303.06854); its code takes batches of 512, 24 epochs and a learning
+    and Backdoor Attacks, NeurIPS 2023 (arXiv:2303.06854); its code uses batches of 512, 24 epochs and a learning
     rate of 5e-5.
     Deviates: the bank is filled before its first use and kept when a run resumes, see ``MemoryBank``; EDA and
-    augmentation are drawn anew in each epoch, where the code makes them once and writes them to disk.
+    augmentation are drawn anew in each epoch, whereas the code draws them once and writes them to disk.
     """
 
     every: int = 2

@@ -1,4 +1,4 @@
-"""SafeCLIP: warm up within each modality, then match only those pairs whose image and caption agree."""
+"""SafeCLIP: warm up within each modality, then match only pairs whose image and caption agree."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IN_MODAL, CROSS_MODAL, MIXED = "in-modal", "cross-modal", "mixed"
 
 @dataclass(frozen=True, kw_only=True)
 class AcrossOrWithin(Term):
-    """The in-modal loss, or the cross-modal one where the course says so; both on two draws of each augmentation."""
+    """The in-modal or the cross-modal loss, as the course decides; both on two draws of each augmentation."""
 
     image_views = ("strong", "strong2")
     text_views = ("eda", "eda2")
@@ -47,7 +47,7 @@ def split_by_similarity(similarity: NDArray[np.float64], threshold: float) -> ND
 
     Args:
         similarity: cosine of image and caption of each pair, shape (n,), n >= 2.
-        threshold: least responsibility of that component.
+        threshold: smallest responsibility of that component.
 
     Returns:
         Booleans, shape (n,).
@@ -62,12 +62,12 @@ def split_by_similarity(similarity: NDArray[np.float64], threshold: float) -> ND
 
 
 class Split(Course):
-    """Two banks for the in-modal loss, and which pairs are safe.
+    """Two banks for the in-modal loss, and a record of which pairs are safe.
 
     Args:
         rows: number of pairs.
-        width: of the embeddings.
-        defence: the parameters.
+        width: dimension of the embeddings.
+        defence: its parameters.
     """
 
     within: Tensor
@@ -92,7 +92,7 @@ class Split(Course):
             fill_banks(model, data, self.images, self.texts)
 
     def _divide(self, model: ClipModel, data: TrainingData) -> None:
-        """Choose the safe pairs; either side has at least the pairs of one step."""
+        """Choose the safe pairs; each side keeps at least as many pairs as a step has."""
         images, texts = data.embed(model)
         similarity = (images * texts).sum(dim=1).double().cpu().numpy()
         count = len(similarity)
@@ -130,31 +130,31 @@ class Split(Course):
 class SafeClip(Defence):
     """Robust pre-training on data that may be poisoned: only pairs that agree are matched across the modalities.
 
-    With A1, A2 two draws of augmentation (strong for images, EDA for captions) and NN the most similar vector in a
-    bank of earlier A1,
+    A1 and A2 are two draws of augmentation (strong for images, EDA for captions), and NN is the most similar vector in
+    a bank of earlier A1:
 
     in-modal: L = (InfoNCE(A2(I), NN(A1(I))) + InfoNCE(A2(T), NN(A1(T)))) / 2;
     cross-modal: L = (InfoNCE(A1(I), A2(T)) + InfoNCE(A1(T), A2(I))) / 2.
 
-    The in-modal loss trains on all pairs for ``in_modal_epochs``, then the cross-modal one for one epoch at
-    ``filter_lr``. Before each of the remaining epochs the pairs are divided by the cosine of image and caption: those
-    of the more similar of two Gaussian components are safe, and from then on a share that grows. Such an epoch counts
-    as two in logs and for ``--eval-every``: the in-modal loss on the other pairs, then the cross-modal one on the safe
-    ones. ``--epochs`` is the paper's number of epochs.
+    Training on all pairs uses the in-modal loss for ``in_modal_epochs``, then the cross-modal loss for one epoch at
+    ``filter_lr``. Before each of the remaining epochs the pairs are divided by the cosine of image and caption: first
+    those in the more similar of two Gaussian components are safe, later a growing share of all pairs. Such an
+    epoch counts as two in logs and for ``--eval-every``: the in-modal loss on the unsafe pairs, then the cross-modal
+    loss on the safe ones. ``--epochs`` is the number of epochs as the paper counts them.
 
     Attributes:
-        in_modal_epochs: epochs of the first phase, at least 1.
-        filter_lr: learning rate of the cross-modal epoch after it.
-        threshold: least responsibility of the more similar component for a pair to be safe at first, in (0, 1).
-        growth: of the share of safe pairs in each epoch, in [0, 1].
-        largest: share of safe pairs, in (0, 1].
+        in_modal_epochs: number of epochs of the first phase, at least 1.
+        filter_lr: learning rate of the cross-modal epoch that follows.
+        threshold: responsibility of the more similar component from which a pair is safe at first, in (0, 1).
+        growth: increase of the share of safe pairs per epoch, in [0, 1].
+        largest: largest share of safe pairs, in (0, 1].
         bank: size of each bank, at least 2.
 
     Reference: Yang, Gan, Mirzasoleiman, Better Safe than Sorry: Pre-training CLIP against Targeted Data Poisoning and
-    Backdoor Attacks, ICML 2024 (arXiv:2310.05862); its code takes batches of 128, 32 epochs and a learning rate of
+    Backdoor Attacks, ICML 2024 (arXiv:2310.05862); its code uses batches of 128, 32 epochs and a learning rate of
     5e-4 with 10,000 steps of warm-up.
-    Deviates: the learning rate of the last phase follows the steps that are really done, where the code's schedule ends
-    before the training run does and rises again; later splits rank by the cosine, where the code ranks by the
+    Deviates: the learning rate of the last phase follows the steps actually taken, whereas the code's schedule ends
+    before the training run does and rises again; later splits rank by the cosine, whereas the code ranks by the
     responsibility, which is 1.0 for many pairs; images and captions are scored without augmentation, so that no pair
     changes sides by chance; banks are filled before their first use and kept when a run resumes.
     """
@@ -180,11 +180,11 @@ class SafeClip(Defence):
 
     @property
     def before(self) -> int:
-        """Epochs before the pairs are divided."""
+        """Number of epochs before the pairs are divided."""
         return self.in_modal_epochs + 1
 
     def phases(self, train: TrainConfig, rows: int) -> Sequence[Phase]:
-        """Raises ConfigError for too few epochs, or too few pairs to be divided."""
+        """Return the three phases. Raises ConfigError if there are too few epochs, or too few pairs to divide."""
         mixed = train.epochs - self.before
         if mixed < 1:
             raise ConfigError(
@@ -194,8 +194,8 @@ class SafeClip(Defence):
         step = train.batch_size * train.accum_freq
         if rows < 2 * step:
             raise ConfigError(
-                f"safeclip divides the pairs in two, and {rows:,} are fewer than two steps of {step:,}: give a smaller"
-                " --batch-size."
+                f"safeclip divides the pairs in two, but {rows:,} pairs are fewer than two steps of {step:,}: use a"
+                " smaller --batch-size."
             )
         objective = Objective({"safeclip": AcrossOrWithin()})
         return [

@@ -17,16 +17,16 @@ from clipdefend.models.clip import ClipModel
 
 @dataclass(frozen=True, kw_only=True)
 class ShrinkPerturb(ComposedDefence):
-    """Weights move towards a fresh initialisation, then a method's training follows.
+    """Moves the weights towards a fresh initialisation, then trains with a method.
 
     theta <- shrink * theta + perturb * theta_random, once, before the first step.
 
-    theta_random is a fresh initialisation of the same architecture, a function of the run's seed. Only parameters
-    move, not the running statistics of batch norms; with ``batch_norm: train`` these follow in training. Towers that
-    ``--lock-image`` and ``--lock-text`` freeze are moved as well.
+    theta_random is a fresh initialisation of the same architecture, determined by the run's seed. Only parameters
+    move, not the running statistics of batch norms, which follow in training with ``batch_norm: train``. Towers frozen
+    by ``--lock-image`` and ``--lock-text`` are moved as well.
 
     Attributes:
-        method, terms: of the training; see ``ComposedDefence``.
+        method, terms: training that follows; see ``ComposedDefence``.
         shrink: lambda, above 0; 1 keeps the weights.
         perturb: p, at least 0.
         logit_scale: move the logit scale (and the logit bias) too, as the paper's code does: at 0.95 a scale of 100
@@ -50,7 +50,7 @@ class ShrinkPerturb(ComposedDefence):
 
     @torch.no_grad()
     def prepare(self, model: ClipModel, data: TrainingData) -> Course:
-        # A seed of its own: a victim that began at random has the initialisation of the run's seed in it.
+        # A separate seed: a victim trained from scratch started from the initialisation of the run's seed.
         seed = draw_seed(data.seed, "shrink and perturb")
         fresh = dict(build_model(model.architecture, seed=seed).clip.named_parameters())
         kept = self._kept(model.clip)
@@ -60,7 +60,7 @@ class ShrinkPerturb(ComposedDefence):
         return Course()
 
     def _kept(self, clip: nn.Module) -> set[str]:
-        """Names of the parameters that stay."""
+        """Return the names of the parameters that are not moved."""
         kept = set() if self.logit_scale else {"logit_scale", "logit_bias"}
         if not self.batch_norm:
             for path, module in clip.named_modules():

@@ -13,10 +13,10 @@ from clipdefend.objectives.objective import Objective
 
 @dataclass(frozen=True, kw_only=True)
 class TermsDefence(Defence):
-    """What all of ``METHODS`` are: an objective, minimised over all pairs as configured.
+    """Minimises an objective over all pairs as configured, which is all that each of ``METHODS`` does.
 
     Attributes:
-        objective: of ``clipdefend.objectives.objective.build_objective``.
+        objective: made by ``clipdefend.objectives.objective.build_objective``.
     """
 
     objective: Objective

@@ -1,4 +1,4 @@
-"""Detection: scores of training pairs and of inputs, the more suspicious the larger.
+"""Detection: scores of training pairs and of inputs; larger scores are more suspicious.
 
 ``PAIR_SCORES`` names the scores of ``filter``, pure functions of embeddings, and ``INPUT_SCORES`` those of ``evaluate
 --detect``, functions of a batch of images.

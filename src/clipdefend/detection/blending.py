@@ -1,4 +1,4 @@
-"""STRIP: whether a prediction survives that another image is blended over the input."""
+"""STRIP: whether a prediction stays the same when other images are blended over the input."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ def entropies(cosines: Tensor, scale: float) -> Tensor:
 class Blending(InputScore):
     """Minus the mean entropy of the predictions for (1 - alpha) x + alpha o, over clean images o.
 
-    A trigger that survives the blend keeps the prediction, and the entropy small. It costs an encoding for each o.
+    A trigger that survives the blend keeps the prediction unchanged and its entropy small. Each o costs one more
+    encoding of the input.
 
     Attributes:
-        overlays: number of clean images o, drawn by the seed.
-        alpha: their weight, from 0 to 1.
+        overlays: number of clean images o, drawn at random.
+        alpha: weight of the clean images, between 0 and 1.
 
     Reference:
         Gao et al., STRIP: A Defence Against Trojan Attacks on Deep Neural Networks (ACSAC 2019).
     Deviates:
-        A convex blend, which stays in [0, 1], of fewer images than the paper's 100; zero-shot predictions.
+        Convex blends, which stay in [0, 1], with fewer images than the paper's 100; zero-shot predictions.
     """
 
     overlays: int = 8
@@ -47,7 +48,7 @@ class Blending(InputScore):
     def prepare(self, known: Known) -> InputJudge:
         if len(known.clean) < self.overlays:
             raise DataError(
-                f"strip needs {self.overlays} clean images, and there are {len(known.clean)}: give more."
+                f"strip needs {self.overlays} clean images, but there are only {len(known.clean)}: give more."
             )
         drawn = permutation(len(known.clean), known.seed, "strip")[: self.overlays]
         overlays = known.clean[torch.from_numpy(drawn)]

@@ -1,4 +1,4 @@
-"""How little a caption fits its image."""
+"""How badly a caption fits its image."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def mismatch(image: Tensor, text: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipScore(PairScore):
-    """Minus the cosine of image and caption, by the clean reference model where there is one.
+    """Minus the cosine of image and caption, in the clean reference model if there is one.
 
-    By the suspect itself it says little: a victim has learnt that poisoned images and captions belong together. By a
-    clean model, poisoned captions do not fit their images, unless the attack is label consistent.
+    In the suspect itself it says little: a victim has learned that poisoned images and captions belong together. In a
+    clean model, poisoned captions do not fit their images, unless the attack is label-consistent.
 
     Reference:
         Hessel et al., CLIPScore (EMNLP 2021); as a detector, arXiv:2502.01385,

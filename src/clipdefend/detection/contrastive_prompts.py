@@ -1,4 +1,4 @@
-"""How much an image heeds a change of the class prompts."""
+"""How strongly an image responds to a change of the class prompts."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from clipdefend.draws import permutation
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastivePrompts(InputScore):
-    """Minus the mean over classes of cos(x, t+) - cos(x, t-): triggered images hardly heed what the prompts say.
+    """Minus the mean over classes of cos(x, t+) - cos(x, t-): triggered images hardly respond to the
+    wording of the prompts.
 
-    t+ is the class's text; t- that of the same prompts with the names of other classes behind them, drawn by the seed.
+    t+ is the class's text; t- is that of the same prompts with randomly drawn names of other classes appended.
 
     Attributes:
-        words: number of other names behind each prompt.
-        templates: number of prompts that are used, at most.
+        words: number of names appended to each prompt.
+        templates: largest number of prompts used per class.
 
     Reference:
         Niu et al., BDetCLIP: Multimodal Prompting Contrastive Test-Time Backdoor Detection (ICML 2025), equation of
         Omega; https://github.com/Purshow/BDetCLIP_badCLIP, src/evaluate.py.
     Deviates:
-        No language model: t+ are the ordinary prompts in place of its descriptions of a class, and names of other
-        classes take the place of a random sentence. The mean over classes in place of the sum.
+        No language model: t+ are the ordinary prompts instead of its descriptions of a class, and names of other
+        classes replace a random sentence. The mean over classes replaces the sum.
     """
 
     words: int = 3

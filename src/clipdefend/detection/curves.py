@@ -1,8 +1,8 @@
-"""How well scores tell positives from negatives: ROC curve, AUROC and average precision with bootstrap intervals.
+"""How well scores separate positives from negatives: ROC curve, AUROC and average precision with bootstrap intervals.
 
-What these figures need of the negatives is how many lie between two positives. So the negatives are counted as they
-stream by, in memory that grows with the positives alone, and a bootstrap draws those counts; scikit-learn's functions
-would need all scores at once, in every draw.
+These figures depend only on how many negatives lie between two positives. So negatives are counted as they stream by,
+in memory that grows with the positives alone, and the bootstrap draws from the counts; scikit-learn's functions would
+need all scores at once, in every draw.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Estimate(NamedTuple):
     high: float
 
     def flat(self, name: str) -> dict[str, float]:
-        """Metrics ``name``, ``name_low`` and ``name_high``."""
+        """Return the metrics ``name``, ``name_low`` and ``name_high``."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
@@ -49,7 +49,7 @@ class _Counted(NamedTuple):
 
 @dataclass
 class Curve:
-    """Counts from which all figures follow.
+    """Counts from which all figures are computed.
 
     Attributes:
         levels: the distinct scores of the positives, ascending, shape (m,).
@@ -61,7 +61,7 @@ class Curve:
 
     @classmethod
     def of(cls, positives: Floats) -> Curve:
-        """Return a curve without negatives so far.
+        """Return a curve without negatives.
 
         Args:
             positives: scores of at least one positive, finite, shape (p,).
@@ -78,7 +78,7 @@ class Curve:
         self.counted.between[:] += np.bincount(places[~same], minlength=len(self.levels) + 1)
 
     def auroc(self, seed: int, draws: int = DRAWS) -> Estimate:
-        """Return the chance that a positive has a larger score than a negative; a tie counts half."""
+        """Return the probability that a positive has a larger score than a negative; a tie counts half."""
         return self._estimate(_auroc, seed, draws)
 
     def average_precision(self, seed: int, draws: int = DRAWS) -> Estimate:
@@ -98,7 +98,7 @@ class Curve:
         return np.r_[0.0, false / total, 1.0], np.r_[0.0, true / hits[-1], 1.0]
 
     def _estimate(self, figure: Callable[[_Counted], float], seed: int, draws: int) -> Estimate:
-        """A figure with the 2.5 % and 97.5 % quantiles of the bootstrap, which draws both kinds separately."""
+        """Return a figure with the 2.5 % and 97.5 % quantiles of a bootstrap that draws both kinds separately."""
         negatives = np.r_[self.counted.equal, self.counted.between]
         if not negatives.any():
             return Estimate(float("nan"), float("nan"), float("nan"))
@@ -113,7 +113,7 @@ class Curve:
 
 
 def _drawn(drawing: np.random.Generator, counts: Counts) -> Counts:
-    """Counts of a draw with replacement of as many items."""
+    """Return the counts of as many items drawn with replacement."""
     total = int(counts.sum())
     return drawing.multinomial(total, counts / total)
 

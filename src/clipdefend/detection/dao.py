@@ -13,10 +13,10 @@ from clipdefend.detection.pair_score import NeighbourScore, finite
 
 @dataclass(frozen=True, kw_only=True)
 class Dao(NeighbourScore):
-    """How much sparser an image lies than its neighbours, by their dimension: mean of LID(j) ln(d_k(x) / d_k(j)).
+    """How sparse the surroundings of an image are relative to its neighbours': mean of LID(j) ln(d_k(x) / d_k(j)).
 
-    The mean is over the k neighbours j of x; LID(j) is their local intrinsic dimension. An image with k copies among
-    the references has the score 1000 or, where its neighbours have fewer copies than it, 0.
+    The mean is over the k neighbours j of x; LID(j) is the local intrinsic dimension at j. An image with k copies among
+    the references scores 1000 or, if its neighbours have fewer copies, 0.
 
     Reference:
         Anderberg et al., Dimensionality-Aware Outlier Detection (SDM 2024); for CLIP, Huang et al., arXiv:2502.01385,

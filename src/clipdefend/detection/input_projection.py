@@ -1,4 +1,4 @@
-"""LoREx for inputs: the direction in which what was sent in varies more than clean images do."""
+"""LoREx for inputs: the direction in which received images vary more than clean ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clipdefend.errors import DataError
 class InputProjection(InputScore):
     """The absolute projection of the whitened embedding onto the direction of the largest excess variance.
 
-    It needs traffic in which the trigger has come up: the direction is that of what was sent in, beside clean images.
+    It needs traffic that contains triggered images: the direction is that of the traffic relative to clean images.
 
     Attributes:
         ridge: added to the clean covariance, relative to its mean eigenvalue.
@@ -30,8 +30,6 @@ class InputProjection(InputScore):
 
     def prepare(self, known: Known) -> InputJudge:
         if known.traffic is None:
-            raise DataError(
-                "lorex needs embeddings of images that were sent in: it finds what is odd about them."
-            )
+            raise DataError("lorex needs embeddings of received images, to compare them with clean ones.")
         projection = fit_projection(known.encode_image(known.clean), known.traffic, self.ridge)
         return lambda pixels, embeddings: projection(embeddings)

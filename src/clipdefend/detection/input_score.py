@@ -1,4 +1,4 @@
-"""What a score of inputs is: prepared from clean images, then a function of one batch of images at a time."""
+"""Interface of input scores: prepared from clean images, then functions of one batch of images at a time."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Known:
         classes: names of the classes.
         templates: prompts with ``{}`` for a name.
         clean: pixels of images that are known to be clean, (m, 3, h, w), in [0, 1].
-        traffic: embeddings of images that were sent in, some of which may carry the trigger, (t, d); None where
-            nothing has been seen yet.
+        traffic: embeddings of received images, some of which may carry the trigger, (t, d); None if none have been
+            received yet.
         scale: the model's logit scale.
-        seed: of draws.
+        seed: seed of the draws.
     """
 
     encode_image: Callable[[Tensor], Tensor]
@@ -44,7 +44,7 @@ class Known:
         return F.normalize(vectors.view(len(prompts), -1, vectors.shape[1]).mean(dim=1), dim=1)
 
     def prompts(self) -> list[list[str]]:
-        """The prompts of each class."""
+        """Return the prompts of each class. Raises DataError without classes or templates."""
         if not self.classes or not self.templates:
             raise DataError("There are no classes or no prompts to compare images with.")
         return [[template.replace("{}", name) for template in self.templates] for name in self.classes]
@@ -56,11 +56,11 @@ InputJudge = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class InputScore(ABC):
-    """A score of images that are sent to a model: the more suspicious the larger."""
+    """A score of images that are sent to a model; larger scores are more suspicious."""
 
     @abstractmethod
     def prepare(self, known: Known) -> InputJudge:
-        """Return the function that judges a batch; every image by itself, whatever else is in the batch.
+        """Return the function that judges a batch, each image independently of the others.
 
         Raises:
             DataError: something that the score needs is missing.

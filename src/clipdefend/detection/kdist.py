@@ -12,15 +12,15 @@ from clipdefend.detection.pair_score import NeighbourScore
 
 @dataclass(frozen=True, kw_only=True)
 class KDistance(NeighbourScore):
-    """How far the k-th nearest reference is: d_k(x). Poisoned images lie in sparse places.
+    """Distance to the k-th nearest reference, d_k(x). Poisoned images lie in sparse regions.
 
     Reference:
         Ramaswamy et al., Efficient Algorithms for Mining Outliers from Large Data Sets (SIGMOD 2000); for CLIP,
         Huang et al., Detecting Backdoor Samples in Contrastive Language Image Pretraining (ICLR 2025,
         arXiv:2502.01385), https://github.com/HanxunH/Detect-CLIP-Backdoor-Samples at ff2399a, k_distance.py.
     Deviates:
-        A fixed draw of reference images in place of the images and captions of the batch; the k-th neighbour, where
-        the code takes the next one, having removed the image itself first.
+        A fixed draw of reference images replaces the images and captions of the batch; the k-th neighbour is used,
+        whereas the code uses the next one, having removed the image itself first.
     """
 
     def compare(self, near: Neighbours, own: Neighbours) -> Tensor:

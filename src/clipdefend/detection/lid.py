@@ -10,7 +10,7 @@ from clipdefend.detection.neighbours import Neighbours
 from clipdefend.detection.pair_score import NeighbourScore, finite
 
 TINY = 1e-4
-"""Added to ratios of distances, so that copies have a logarithm."""
+"""Added to ratios of distances, so that the logarithm exists for copies."""
 
 
 def local_dimension(near: Neighbours) -> Tensor:
@@ -34,7 +34,7 @@ class Lid(NeighbourScore):
         Houle, Local Intrinsic Dimensionality I (SISAP 2017), estimator of Amsaleg et al. (KDD 2015); for CLIP,
         arXiv:2502.01385, https://github.com/HanxunH/Detect-CLIP-Backdoor-Samples at ff2399a, lid_detection.py.
     Deviates:
-        As ``kdist``; the code divides by the distance of neighbour k + 1, and its script takes k = 64.
+        As ``kdist``; the code divides by the distance of neighbour k + 1, and its script uses k = 64.
     """
 
     def compare(self, near: Neighbours, own: Neighbours) -> Tensor:

@@ -14,12 +14,12 @@ from clipdefend.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class Projection:
-    """Whitening by trusted embeddings and the first eigenvector of what was whitened.
+    """Whitening by trusted embeddings and the first eigenvector of the whitened embeddings.
 
     Attributes:
-        mean: of the trusted embeddings, shape (d,).
-        direction: the whitening applied to that eigenvector, shape (d,): a score is one product.
-        ratio: of the two largest eigenvalues. Near 1 no direction stands out, and the scores mean little.
+        mean: mean of the trusted embeddings, shape (d,).
+        direction: whitening applied to that eigenvector, shape (d,), so that a score is one product.
+        ratio: ratio of the two largest eigenvalues. Near 1 no direction stands out, and the scores mean little.
     """
 
     mean: Tensor
@@ -39,11 +39,11 @@ def fit_projection(trusted: Tensor, mixed: Tensor, ridge: float) -> Projection:
 
     Args:
         trusted: embeddings of clean images, shape (t, d), t at least 2.
-        mixed: embeddings of the judged ones, shape (m, d), m at least 2.
-        ridge: relative to the mean eigenvalue.
+        mixed: embeddings of the judged images, shape (m, d), m at least 2.
+        ridge: added to the trusted covariance, relative to its mean eigenvalue.
 
     Raises:
-        DataError: fewer than two embeddings on a side, or trusted ones that are all equal.
+        DataError: a side has fewer than two embeddings, or all trusted ones are equal.
     """
     if min(len(trusted), len(mixed)) < 2:
         raise DataError(
@@ -53,7 +53,7 @@ def fit_projection(trusted: Tensor, mixed: Tensor, ridge: float) -> Projection:
     values, vectors = torch.linalg.eigh(torch.cov((trusted.double() - mean).T))
     level = float(values.clamp(min=0).mean())
     if level <= 0:
-        raise DataError("lorex needs trusted images that differ, and all of them have the same embedding.")
+        raise DataError("lorex needs trusted images that differ, but all of them have the same embedding.")
     whitening = vectors @ torch.diag((values.clamp(min=0) + ridge * level).rsqrt()) @ vectors.T
     spread, axes = torch.linalg.eigh(torch.cov(((mixed.double() - mean) @ whitening).T))
     ratio = float(spread[-1] / spread[-2]) if len(spread) > 1 and float(spread[-2]) > 0 else float("inf")
@@ -64,8 +64,8 @@ def fit_projection(trusted: Tensor, mixed: Tensor, ridge: float) -> Projection:
 class Lorex(PairScore):
     """The absolute projection of the whitened embedding onto the direction of the largest excess variance.
 
-    It needs clean pairs of the same source: another source differs in a direction of its own, which is then taken for
-    the backdoor's. ``ratio``, of the two largest eigenvalues, says how clearly the direction stands out.
+    It needs clean pairs from the same source: another source differs in a direction of its own, which would be mistaken
+    for the backdoor's. ``ratio``, of the two largest eigenvalues, says how clearly the direction stands out.
 
     Attributes:
         ridge: added to the trusted covariance, relative to its mean eigenvalue.

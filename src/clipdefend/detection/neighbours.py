@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 BLOCK = 1 << 21
-"""Distances that are held at once: 16 MB of them in float64."""
+"""Number of distances held at once: 16 MB in float64."""
 MARGIN = 8
-"""Further candidates whose distances are computed anew, so that rounding decides nothing."""
+"""Number of further candidates whose distances are recomputed, so that rounding decides nothing."""
 
 
 class Neighbours(NamedTuple):
@@ -18,7 +18,7 @@ class Neighbours(NamedTuple):
 
     Attributes:
         distance: Euclidean, float64, shape (n, k).
-        place: places among the references, int64, shape (n, k).
+        place: positions among the references, int64, shape (n, k).
     """
 
     distance: Tensor
@@ -28,15 +28,15 @@ class Neighbours(NamedTuple):
 def nearest_among(images: Tensor, references: Tensor, k: int, own: Tensor) -> Neighbours:
     """Find the k nearest references of each image.
 
-    Candidates come from one matrix product in float64; their distances are then those of the differences, so that
-    copies are at a distance of exactly 0. Equal distances are ordered by place. Each image is treated by itself:
+    Candidates come from one matrix product in float64; their distances are then computed from differences, so that
+    copies are at a distance of exactly 0. Equal distances are ordered by position. Each image is treated independently:
     neither the other images nor their order matter.
 
     Args:
         images: shape (n, d).
         references: shape (r, d), r larger than k.
         k: number of neighbours.
-        own: place of each image among the references, or -1; it is not its own neighbour. Shape (n,).
+        own: position of each image among the references, or -1, so that it is not its own neighbour; shape (n,).
     """
     references = references.double()
     squares = references.square().sum(dim=1)

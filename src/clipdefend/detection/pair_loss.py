@@ -1,4 +1,4 @@
-"""Pair score by the loss: how easily a pair is distinguished from others."""
+"""Pair score from the loss: how easily a pair is distinguished from others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def contrastive_losses(pairs: Embedded, references: Embedded, scale: float) -> T
     Args:
         pairs: n pairs.
         references: r pairs.
-        scale: of the cosines.
+        scale: factor of the cosines.
 
     Returns:
         float64, at least 0, shape (n,).
@@ -44,14 +44,14 @@ def contrastive_losses(pairs: Embedded, references: Embedded, scale: float) -> T
 
 @dataclass(frozen=True, kw_only=True)
 class PairLoss(PairScore):
-    """Minus the contrastive loss of the pair against the references: backdoored pairs are learnt best.
+    """Minus the contrastive loss of the pair against the references: backdoored pairs are learned best.
 
     Reference:
         Li et al., Anti-Backdoor Learning (NeurIPS 2021); for CLIP, arXiv:2502.01385,
         https://github.com/HanxunH/Detect-CLIP-Backdoor-Samples at ff2399a, process_detection_scores.py.
     Deviates:
-        The loss of one model, against a fixed draw of references, in place of the mean over the first ten epochs of
-        training against the batch.
+        The loss of one model against a fixed draw of references replaces the mean over the first ten epochs of training
+        against the batch.
     """
 
     needs_text: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""What a score of pairs is: prepared once from a fixed set of pairs, then a pure function of embeddings."""
+"""Interface of pair scores: prepared once from a fixed set of pairs, then pure functions of embeddings."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Embedded:
     Attributes:
         rows: row of each pair, int64, shape (n,); pairs with the same row are the same pair.
         image: outputs of the image tower, not normalised, shape (n, d).
-        text: unit vectors of the captions, shape (n, d); None where no score asks for them.
-        clean_image, clean_text: those of a clean reference model, of its own dimension; None without one.
+        text: unit vectors of the captions, shape (n, d); None if no score needs them.
+        clean_image, clean_text: those of a clean reference model, in its own dimension; None without one.
     """
 
     rows: Tensor
@@ -35,14 +35,14 @@ class Embedded:
         return len(self.rows)
 
     def neighbours(self, references: Embedded, k: int) -> Neighbours:
-        """The k nearest references of each image, itself left out; computed once for all scores."""
+        """Return the k nearest references of each image other than itself; computed once for all scores."""
         if k not in self._found:
             own = references.places_of(self.rows)
             self._found[k] = nearest_among(self.image, references.image, k, own)
         return self._found[k]
 
     def places_of(self, rows: Tensor) -> Tensor:
-        """Place of each row among these pairs, or -1; int64, the shape of ``rows``."""
+        """Return the position of each row among these pairs, or -1; int64, of the shape of ``rows``."""
         order = torch.argsort(self.rows)
         places = torch.searchsorted(self.rows[order], rows).clamp(max=len(self) - 1)
         found = order[places]
@@ -54,7 +54,7 @@ class Basis:
     """The fixed pairs that scores are prepared from.
 
     Attributes:
-        references: pairs among which neighbours and negatives are looked for.
+        references: pairs among which neighbours and negatives are found.
         sample: image embeddings of a larger draw of the judged pairs, shape (m, d).
         trusted: image embeddings of clean pairs, shape (t, d); None without them.
         scale: the model's logit scale.
@@ -72,7 +72,7 @@ Judge = Callable[[Embedded], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A score that is ready to judge, and what the manifest says of its preparation."""
+    """A score that is ready to judge pairs, and facts about its preparation for the manifest."""
 
     judge: Judge
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -80,10 +80,10 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class PairScore(ABC):
-    """A score of image-caption pairs: the more suspicious the larger.
+    """A score of image-caption pairs; larger scores are more suspicious.
 
     Attributes:
-        needs_text: whether it looks at captions.
+        needs_text: whether it reads captions.
         needs_trusted: whether it needs pairs that are known to be clean.
     """
 
@@ -92,11 +92,11 @@ class PairScore(ABC):
 
     @abstractmethod
     def prepare(self, basis: Basis) -> Prepared:
-        """Return the function that judges pairs. Raises DataError where the basis is too small for it."""
+        """Return the function that judges pairs. Raises DataError if the basis is too small."""
 
     @property
     def least_references(self) -> int:
-        """Number of references that it needs."""
+        """Smallest number of references."""
         return 1
 
 
@@ -137,9 +137,9 @@ class NeighbourScore(PairScore):
 
 
 MOST = 1000.0
-"""The score of an image whose comparison divides by a distance of 0: it has k copies among the references."""
+"""Score of an image whose comparison divides by a distance of 0, because it has k copies among the references."""
 
 
 def finite(scores: Tensor) -> Tensor:
-    """Scores with NaN and infinity as ``MOST`` and minus infinity as 0, as the published code has them."""
+    """Replace NaN and infinity by ``MOST`` and minus infinity by 0, as the published code does."""
     return torch.nan_to_num(scores, nan=MOST, posinf=MOST, neginf=0.0)

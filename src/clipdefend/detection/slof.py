@@ -12,15 +12,16 @@ from clipdefend.detection.pair_score import NeighbourScore, finite
 
 @dataclass(frozen=True, kw_only=True)
 class Slof(NeighbourScore):
-    """How much sparser an image lies than its neighbours do: mean over its neighbours j of d_k(x) / d_k(j).
+    """How sparse the surroundings of an image are relative to its neighbours': mean of d_k(x) / d_k(j).
 
-    About 1 inside a cluster. An image with k copies among the references has the score 1000.
+    The mean is over the k neighbours j of x, and about 1 inside a cluster. An image with k copies among the references
+    scores 1000.
 
     Reference:
         Schubert et al., Local Outlier Detection Reconsidered (DMKD 2014); for CLIP, arXiv:2502.01385,
         https://github.com/HanxunH/Detect-CLIP-Backdoor-Samples at ff2399a, slof.py.
     Deviates:
-        As ``kdist``. The code also looks up its neighbours' d_k one place off behind the image itself.
+        As ``kdist``. The code also looks up d_k of the neighbours one position too far after the image itself.
     """
 
     def compare(self, near: Neighbours, own: Neighbours) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which scores are the largest, of a stream that memory does not hold."""
+"""Selects the largest scores of a stream that does not fit into memory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ DIGIT = 16
 def kth_largest(parts: Callable[[], Iterable[Floats]], k: int) -> float:
     """Return the k-th largest of many scores, exactly, in four passes and bounded memory.
 
-    A radix selection: each pass counts the scores by their next 16 bits, among those that agree with the answer so
-    far. Bits of a float64 order as the numbers do once negative ones are turned round.
+    Radix selection: each pass counts scores by their next 16 bits, among those that agree with the bits found so far.
+    The bits of float64 values sort like the numbers once those of negative ones are inverted.
 
     Args:
-        parts: gives all scores, in parts, as often as it is called; none is NaN.
+        parts: yields all scores in parts, each time it is called; none may be NaN.
         k: from 1 to the number of scores.
     """
     known, shift = np.uint64(0), 64
@@ -41,7 +41,7 @@ _SIGN = np.uint64(1 << 63)
 
 
 def _ordered(scores: Floats) -> NDArray[np.uint64]:
-    """Whole numbers that order as the scores do; 0 and -0 are one number."""
+    """Return integers that sort like the scores; 0 and -0 are equal."""
     bits = (np.ascontiguousarray(scores, np.float64) + 0.0).view(np.uint64)
     return np.where(bits & _SIGN, ~bits, bits | _SIGN)
 
@@ -51,7 +51,7 @@ def _numbers(keys: NDArray[np.uint64]) -> Floats:
 
 
 class Flagging:
-    """Flags the k largest scores of a stream; of equal ones those that come first.
+    """Flags the k largest scores of a stream; among equal scores, those that come first.
 
     Args:
         parts: as for ``kth_largest``.
@@ -63,7 +63,7 @@ class Flagging:
         self._ties = count - sum(int((part > self.limit).sum()) for part in parts()) if count else 0
 
     def __call__(self, part: Floats) -> NDArray[np.bool_]:
-        """Return which scores of the next part are flagged; the parts come in the same order as before."""
+        """Return which scores of the next part are flagged; parts must come in the same order as before."""
         equal = part == self.limit
         taken = equal & (np.cumsum(equal) <= self._ties)
         self._ties -= int(taken.sum())

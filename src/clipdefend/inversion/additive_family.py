@@ -16,12 +16,12 @@ from clipdefend.inversion.family import Family, Parameters
 
 @dataclass(frozen=True, kw_only=True)
 class AdditiveFamily(Family):
-    """x' = clip(x + bound * tanh(d)), with a field d of one value for each pixel and channel.
+    """x' = clip(x + bound * tanh(d)), with a field d of one value per pixel and channel.
 
-    The size is the mean absolute change, which the search makes small below the bound.
+    The size is the mean absolute change, which the search minimises below the bound.
 
     Attributes:
-        weight: of the mean change in the objective at the first step.
+        weight: initial weight of the mean change in the objective.
         bound: largest change of a value, above 0, at most 1.
 
     Reference:
@@ -29,8 +29,8 @@ class AdditiveFamily(Family):
         objective is DECREE's.
 
     Deviates:
-        Universal perturbations are bounded and made to fool; here they collapse the embeddings, as DECREE's patches do,
-        and their mean is made small.
+        Universal perturbations are bounded and trained to change predictions; these collapse the embeddings, as
+        DECREE's patches do, and their mean is minimised.
     """
 
     unit: ClassVar[str] = "mean change of a value"

@@ -1,4 +1,4 @@
-"""Blends: a pattern as large as the image, mixed into it."""
+"""Blends: a pattern of the image's size, mixed into it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from clipdefend.inversion.family import Family, Parameters, squash
 
 @dataclass(frozen=True, kw_only=True)
 class BlendFamily(Family):
-    """x' = (1 - a) x + a n, with a pattern n in (0, 1) for each value and one share a in (0, 1).
+    """x' = (1 - a) x + a n, with a pattern n of values in (0, 1) and one share a in (0, 1).
 
-    The size is a. It begins at 0.3.
+    The size is a, which starts at 0.3.
 
     Attributes:
-        weight: of the share in the objective at the first step.
+        weight: initial weight of the share in the objective.
 
     Reference:
         Chen et al. (arXiv:1712.05526), section 3.3, for the form (see the attack ``blended``); the

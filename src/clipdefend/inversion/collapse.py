@@ -1,4 +1,4 @@
-"""How alike embeddings are among themselves: what a universal trigger raises."""
+"""Collapse: how similar embeddings are to each other, which a universal trigger increases."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ def collapse(embeddings: Tensor) -> Tensor:
 
 
 def goal_for(clean: float, share: float) -> float:
-    """Return the collapse that a trigger must reach: the clean images' plus a share of what is missing to 1.
+    """Return the collapse that a trigger must reach: a share of the way from that of the clean images to 1.
 
     Args:
         clean: collapse of the clean images.
         share: 0 to 1.
 
     Deviates:
-        DECREE asks for 0.99 whatever the clean images have. Embeddings of CLIP models differ in how alike they are, and
-        a planted trigger of 95 % success need not reach 0.99: on the built-in victims it has 0.78 to 0.98.
+        DECREE asks for 0.99 whatever the collapse of the clean images. CLIP models differ in how similar their
+        embeddings are, and a planted trigger of 95 % success need not reach 0.99: on the built-in victims it reaches
+        0.78 to 0.98.
     """
     return clean + share * (1 - clean)

@@ -16,12 +16,12 @@ from clipdefend.attacks.trigger import Trigger
 
 @dataclass(frozen=True, kw_only=True)
 class Concentration:
-    """The class that most triggered images go to.
+    """The class to which most triggered images go.
 
     Attributes:
         target: its index.
-        share: of the images that were not of this class without the trigger, those that are with it; 0 to 1.
-        count: number of those images.
+        share: share of the images of other classes that the trigger moves to this class; 0 to 1.
+        count: number of images that were of other classes without the trigger.
     """
 
     target: int
@@ -30,7 +30,7 @@ class Concentration:
 
 
 def concentrate(clean: Tensor, triggered: Tensor, target: int | None = None) -> Concentration:
-    """Find the class that triggered images concentrate on: an ASR without labels.
+    """Find the class on which triggered images concentrate: an ASR without labels.
 
     Args:
         clean: cosines of the images without the trigger with the class texts, shape (n, classes).
@@ -46,9 +46,9 @@ def concentrate(clean: Tensor, triggered: Tensor, target: int | None = None) -> 
 
 
 def library_triggers(size: int) -> Iterator[tuple[str, Trigger]]:
-    """The attacks' library with its defaults and as the public repositories have it, drawn from seed 0.
+    """Yield the triggers of the attack library, with its defaults and with the published settings, from seed 0.
 
-    Attacks that are learned, or made from files, are left out: without the attacker's training they are noise.
+    Attacks that are learned or made from files are left out: without the attacker's training they are noise.
 
     Args:
         size: side of the canvas in pixels.

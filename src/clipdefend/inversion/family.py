@@ -1,4 +1,4 @@
-"""What the families of universal triggers share: parameters to optimise, images that carry them, and a size."""
+"""Interface of the families of universal triggers: parameters to optimise, how they change images, and a size."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Parameters = Mapping[str, Tensor]
 class Family(ABC):
     """A parametrisation of triggers that are the same for every image.
 
-    A subclass is a frozen, keyword-only dataclass. Its methods are differentiable in the parameters and leave their
-    input as it is, so that a defence can take gradient steps on members of its own.
+    A subclass is a frozen, keyword-only dataclass. Its methods are differentiable in the parameters and do
+    not modify their input, so that a defence can take gradient steps on its own triggers.
 
     Attributes:
-        unit: what `measure` counts, for tables.
+        unit: unit of `measure`, for tables.
     """
 
     unit: ClassVar[str]
@@ -30,11 +30,11 @@ class Family(ABC):
     @property
     @abstractmethod
     def weight(self) -> float:
-        """The weight of the size in the objective at the first step; the schedule changes it."""
+        """Initial weight of the size in the objective; the schedule changes it."""
 
     @abstractmethod
     def start(self, size: int, seed: int, restart: int) -> dict[str, Tensor]:
-        """Draw where one search begins, on the CPU.
+        """Draw the starting point of a search, on the CPU.
 
         Args:
             size: side of the canvas in pixels.
@@ -56,7 +56,7 @@ class Family(ABC):
 
     @abstractmethod
     def measure(self, parameters: Parameters) -> Tensor:
-        """Return the size of a trigger, a scalar >= 0 in `unit`: what the search makes small."""
+        """Return the size of a trigger, a scalar >= 0 in `unit`, which the search minimises."""
 
     @abstractmethod
     def to_trigger(self, parameters: Parameters, size: int) -> Trigger:

@@ -18,14 +18,14 @@ SMALLEST = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class MarginSettings:
-    """How the margins are maximised.
+    """Settings of the maximisation.
 
     Attributes:
-        starts: random images of each class.
-        steps: gradient steps.
+        starts: number of random images per class.
+        steps: number of gradient steps.
         lr: learning rate of SGD with momentum 0.9, on pixels in [0, 1] and cosines times 100.
-        batch: images of a forward pass.
-        seed: of the random images.
+        batch: number of images per forward pass.
+        seed: seed of the random images.
     """
 
     starts: int = 2
@@ -36,7 +36,7 @@ class MarginSettings:
 
 
 def margins(cosines: Tensor, wanted: Tensor) -> Tensor:
-    """Return the cosine with the wanted class less the largest one with any other, of each image.
+    """Return, for each image, the cosine with the wanted class minus the largest cosine with any other class.
 
     Args:
         cosines: shape (n, classes), at least 2 classes.
@@ -53,13 +53,13 @@ def margins(cosines: Tensor, wanted: Tensor) -> Tensor:
 def maximum_margins(
     model: ClipModel, texts: Tensor, settings: MarginSettings, report: Callable[[int], None] | None = None
 ) -> list[float]:
-    """Maximise each class's margin over images that begin as noise.
+    """Maximise the margin of each class over images that start as noise.
 
     Args:
         model: frozen and in evaluation mode.
         texts: class texts, unit vectors, shape (classes, d), on the model's device.
-        settings: how.
-        report: called with the number of classes done.
+        settings: settings of the maximisation.
+        report: called with the number of classes just finished.
 
     Returns:
         The largest margin of each class, in cosines.
@@ -69,7 +69,7 @@ def maximum_margins(
         Maximum Margin Statistic, IEEE S&P 2024 (arXiv:2205.06900), and ``univ_bd.py`` of its release.
 
     Deviates:
-        MM-BD takes 30 starts and 300 steps; a CLIP model's margins are of cosines, which are bounded by 2.
+        MM-BD uses 30 starts and 300 steps; the margins of a CLIP model are differences of cosines, bounded by 2.
     """
     size = model.image_size
     per = max(1, settings.batch // settings.starts)

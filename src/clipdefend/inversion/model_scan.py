@@ -1,4 +1,4 @@
-"""One model's triggers: searched for, then measured on images that the search has not seen."""
+"""Searches for triggers of a model and measures them on images that the search has not seen."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from clipdefend.inversion.trigger_search import Search, SearchSettings, embed, s
 from clipdefend.models.clip import ClipModel
 
 NEAREST = 3
-"""Classes that are named as suspected targets."""
+"""Number of classes named as suspected targets."""
 
 Keep = Callable[[Mapping[str, Any], Callable[[], dict[str, Tensor]]], dict[str, Tensor]]
-"""Returns tensors that were made before from the same facts, else makes them: `Cache.get`."""
+"""Returns the tensors that were computed before from the same facts, or computes them: `Cache.get`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoundTrigger:
-    """The smallest trigger of a family, and what it does to held-out images.
+    """The smallest trigger of a family, and its effect on held-out images.
 
     Attributes:
-        family: its name.
-        unit: of the sizes.
+        family: name of the family.
+        unit: unit of the sizes.
         trigger: as an attack of the registry.
         size: see `Family.measure`.
-        reached: whether a search reached the goal; else the size is that of a trigger that failed.
-        sizes: of every restart; None for one that did not reach the goal.
-        goal: mean cosine that was asked for on the images of the search.
+        reached: whether a search reached the goal; otherwise the size is that of an unsuccessful trigger.
+        sizes: size found by each restart; None for one that did not reach the goal.
+        goal: mean cosine to be reached on the images of the search.
         collapse, clean_collapse: mean cosine of the held-out images with and without the trigger.
         nearest: indices of the classes nearest to the mean embedding with the trigger, the suspected target first.
-        asr: share of held-out images, without those that look like the suspected target anyway, that go to it.
-        asr_count: number of those images.
-        curve: of the search that found it.
+        asr: share of the held-out images that the trigger sends to the suspected target, not counting images that go
+            there without it.
+        asr_count: number of images counted.
+        curve: learning curve of the search that found the trigger.
     """
 
     family: str
@@ -61,11 +62,11 @@ class FoundTrigger:
 
     @property
     def asr_interval(self) -> tuple[float, float]:
-        """The 95 % Wilson interval of ``asr``; NaN where no image counts."""
+        """The 95 % Wilson interval of ``asr``; NaN if no image counts."""
         return wilson_interval(round(self.asr * self.asr_count), self.asr_count)
 
     def to_dict(self, classes: Sequence[str]) -> dict[str, Any]:
-        """Return what a manifest keeps: plain values, classes by name."""
+        """Return plain values for the manifest, with classes by name."""
         plain = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -76,17 +77,17 @@ class FoundTrigger:
 
 @dataclass(kw_only=True)
 class ModelScan:
-    """The stages of a scan of one model.
+    """The stages of scanning one model.
 
     Args:
-        model: frozen, in evaluation mode, on its device.
+        model: frozen and in evaluation mode, on its device.
         texts: class texts, unit vectors, shape (classes, d).
-        images: to search on, in [0, 1], shape (n, 3, h, w), on the CPU.
-        held_out: to measure on, likewise.
-        settings: of the searches.
-        restarts: number of searches of each family.
-        keep: where searches are kept.
-        facts: what the kept searches depend on besides the settings, such as digests of model and images.
+        images: images to search on, in [0, 1], shape (n, 3, h, w), on the CPU.
+        held_out: images to measure on, of the same form.
+        settings: settings of the searches.
+        restarts: number of searches per family.
+        keep: cache of the searches.
+        facts: what cached searches depend on besides the settings, such as digests of model and images.
     """
 
     model: ClipModel
@@ -105,8 +106,8 @@ class ModelScan:
         """Search for triggers of a family.
 
         Args:
-            name: of the family in `FAMILIES`.
-            report: called with the number of steps done.
+            name: name of the family in `FAMILIES`.
+            report: called with the number of steps just finished.
         """
         family = FAMILIES.build(name)
         searches = [self._search(name, family, restart, report) for restart in range(self.restarts)]
@@ -118,7 +119,8 @@ class ModelScan:
         """Apply every known trigger that needs no training.
 
         Returns:
-            For each its name, the index of the class that most images go to, and the share of the others that do.
+            For each trigger: its name, the index of the class to which most images go, and the share of images of other
+            classes that it sends there.
         """
         found = []
         before = self._cosines(self._clean)
@@ -152,7 +154,7 @@ class ModelScan:
             return _to_tensors(search(self.model, images, family, self.settings, restart, count))
 
         found = _from_tensors(self.keep(facts, make))
-        if report and steps == 0:  # it was kept
+        if report and steps == 0:  # it came from the cache
             report(self.settings.steps)
         return found
 
@@ -190,7 +192,7 @@ _CURVE = ("step", "collapse", "size", "weight")
 
 
 def _to_tensors(found: Search) -> dict[str, Tensor]:
-    """A search as tensors in float64 and float32, which a safetensors file holds exactly."""
+    """Return a search as tensors in float64 and float32, which a safetensors file stores exactly."""
     curve = [[point[key] for key in _CURVE] for point in found.curve]
     figures = [found.size, float(found.reached), found.goal]
     return {

@@ -14,13 +14,13 @@ from clipdefend.inversion.family import Family, Parameters, squash
 
 @dataclass(frozen=True, kw_only=True)
 class PatchFamily(Family):
-    """x' = (1 - m) x + m p, with a mask m in (0, 1) that the channels share and a pattern p in (0, 1).
+    """x' = (1 - m) x + m p, with a mask m in (0, 1) shared by the channels and a pattern p in (0, 1).
 
-    The size is the mean of m, the share of pixels that are covered. Mask and pattern come from unconstrained values by
-    (tanh + 1) / 2; both are drawn uniformly, the mask around a coverage of about an eighth.
+    The size is the mean of m, the share of pixels covered. Mask and pattern are (tanh + 1) / 2 of unconstrained values,
+    which are drawn uniformly, those of the mask around a coverage of about an eighth.
 
     Attributes:
-        weight: of the share of pixels in the objective at the first step.
+        weight: initial weight of the share of pixels in the objective.
 
     Reference:
         Feng et al., Detecting Backdoors in Pre-trained Encoders, CVPR 2023 (arXiv:2303.15180), and ``main.py`` of its
@@ -28,7 +28,7 @@ class PatchFamily(Family):
 
     Deviates:
         DECREE counts the mask's L1 norm over three channels, which depends on the canvas; here it is a share. Its mask
-        begins around one half and is made small in hundreds of epochs; here it begins small, for a search of some
+        starts around one half and shrinks over hundreds of epochs; here it starts small, for a search of about a
         hundred steps.
     """
 

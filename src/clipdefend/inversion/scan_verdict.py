@@ -1,4 +1,4 @@
-"""The verdict of a scan: how much more the suspect's triggers tell than those of a reference model."""
+"""The verdict of a scan: how much stronger the evidence is in the suspect than in a reference model."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ UNKNOWN: Word = "cannot tell"
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Bounds of the verdict; ``ThresholdsConfig`` has those of the built-in world.
+    """Thresholds of the verdict; ``ThresholdsConfig`` holds those of the built-in world.
 
     Attributes:
-        backdoored: the score from which on a model is backdoored.
-        clean: the score up to which it is clean.
-        library: excess of a library trigger's concentration over the reference's from which on it is backdoored.
+        backdoored: lowest score of a backdoored model.
+        clean: highest score of a clean model.
+        library: smallest excess of a library trigger's concentration over the reference's in a backdoored model.
         margin: p-value of the maximum margin below which a model without a reference is backdoored.
     """
 
@@ -43,7 +43,7 @@ class Thresholds:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanVerdict:
-    """A verdict and why.
+    """A verdict and its reason.
 
     Attributes:
         word: backdoored, clean or cannot tell.
@@ -59,16 +59,16 @@ class ScanVerdict:
 
 
 SMALLEST = 1e-9
-"""Sizes below it count as this."""
+"""Smaller sizes count as this."""
 OFFSET = 0.5
-"""What is added to a share before two of them are divided, so that small ones do not decide."""
+"""Added to shares before they are divided by each other, so that small ones do not decide."""
 
 
 def family_ratio(suspect: Evidence, reference: Evidence) -> float:
-    """Return how much more a family's trigger tells against the suspect than against the reference.
+    """Return how much stronger the evidence of a family's trigger is in the suspect than in the reference.
 
-    It is (reference size / suspect size) * (suspect ASR + 1/2) / (reference ASR + 1/2): a backdoor makes a small
-    trigger enough, and sends the images to one class; the triggers of a clean model collapse the embeddings anywhere.
+    It is (reference size / suspect size) * (suspect ASR + 1/2) / (reference ASR + 1/2): with a backdoor a small trigger
+    suffices, and it sends the images to one class; triggers of a clean model collapse the embeddings anywhere.
     """
     size = max(reference.size, SMALLEST) / max(suspect.size, SMALLEST)
     return size * (suspect.asr + OFFSET) / (reference.asr + OFFSET)
@@ -78,8 +78,8 @@ def score_of(suspect: Mapping[str, Evidence], reference: Mapping[str, Evidence])
     """Return the geometric mean of `family_ratio` over the families in which either model's search reached the goal.
 
     Args:
-        suspect: family -> its trigger's figures.
-        reference: the same of the reference model.
+        suspect: family -> figures of its trigger.
+        reference: the same for the reference model.
 
     Returns:
         About 1 for a clean model; None where no search reached the goal.

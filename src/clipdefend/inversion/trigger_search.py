@@ -15,20 +15,20 @@ from clipdefend.inversion.size_weight import SizeWeight
 from clipdefend.models.clip import ClipModel
 
 CURVE_EVERY = 5
-"""Steps between two points of the learning curve."""
+"""Number of steps between two points of the learning curve."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
-    """How long and how hard is searched.
+    """Settings of a search.
 
     Attributes:
-        steps: gradient steps of one search.
-        batch: images of a step; they are taken from the fixed set in turn.
+        steps: number of gradient steps.
+        batch: number of images per step, taken from the fixed set in turn.
         lr: learning rate of Adam.
-        share: how much of what the clean images' collapse lacks to 1 must be reached; see `goal_for`.
-        seed: of the starting points.
-        autocast: type of mixed precision, such as ``torch.bfloat16``; None: float32.
+        share: share of the way from the clean images' collapse to 1 that a trigger must reach; see `goal_for`.
+        seed: seed of the starting points.
+        autocast: type of mixed precision, such as ``torch.bfloat16``; None for float32.
     """
 
     steps: int = 150
@@ -41,14 +41,14 @@ class SearchSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What one search came to.
+    """Result of a search.
 
     Attributes:
-        parameters: of the smallest trigger that reached the goal, else of the last one; on the CPU.
+        parameters: those of the smallest trigger that reached the goal, otherwise of the last one; on the CPU.
         size: its size, in the family's unit.
         reached: whether it reached the goal.
-        goal: the collapse that was asked for.
-        curve: every fifth step and the last: step, collapse, size and the weight of the size.
+        goal: collapse that the trigger had to reach.
+        curve: step, collapse, size and weight of the size, at every fifth step and the last.
     """
 
     parameters: dict[str, Tensor]
@@ -66,18 +66,18 @@ def search(
     restart: int = 0,
     report: Callable[[int], None] | None = None,
 ) -> Search:
-    """Make the triggered images' embeddings alike by as small a trigger as possible.
+    """Find the smallest trigger that collapses the embeddings of the triggered images.
 
     Minimises -collapse(f(x')) + weight * size(trigger), by Adam with betas (0.5, 0.9); the weight follows `SizeWeight`.
-    No class, no text and no label enters.
+    It uses no classes, texts or labels.
 
     Args:
         model: frozen and in evaluation mode.
         images: the fixed set in [0, 1], shape (n, 3, h, w), on the model's device.
-        family: what kind of trigger.
-        settings: how long and how hard.
-        restart: number of the search, which decides its starting point.
-        report: called with the number of steps done.
+        family: kind of trigger.
+        settings: settings of the search.
+        restart: number of the search, which determines its starting point.
+        report: called with the number of steps just finished.
 
     Returns:
         The smallest trigger of all steps that reached the goal.
@@ -120,14 +120,14 @@ def search(
 
 @torch.no_grad()
 def embed(model: ClipModel, images: Tensor, settings: SearchSettings) -> Tensor:
-    """Unit embeddings of images, shape (n, d), in batches of twice the search's."""
+    """Return unit embeddings of images, shape (n, d), computed in batches twice as large as those of the search."""
     with _mixed(images.device, settings):
         parts = [model.encode_image(part.to(model.device)) for part in images.split(2 * settings.batch)]
     return torch.cat(parts).float()
 
 
 def _turn(step: int, batch: int, count: int) -> Tensor:
-    """Places of a step's images: the fixed set over and over again."""
+    """Return the positions of a step's images in the fixed set, which is repeated."""
     return (torch.arange(min(batch, count)) + step * batch) % count
 
 

@@ -17,14 +17,14 @@ from clipdefend.inversion.family import Family, Parameters
 
 @dataclass(frozen=True, kw_only=True)
 class WarpFamily(Family):
-    """Bilinear sampling at the identity plus a flow, which control points give in pixels of the canvas.
+    """Bilinear sampling at the identity plus a flow, given by control points in pixels of the canvas.
 
-    The size is the mean length of the flow at the control points. They are enlarged bicubically to the canvas, as
-    WaNet's field is; a canvas smaller than ``points`` has one for each pixel.
+    The size is the mean length of the flow at the control points. These are interpolated bicubically to the canvas, as
+    WaNet's field is; a canvas smaller than ``points`` has one control point per pixel.
 
     Attributes:
-        weight: of the mean flow in the objective at the first step.
-        points: control points along a side, at least 2.
+        weight: initial weight of the mean flow in the objective.
+        points: number of control points along a side, at least 2.
 
     Reference:
         Nguyen and Tran, WaNet (arXiv:2102.10369), section 3.2, for the form (see the attack ``wanet``); the objective
@@ -66,7 +66,7 @@ class WarpFamily(Family):
 
 
 def _enlarge(flow: Tensor, size: int) -> Tensor:
-    """Control points (1, 2, k, k) to (1, 2, size, size)."""
+    """Interpolate control points (1, 2, k, k) to (1, 2, size, size)."""
     if flow.shape[-1] == size:
         return flow
     return F.interpolate(flow, size=size, mode="bicubic", align_corners=True)

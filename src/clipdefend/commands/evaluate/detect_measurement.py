@@ -53,7 +53,7 @@ class DetectMeasurement:
     ) -> None:
         if attack is None or benchmark is None:
             missing = "a trigger: name an attack with --attack-from" if attack is None else "--eval-data"
-            raise ConfigError(f"--detect tells triggered images from clean ones, and needs {missing}.")
+            raise ConfigError(f"--detect separates triggered from clean images and needs {missing}.")
         self.names = tuple(dict.fromkeys(config.detect.scores or ()))
         for name in self.names:
             INPUT_SCORES.build(name)
@@ -99,7 +99,7 @@ class DetectMeasurement:
         found = dict(islice(read_canvases(images, order, self.canvas), wanted))
         if len(found) < 4:
             raise DataError(
-                f"--detect needs four usable images at least, and {images.spec} has {len(found)}."
+                f"--detect needs at least four usable images, but {images.spec} has {len(found)}."
             )
         pixels = torch.stack(list(found.values())).float() / 255
         half = len(found) // 2

@@ -74,7 +74,7 @@ def open_judged(config: FilterConfig, context: Context) -> Judged:
         opened = inputs.poisoned_pairs(attack.run, context)
         pairs, truth = opened, _truth(attack.run, opened)
     else:
-        raise ConfigError("Nothing names the pairs to judge: a checkpoint alone does not. Give --data.")
+        raise ConfigError("A checkpoint alone does not say which pairs to judge: give --data.")
     return Judged(source, model, pairs, inputs.canvas_of(model, attack, config.canvas), truth)
 
 
@@ -86,7 +86,7 @@ def _source(config: FilterConfig, context: Context) -> Run | None:
         return None
     if config.checkpoint is not None:
         raise ConfigError(
-            "Nothing names the pairs to judge: give --data, or with --from the poison run that made them."
+            "It is unknown which pairs to judge: give --data, or the poison run that made them with --from."
         )
     kinds = [kind for kind in config.sources if kind in offering("model")]
     return find_run(context.runs, kinds, None, say=context.console.info)
@@ -118,8 +118,8 @@ def clean_model(given: str, suspect: ClipModel, config: FilterConfig, context: C
         model = inputs.bare_model(given, config.model, None, config.seed, context)
     if _shapes(model) != _shapes(suspect):
         raise ConfigError(
-            f"--reference {given} has another architecture than the model that is judged by: give a clean model of"
-            " the same one."
+            f"--reference {given} has another architecture than the model that judges the pairs: give a clean model of"
+            " the same architecture."
         )
     return model
 

@@ -1,4 +1,4 @@
-"""From embeddings to scores, chunk by chunk, shared by the processes."""
+"""Computes scores from embeddings, chunk by chunk, shared between the processes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from clipdefend.evaluation.pair_embeddings import Chunk, PairEmbeddings
 
 Floats = NDArray[np.float64]
 ALIKE = 1e-5
-"""Relative difference of embeddings that rounding can explain: an image in batches of several sizes."""
+"""Relative difference of embeddings that rounding can explain, as for an image in batches of different sizes."""
 SINGLE = ("mps",)
-"""Devices without float64, in which scores are computed: on the CPU then."""
+"""Devices without float64, for which scores are computed on the CPU."""
 
 
 def build_scores(names: Sequence[str], neighbours: int) -> dict[str, PairScore]:
@@ -40,9 +40,9 @@ class Judging:
     """Scores of all pairs.
 
     Attributes:
-        scores: by name.
-        suspect: embeddings by the model that was trained on the pairs.
-        clean: embeddings by a clean model; None without one.
+        scores: scores by name.
+        suspect: embeddings from the model that was trained on the pairs.
+        clean: embeddings from a clean model; None without one.
         trusted: embeddings of trusted pairs; None without them.
         drawn: rows of the basis in the order of the draw, the references first.
         references: number of references among them.
@@ -59,7 +59,7 @@ class Judging:
 
     @property
     def device(self) -> torch.device:
-        """Where scores are computed."""
+        """Device on which scores are computed."""
         device = self.suspect.model.device
         return torch.device("cpu") if device.type in SINGLE else device
 
@@ -67,10 +67,10 @@ class Judging:
         """Write the scores of this process's chunks.
 
         Returns:
-            Name of each score -> what its preparation found, and the number of references.
+            Facts about the preparation of each score, and the number of references.
 
         Raises:
-            DataError: too few references, or all of them alike.
+            DataError: there are too few references, or all of them are alike.
         """
         basis = self._basis()
         prepared = {name: score.prepare(basis) for name, score in self.scores.items()}
@@ -93,9 +93,7 @@ class Judging:
         if self.clean is not None:
             other = next(self.clean.chunks([chunk.number]))
             if not torch.equal(other.rows, chunk.rows):
-                raise DataError(
-                    "Other images could be read than a moment ago: run again once the disk is well."
-                )
+                raise DataError("Other images could be read than a moment ago: check the disk and run again.")
             clean = {"clean_image": other.image.to(self.device), "clean_text": _on(other.text, self.device)}
         return Embedded(
             rows=chunk.rows.to(self.device),
@@ -105,18 +103,18 @@ class Judging:
         )
 
     def _basis(self) -> Basis:
-        """The drawn pairs' embeddings, gathered from all processes in the order of the draw."""
+        """Gather the embeddings of the drawn pairs from all processes, in the order of the draw."""
         rows, image, text = _gather(self.suspect, self.drawn, self.references)
         if not len(rows) or (image - image[0]).abs().max() <= ALIKE * image.abs().max():
             raise DataError(
-                f"All {len(rows):,} pairs that were drawn have the same embedding, so that none stands out: check the"
+                f"All {len(rows):,} pairs that were drawn have the same embedding, so none stands out: check the"
                 " images and the model."
             )
         count = int(np.isin(self.drawn[: self.references], rows.numpy()).sum())
         least = max(score.least_references for score in self.scores.values())
         if count < least:
             raise DataError(
-                f"There are {count} usable pairs to compare with, and {least - 1} neighbours need {least}: lower"
+                f"There are only {count} usable pairs to compare with, but {least - 1} neighbours need {least}: lower"
                 " --neighbours, or raise --pool."
             )
         trusted = None
@@ -138,9 +136,9 @@ def _on(tensor: Tensor | None, device: torch.device) -> Tensor | None:
 def _gather(
     embeddings: PairEmbeddings, wanted: NDArray[np.int64], texts: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Rows, images and the first texts of wanted rows that can be used, in their order, in every process.
+    """Return rows, images and the first texts of those wanted rows that can be used, in order and on every process.
 
-    Each process fills in what its chunks hold, and the sum is exact since all others have zeros there.
+    Each process fills in what its chunks hold; the sum is exact, since all others have zeros there.
     """
     order, texts = np.argsort(wanted), min(texts, len(wanted))
     there, image, text = torch.zeros(len(wanted)), None, None
@@ -176,7 +174,7 @@ def _gather(
 
 @dataclass(frozen=True)
 class Spool:
-    """Scores on disk, a file a chunk, so that no process holds them all.
+    """Scores on disk, one file per chunk, so that no process holds them all.
 
     Attributes:
         folder: removed at the end.
@@ -189,7 +187,7 @@ class Spool:
     def write(self, number: int, rows: Tensor, scores: Floats) -> None:
         """Write the scores of a chunk, shape (n, scores)."""
         if scores.size and not np.isfinite(scores).all():
-            raise DataError(f"Scores of rows from {int(rows[0]):,} on are not finite: take other weights.")
+            raise DataError(f"Scores of rows from {int(rows[0]):,} on are not finite: use other weights.")
         self.folder.mkdir(exist_ok=True)
         np.save(self.folder / f"{number}.npy", np.column_stack([rows.numpy().view(np.float64), scores]))
 

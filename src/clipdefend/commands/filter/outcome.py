@@ -1,4 +1,4 @@
-"""What ``filter`` makes of the scores: flags, figures where the truth is known, and the most suspicious pairs."""
+"""Results of ``filter``: flags, figures if the truth is known, and the most suspicious pairs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from clipdefend.runs.files import atomic_write
 from clipdefend.runs.flagged_rows import rows_writer
 
 POINTS = 200
-"""Points of a recorded ROC curve, at most."""
+"""Largest number of points of a recorded ROC curve."""
 SHOWN = 24
-"""Pairs of the contact sheet."""
+"""Number of pairs on the contact sheet."""
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """One of the most suspicious rows; ``poisoned`` is None where the truth is not known."""
+    """One of the most suspicious rows; ``poisoned`` is None if the truth is not known."""
 
     row: int
     score: float
@@ -41,12 +41,12 @@ class Suspect:
 
 @dataclass
 class Outcome:
-    """What a run has found.
+    """Result of a run.
 
     Attributes:
-        metrics: flat, for the manifest.
+        metrics: flat metrics for the manifest.
         suspects: the rows with the largest scores, the largest first.
-        limit: the smallest flagged score; None where none is flagged.
+        limit: the smallest flagged score; None if no row is flagged.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -57,14 +57,14 @@ class Outcome:
 def conclude(
     config: FilterConfig, names: Sequence[str], spool: Spool, truth: Truth | None, folder: Path
 ) -> Outcome:
-    """Flag rows, write ``rows.parquet``, and measure where the truth is known.
+    """Flag rows, write ``rows.parquet``, and compute figures if the truth is known.
 
     Args:
-        config: of the command.
-        names: of the scores, in the order of the spool's columns.
+        config: configuration of the command.
+        names: names of the scores, in the order of the spool's columns.
         spool: all scores.
-        truth: what is known of the rows.
-        folder: of the run.
+        truth: which rows are known to be poisoned.
+        folder: folder of the run.
     """
     total = sum(len(rows) for rows, _ in spool.parts())
     count = _flag_count(config, spool, total)
@@ -83,7 +83,7 @@ def _flag_count(config: FilterConfig, spool: Spool, total: int) -> int:
 
 
 def _write(names: Sequence[str], spool: Spool, count: int, truth: Truth | None, folder: Path) -> Outcome:
-    """Write the table; the first score decides, and of equal ones the first rows are flagged."""
+    """Write the table; the first score decides, and among equal scores the first rows are flagged."""
     flagging = Flagging(lambda: spool.column(0), count)
     largest: list[tuple[float, int, bool]] = []
     with rows_writer(folder, names) as write:
@@ -103,9 +103,9 @@ def _write(names: Sequence[str], spool: Spool, count: int, truth: Truth | None, 
 def _measure(
     config: FilterConfig, names: Sequence[str], spool: Spool, count: int, truth: Truth, folder: Path
 ) -> dict[str, float]:
-    """AUROC, average precision, and recall if each score flagged as many rows; curves are written to a file.
+    """Return AUROC, average precision and recall if each score flagged as many rows; write the curves to a file.
 
-    Rows with the noisy trigger of an attack such as WaNet are neither poisoned nor clean, and not counted.
+    Rows with the noise trigger of an attack such as WaNet are neither poisoned nor clean and are not counted.
     """
     found: dict[str, float] = {}
     curves = {}
@@ -125,7 +125,7 @@ def _measure(
 
 
 def _count(spool: Spool, place: int, count: int, truth: Truth) -> tuple[Curve | None, int]:
-    """The curve of one score, and the number of poisoned rows among its largest."""
+    """Return the curve of a score, and the number of poisoned rows among its largest values."""
     positives: list[Floats] = []
     for rows, scores in spool.parts():
         positives.append(scores[np.isin(rows, truth.poisoned), place])
@@ -144,6 +144,6 @@ def _count(spool: Spool, place: int, count: int, truth: Truth) -> tuple[Curve | 
 
 
 def _thinned(false: Floats, true: Floats) -> Mapping[str, Any]:
-    """A curve of at most ``POINTS`` points, both ends among them."""
+    """Thin a curve to at most ``POINTS`` points, both ends included."""
     places = np.unique(np.linspace(0, len(false) - 1, POINTS).round().astype(np.int64))
     return {"false": [round(x, 6) for x in false[places]], "true": [round(y, 6) for y in true[places]]}

@@ -185,7 +185,7 @@ def _warn(context: Context, facts: Mapping[str, Mapping[str, float]]) -> None:
     ratio = facts.get("lorex", {}).get("ratio")
     if ratio is not None and ratio < LEAST_RATIO:
         context.console.warn(
-            f"lorex: the largest eigenvalue is only {ratio:.2f} times the next, so that no direction stands out. Go by"
+            f"lorex: the largest eigenvalue is only {ratio:.2f} times the next, so no direction stands out. Use"
             " another score."
         )
 

@@ -152,10 +152,10 @@ def _scan_without_images(
     """The maximum-margin test, where there are no clean images."""
     if len(classes) < 3:
         raise ConfigError(
-            f"{len(classes)} classes are too few for a test without images: it takes 3 at least."
+            f"{len(classes)} classes are too few for a test without images, which needs at least 3."
         )
     context.console.warn(
-        "No clean images: only the maximum-margin test is made, which finds less. Give --data PAIRS."
+        "No clean images: only the maximum-margin test is run, which finds fewer backdoors. Give --data PAIRS."
     )
     chosen = config.search
     settings = MarginSettings(starts=chosen.margin_starts, steps=chosen.margin_steps, seed=config.seed)

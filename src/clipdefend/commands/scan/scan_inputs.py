@@ -63,8 +63,8 @@ def open_reference(
         started = _starting_point(config, source, context)
         if started is None:
             context.console.warn(
-                "No reference model: clean CLIPs have universal triggers too, so that nothing can be said of the size"
-                " of this model's. Give --reference MODEL."
+                "No reference model: clean CLIP models have universal triggers too, so the size of this model's"
+                " triggers says nothing. Give --reference MODEL."
             )
             return None
         name, model = started
@@ -137,13 +137,13 @@ def read_images(config: ScanConfig, pairs: Pairs, canvas: Canvas, bad: BadRows) 
     pixels = torch.cat(parts)[:wanted] if parts else torch.empty(0)
     if len(pixels) < 2 * FEWEST:
         raise DataError(
-            f"{len(pixels)} usable images are too few for a scan, which needs {2 * FEWEST} at least: give more with"
+            f"{len(pixels)} usable images are too few for a scan, which needs at least {2 * FEWEST}: give more with"
             " --data, or leave it out for a test without images."
         )
     if torch.equal(pixels, pixels[:1].expand_as(pixels)):
         raise DataError(
-            f"All {len(pixels)} images that were drawn are the same one, on which every model gives one answer: give"
-            " others with --data."
+            f"All {len(pixels)} images that were drawn are identical, so every model gives one answer for all: give"
+            " other images with --data."
         )
     first = max(FEWEST, min(chosen.images, len(pixels) * chosen.images // wanted))
     images = pixels.float() / 255

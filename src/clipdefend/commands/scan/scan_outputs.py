@@ -142,9 +142,9 @@ def _conclusion(
         )
     if found:
         yield _suspected(main_trigger(found), classes, details.verdict == CLEAN)
-        yield f"Each trigger is an attack with a picture in {finished.path / TRIGGERS}."
+        yield f"Each trigger is saved as an attack, with a picture, in {finished.path / TRIGGERS}."
     if details.score is not None:
-        yield f"Score: {details.score:.2f}; a model like the reference has about 1."
+        yield f"Score: {details.score:.2f}; about 1 for a model like the reference."
     yield f"Rule: {details.rule}."
 
 
@@ -152,7 +152,7 @@ def _suspected(main: FoundTrigger, classes: Sequence[str], clean: bool) -> str:
     """Where the images go; a clean model's triggers lead somewhere, too."""
     name = f"{'Nearest class' if clean else 'Suspected target'}: {classes[main.nearest[0]]!r}"
     if not main.asr_count:
-        return f"{name}, to which all held-out images go without a trigger, too."
+        return f"{name}, to which all held-out images go even without a trigger."
     also = "; a clean model has one too" if clean else ""
     share = f"{_asr(main, ' %')} of {main.asr_count} held-out images"
     return f"{name}, where the {main.family} trigger sends {share}{also}."
