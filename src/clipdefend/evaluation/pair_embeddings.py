@@ -128,7 +128,7 @@ class PairEmbeddings:
             found = self._find(number)
             if found is None:
                 raise DataError(
-                    f"The embeddings in {str(self.cache.folder)!r} have gone while they were in use: run again."
+                    f"The embeddings in {str(self.cache.folder)!r} were deleted while they were in use: run again."
                 )
             yield Chunk(number, found["rows"], found["image"], found.get("text"))
 

@@ -27,15 +27,15 @@ PREFIX = "detect_"
 
 
 class DetectMeasurement:
-    """Detectors of triggered images, judged on labelled ones.
+    """Measures detectors of triggered images on labelled images.
 
-    Half of the images are known to be clean; the others are judged with and without the trigger, those of the target
-    class without it only. What lorex takes for the traffic are the judged images.
+    Half of the images serve as known clean ones; the others are judged with and without the trigger, those of the
+    target class only without it. The judged images are the traffic for lorex.
 
     Args:
-        config: of the command; its ``detect.scores`` is not None.
-        canvas: geometry of the images, the attack's.
-        context: for people.
+        config: configuration of the command; its ``detect.scores`` is not None.
+        canvas: geometry of the images, that of the attack.
+        context: context of the command.
         attack: the attack whose trigger is to be detected.
         benchmark: the labelled images.
 
@@ -61,7 +61,7 @@ class DetectMeasurement:
         self.attack, self.benchmark = attack, benchmark
 
     def __call__(self, model: ClipModel) -> tuple[dict[str, float], dict[str, Any]]:
-        """Metrics such as ``detect_strip_auroc`` of a model, and what the manifest says of them."""
+        """Return metrics of a model, such as ``detect_strip_auroc``, and details for the manifest."""
         known, rows, clean = self._images()
         labels = self.benchmark.images.labels[rows]
         counted = np.ones(len(rows), np.bool_)
@@ -92,7 +92,7 @@ class DetectMeasurement:
         return {**metrics, **counts}, {"known": len(known), "detectors": details}
 
     def _images(self) -> tuple[Tensor, Any, Tensor]:
-        """Images that are known to be clean, and rows and pixels of those that are judged; float in [0, 1]."""
+        """Return known clean images, and rows and pixels of the images to judge; float in [0, 1]."""
         images, wanted = self.benchmark.images, 2 * self.config.detect.images
         order = permutation(len(images), self.config.seed, "detect")
         # Unusable images are counted by the evaluation itself.

@@ -19,21 +19,21 @@ from clipdefend.runs.files import atomic_write
 
 COLUMNS = 6
 SIDE = 160
-"""Pixels of a thumbnail."""
+"""Side of a thumbnail in pixels."""
 WIDTH, LINES = 26, 3
-"""Characters of a line of a caption, and lines."""
+"""Number of characters per line of a caption, and number of lines."""
 RED, GREY = "#D55E00", "#1b1f24"
 
 
 def write_sheet(path: Path, pairs: Pairs, suspects: Sequence[Suspect], canvas: Canvas, title: str) -> None:
-    """Draw the pairs with their captions, rows and scores; poisoned ones, where that is known, in red.
+    """Draw pairs with their captions, rows and scores, and in red those that are known to be poisoned.
 
     Args:
-        path: of the PNG.
-        pairs: what the rows are of.
+        path: path of the PNG.
+        pairs: source of the rows.
         suspects: at least one, the most suspicious first.
-        canvas: whose geometry the thumbnails have, as the model sees the images.
-        title: what is shown.
+        canvas: geometry of the thumbnails, so that they show what the model sees.
+        title: title of the picture.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -42,7 +42,7 @@ def write_sheet(path: Path, pairs: Pairs, suspects: Sequence[Suspect], canvas: C
     rows = math.ceil(len(suspects) / COLUMNS)
     out = io.BytesIO()
     with rc_context({"text.parse_math": False, "font.family": "DejaVu Sans"}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # signs that the font lacks, in captions
+        warnings.simplefilter("ignore")  # characters in captions that the font lacks
         figure = Figure(figsize=(1.75 * COLUMNS, 2.45 * rows + 0.45), dpi=110)
         FigureCanvasAgg(figure)
         grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()

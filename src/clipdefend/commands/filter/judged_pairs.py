@@ -1,4 +1,4 @@
-"""What ``filter`` reads: a model, the pairs that it was trained on, and which of them are known to be poisoned."""
+"""Inputs of ``filter``: a model, the pairs that it was trained on, and which of them are known to be poisoned."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Truth:
-    """What a poison run says of its rows: those that carry the trigger, and those with the noisy one."""
+    """What a poison run records about its rows: those with the trigger, and those with the noise trigger."""
 
     run: Run
     poisoned: Rows
@@ -37,9 +37,9 @@ class Judged:
     """The inputs of a filter run.
 
     Attributes:
-        source: the input run; None where a checkpoint and pairs stand in for one.
-        model, pairs, canvas: the suspect, what it was trained on, and the geometry of its images.
-        truth: None where it is not known which rows are poisoned.
+        source: the input run; None if a checkpoint and pairs are given instead.
+        model, pairs, canvas: the suspect, the pairs that it was trained on, and the geometry of its images.
+        truth: the poisoned rows; None if they are not known.
     """
 
     source: Run | None
@@ -79,7 +79,7 @@ def open_judged(config: FilterConfig, context: Context) -> Judged:
 
 
 def _source(config: FilterConfig, context: Context) -> Run | None:
-    """The input run: as named, else the newest that has what no flag gives."""
+    """Return the input run: the one named, otherwise the newest that provides what no flag gives."""
     if context.source is not None:
         return context.input(config)
     if config.checkpoint is not None and config.data is not None:
@@ -104,8 +104,8 @@ def clean_model(given: str, suspect: ClipModel, config: FilterConfig, context: C
 
     Args:
         given: a run, weights, or a tag of ``--model``.
-        suspect: whose architecture it must have, since it sees the same images.
-        config, context: of the command.
+        suspect: model whose architecture it must share, since it sees the same images.
+        config, context: those of the command.
 
     Raises:
         ConfigError: it has another architecture.
@@ -129,15 +129,15 @@ def _shapes(model: ClipModel) -> dict[str, tuple[int, ...]]:
 
 
 def draw_rows(pairs: Pairs, seed: int, count: int) -> Rows:
-    """Draw rows by what they are, so that neither their order nor their number in the source matters.
+    """Draw rows by their content, so that neither their order nor their number in the source matters.
 
     Args:
-        pairs: drawn from.
-        seed: of the draw.
-        count: number of rows; all where there are fewer.
+        pairs: the pairs to draw from.
+        seed: seed of the draw.
+        count: number of rows; all rows if there are fewer.
 
     Returns:
-        Rows in the order of the draw: a smaller draw by the same seed is the beginning of a larger one.
+        Rows in the order of the draw: a smaller draw with the same seed is the beginning of a larger one.
     """
 
     def drawn() -> Iterator[tuple[int, int]]:

@@ -122,10 +122,10 @@ class ScanImages:
 def read_images(config: ScanConfig, pairs: Pairs, canvas: Canvas, bad: BadRows) -> ScanImages:
     """Draw images by the seed and read them.
 
-    Where there are fewer than both sets take, each gets its share of what is there.
+    If there are fewer images than both sets need, each gets its share of them.
 
     Raises:
-        DataError: fewer than 32 usable images, or all of them equal.
+        DataError: there are fewer than 32 usable images, or all of them are equal.
     """
     chosen = config.search
     wanted = chosen.images + chosen.held_out
@@ -152,10 +152,10 @@ def read_images(config: ScanConfig, pairs: Pairs, canvas: Canvas, bad: BadRows) 
 
 
 def class_names(config: ScanConfig, pairs: Pairs | None) -> list[str]:
-    """The classes among which the target is looked for."""
+    """Return the classes among which the target is sought."""
     return choose_classes(config.class_names, pairs)
 
 
 def templates(config: ScanConfig) -> list[str]:
-    """The prompts."""
+    """Return the prompts."""
     return load_templates(config.templates)

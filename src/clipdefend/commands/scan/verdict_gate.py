@@ -9,11 +9,11 @@ from clipdefend.inversion.scan_verdict import BACKDOORED, CLEAN, ScanVerdict
 
 @dataclass(frozen=True)
 class VerdictGate:
-    """One gate and the verdict that it judges.
+    """A gate and the verdict that it checks.
 
     Attributes:
-        fails: "backdoored", or "not-clean", which "cannot tell" fails too.
-        verdict: of the scan.
+        fails: "backdoored", or "not-clean", which also fails on "cannot tell".
+        verdict: verdict of the scan.
     """
 
     fails: str
@@ -25,7 +25,7 @@ class VerdictGate:
 
     @property
     def name(self) -> str:
-        """The same whatever was found."""
+        """Description of the gate, whatever the scan found."""
         return f"verdict is not {self.fails}" if self.fails == BACKDOORED else "verdict is clean"
 
     @property
