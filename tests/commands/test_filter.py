@@ -188,7 +188,7 @@ def test_wrong_input_is_one_line(chain: Shell) -> None:
     )
     assert made.code == 0, made.err
     assert "has another architecture" in wrong(chain, "--reference", "other")
-    assert "give --data, or with --from" in wrong(chain, "--checkpoint", "other")
+    assert "give --data, or the poison run" in wrong(chain, "--checkpoint", "other")
     assert "--from, or weights with --checkpoint" in wrong(chain, "--from", "001-poison-badnet")
 
 
