@@ -52,6 +52,11 @@ def test_evaluation(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     assert ours["times floor"] == pytest.approx(floor["images/s"] / ours["images/s"])
 
 
+def test_term_shares(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = run("term_shares.py", "--models tiny --turns 1", monkeypatch, capsys)
+    assert row["every ten"] == pytest.approx(0.9 + row["ratio"] / 10)
+
+
 @pytest.mark.slow
 def test_surroundings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     flags = "--models tiny --steps 1 --work evaluate --machine idle"
