@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from clipdefend.attacks import ATTACKS
 from clipdefend.canvas import Canvas
@@ -23,7 +22,6 @@ from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import permutation
 from clipdefend.errors import ConfigError, DataError
-from clipdefend.evaluation.cache import model_digest
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.save import save_model
 from clipdefend.runs import Context, PairsSource, PoisonDetails, Run
@@ -60,11 +58,6 @@ class CleanInputs:
     candidates: list[Candidate]
     canvas: Canvas
     attack: inputs.AttackRecord | None
-
-    @property
-    def digest(self) -> str:
-        """Of the suspect's weights."""
-        return model_digest(self.suspect)
 
 
 def open_inputs(config: CleanConfig, context: Context) -> CleanInputs:
@@ -182,7 +175,12 @@ def keep_model(model: ClipModel, place: Path) -> Path:
 
 
 def draw_targets(
-    classes: Sequence[str], count: int, seed: int, *, without: str | None = None, usable: Any = None
+    classes: Sequence[str],
+    count: int,
+    seed: int,
+    *,
+    without: str | None = None,
+    usable: Callable[[str], bool] | None = None,
 ) -> list[str]:
     """Draw the target classes of the canaries, different ones.
 

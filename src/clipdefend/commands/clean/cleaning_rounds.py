@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -243,20 +243,23 @@ class Cleaning:
         if self.config.canaries.targets is not None:
             return list(self.config.canaries.targets)
         suspected = ScanDetails.of(self.scanned).target if self.scanned else None
-        usable = None
-        if not self.found.labelled:
-            rows = self.found.shares.check
-            captions = RemainingPairs(self.found.pairs, rows).rest().captions()
-            usable = lambda name: (  # noqa: E731
-                sum(target_pattern(name).search(caption) is not None for caption in captions) >= LEAST_NAMED
-            )
         return draw_targets(
             self.found.classes,
             len(self.config.canaries.attacks),
             self.config.seed,
             without=suspected,
-            usable=usable,
+            usable=None if self.found.labelled else self._named(),
         )
+
+    def _named(self) -> Callable[[str], bool]:
+        """Whether enough captions of the held-out pairs name a class, for success that is measured by retrieval."""
+        captions = RemainingPairs(self.found.pairs, self.found.shares.check).rest().captions()
+
+        def usable(name: str) -> bool:
+            pattern = target_pattern(name)
+            return sum(pattern.search(caption) is not None for caption in captions) >= LEAST_NAMED
+
+        return usable
 
     def _figures(self, node: Node) -> CanaryFigures:
         metrics = self.run(node).metrics

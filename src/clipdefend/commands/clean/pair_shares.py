@@ -83,6 +83,6 @@ def write_shares(
         with RunDir.begin(steps, alone, name, out=place) as folder:
             flagged = np.ones(len(pairs), np.bool_)
             flagged[rows] = False
-            write_rows(folder.path, range(len(pairs)), flagged.astype(float), flagged)
+            write_rows(folder.path, np.arange(len(pairs)), flagged.astype(float), flagged)
             folder.finish(details=PairsDetails(fingerprint=pairs.fingerprint, source=source))
     return found
