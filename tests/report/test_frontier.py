@@ -13,7 +13,7 @@ from clipdefend.report.frontier import (
     frontier_markdown,
     group_frontiers,
 )
-from clipdefend.report.plots import Track
+from clipdefend.report.plots import Region, Track, plot_scatter
 
 # BA@1 and ASR@1 in percent, epoch 0 first: a victim of 16.0 cleaned at three rates.
 LOW = [(16.0, 99.0), (17.5, 19.0), (17.2, 9.0)]
@@ -80,6 +80,11 @@ def test_runs_of_one_defence_are_one_group_whatever_their_settings() -> None:
     )
 
 
+def test_no_loss_is_a_change_of_plus_zero() -> None:
+    tracks = [Track("ft", "ft", (epochs([(16.0, 99.0), (16.0, 0.0)]),))]
+    assert "| 16.0 (+0.0) |" in frontier_markdown(group_frontiers({"badnet": tracks}, 0.015, 0.05))
+
+
 def test_what_a_defender_does_not_choose_is_a_group_of_its_own() -> None:
     tracks = [
         Track("ft, clean", "ft", (epochs(LOW),), "keep_poison=0"),
@@ -90,3 +95,12 @@ def test_what_a_defender_does_not_choose_is_a_group_of_its_own() -> None:
     assert (clean.defence, poisoned.defence) == ("ft (keep_poison=0)", "ft (keep_poison=5)")
     assert clean.points == frontier([epochs(LOW), epochs(MIDDLE)])
     assert poisoned.points == frontier([epochs(HIGH)])
+
+
+def test_a_plot_of_many_rows_names_defences_and_conditions() -> None:
+    """The height is that of the legend: two conditions in place of thirteen rows."""
+    rows = [Track(f"ft (lr={n})", "ft", (epochs(LOW),), f"keep_poison={n % 2}") for n in range(13)]
+    region, limits = Region(0.02, 0.05), (0.0, 20.0)
+    many, few, all_named = (plot_scatter(some, 1, region, limits) for some in (rows, rows[:2], rows[:12]))
+    assert many.size == few.size
+    assert all_named.size[1] > many.size[1]

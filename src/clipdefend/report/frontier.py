@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from clipdefend.report.collect import Epoch
 from clipdefend.report.escape import csv_cell, escape_markdown, percent
-from clipdefend.report.plots import Track
+from clipdefend.report.plots import Track, group_name
 
 LIMITS = (0.001, 0.01, 0.05, 0.10, 0.20, 0.50)
 """Bounds on ASR@1, as fractions."""
@@ -136,7 +136,7 @@ def group_frontiers(tracks: Mapping[str, Sequence[Track]], ba_budget: float, asr
         for base, condition in dict.fromkeys((track.base, track.condition) for track in each):
             alike = [track for track in each if (track.base, track.condition) == (base, condition)]
             runs = [run for track in alike for run in track.runs]
-            name = f"{base} ({condition})" if condition else base
+            name = group_name(base, condition)
             found.append(Group(attack, name, frontier(runs), count_successes(runs, ba_budget, asr_limit)))
     return found
 
@@ -181,7 +181,9 @@ def frontier_markdown(found: Sequence[Group]) -> str:
 def _text(point: Point | None) -> str:
     if point is None:
         return "-"
-    return percent(point.ba) + (f" ({-100 * point.drop:+.1f})" if point.drop is not None else "")
+    if point.drop is None:
+        return percent(point.ba)
+    return f"{percent(point.ba)} ({round(-100 * point.drop, 1) + 0.0:+.1f})"  # + 0.0 makes 0.0 of -0.0
 
 
 def _inside(inside: Success) -> str:

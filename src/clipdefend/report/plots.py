@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clipdefend.report.collect import Epoch
@@ -16,6 +16,8 @@ from clipdefend.report.sweeps import Sweep
 WIDTH = 4.7
 """Width of every plot, in inches."""
 STAR = VERMILLION
+MOST_NAMES = 12
+"""Rows that a plot names one by one; of more it names defences and conditions."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Track:
     base: str
     runs: tuple[tuple[Epoch, ...], ...]
     condition: str = ""
+
+
+def group_name(base: str, condition: str) -> str:
+    """Return the name of a defence under a condition."""
+    return f"{base} ({condition})" if condition else base
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ def plot_epochs(tracks: Sequence[Track], labels: Mapping[str, str]) -> Picture:
         tracks: of one attack.
         labels: key of the records -> label of its axis; with a "%" in the label, fractions are drawn in percent.
     """
+    tracks = _told_apart(tracks)
     styles = _styles(tracks)
 
     def draw(figure: Any, theme: Theme) -> None:
@@ -71,7 +79,7 @@ def plot_epochs(tracks: Sequence[Track], labels: Mapping[str, str]) -> Picture:
         _legend(figure, list(styles.items()))
 
     panel = 1.8 if len(labels) < 3 else 1.2
-    return draw_picture(draw, WIDTH, 0.6 + panel * len(labels) + _legend_height(len(tracks)))
+    return draw_picture(draw, WIDTH, 0.6 + panel * len(labels) + _legend_height(len(styles)))
 
 
 def _draw_track(axes: Any, track: Track, key: str, look: Look, unit: float) -> None:
@@ -114,6 +122,7 @@ def plot_scatter(tracks: Sequence[Track], k: int, region: Region, limits: tuple[
         region: its outline is drawn, relative to the mean of the victims.
         limits: of the BA axis, in percent; equal ones make plots comparable.
     """
+    tracks = _told_apart(tracks)
     styles = _styles(tracks)
     ba, asr = f"ba@{k}", f"asr@{k}"
 
@@ -144,7 +153,7 @@ def plot_scatter(tracks: Sequence[Track], k: int, region: Region, limits: tuple[
         axes.set_ylabel(f"BA@{k} (%), higher is better")
         _legend(figure, [("victim", Look(STAR, "*", "")), *((n, look) for n, look in styles.items())])
 
-    return draw_picture(draw, WIDTH, 3.3 + _legend_height(len(tracks) + 1))
+    return draw_picture(draw, WIDTH, 3.3 + _legend_height(len(styles) + 1))
 
 
 def _draw_path(axes: Any, points: Sequence[tuple[float, float, float]], look: Look) -> None:
@@ -216,8 +225,16 @@ def _errors(axes: Any, found: Sequence[tuple[Any, Figure]], look: Look) -> None:
     )
 
 
+def _told_apart(tracks: Sequence[Track]) -> Sequence[Track]:
+    """Tracks by their own names, or, of more than a legend can hold, by defence and condition."""
+    if len(tracks) <= MOST_NAMES:
+        return tracks
+    return [replace(track, name=group_name(track.base, track.condition)) for track in tracks]
+
+
 def _styles(tracks: Sequence[Track]) -> Mapping[str, Look]:
-    return assign_looks([track.name for track in tracks], [track.base for track in tracks])
+    bases = {track.name: track.base for track in tracks}
+    return assign_looks([*bases], [*bases.values()])
 
 
 def _legend(figure: Any, entries: Sequence[tuple[str, Look]]) -> None:
