@@ -70,8 +70,9 @@ def test_a_condition_is_what_a_defender_does_not_choose(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     victim = lab.victim(lab.poison(), shares(ba1=0.9, asr1=0.95))
     for kept, rate in ((0, 1e-3), (0, 1e-4), (5, 1e-3)):
-        lab.defend(victim, "ft", shares(ba1=0.8, asr1=0.5), keep_poison=kept, train={"lr": rate})
-    lab.defend(victim, "cleanclip", shares(ba1=0.8, asr1=0.5), train={"lr": 1e-3})
+        settings: dict[str, Any] = {"keep_poison": kept, "train.lr": rate}
+        lab.defend(victim, "ft", shares(ba1=0.8, asr1=0.5), **settings)
+    lab.defend(victim, "cleanclip", shares(ba1=0.8, asr1=0.5))
     table = table_of(tmp_path)
     found = [describe_condition(row, table) for row in table.rows if row.base == "ft"]
     assert sorted(found) == ["keep_poison=0", "keep_poison=0", "keep_poison=5"]
