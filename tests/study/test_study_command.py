@@ -118,6 +118,10 @@ def test_rules_by_hand() -> None:
     assert choose([high, low, lucky], "asr<=0.4") is high
     assert choose([high, low], "asr<=0.01") is low
     assert choose([], "ba-asr") is None
+    assert choose([Candidate({"train.lr": 4}, ())], "ba-asr") is None  # none of its runs was measured
+    same = Candidate({"train.lr": 5}, low.measured)
+    for rule in ("ba-asr", "asr<=0.1", "asr<=0.01"):
+        assert choose([low, same], rule) is low
 
 
 def test_made_once_resumed_and_a_failure_passed_over(tmp_path: Path) -> None:
