@@ -26,11 +26,11 @@ def test_the_ends_are_the_models_bit_for_bit() -> None:
 
 
 def test_half_precision_is_rounded_once() -> None:
-    """0.3 * 1 + 0.7 * 2048 = 1433.9, whose nearest float16 is 1434; rounding 0.7 * 2048 first gives 1433 + 0.3."""
-    first, second = ({"w": torch.tensor([x], dtype=torch.float16)} for x in (1.0, 2048.0))
+    """0.3 * 2048 + 0.7 * 1.1426 = 615.1998, nearest to 615; rounded twice, 614.5 + 0.7998 gives 615.5."""
+    first, second = ({"w": torch.tensor([x], dtype=torch.float16)} for x in (2048.0, 1.142578125))
     merged = interpolate(first, second, 0.3)["w"]
     assert merged.dtype == torch.float16
-    assert float(merged) == 1434.0
+    assert float(merged) == 615.0
 
 
 def test_what_cannot_be_merged_is_named() -> None:

@@ -34,6 +34,6 @@ def show_shares(
     console.table("Shares of the input model, %", ["share", *(HEADS[name] for name in known)], rows)
     if len(measured) > 1 and choice.allowed:
         console.info(
-            f"Chosen: {chosen:g}, the largest {HEADS[accuracy]} of the {choice.allowed} shares with a proxy ASR of at"
-            f" most {100 * choice.bound:.1f} %."
+            f"Chosen: {chosen:g}, the largest {HEADS[accuracy]} of {choice.allowed} with a proxy ASR of at most"
+            f" {100 * choice.bound:.1f} %."
         )
