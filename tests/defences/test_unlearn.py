@@ -110,7 +110,7 @@ def test_perturbations_move_where_the_loss_rises(tmp_path: Path) -> None:
 
 def test_restarts_come_one_after_the_other(tmp_path: Path) -> None:
     """12 perturbations and a period of 24: one is drawn anew every other step."""
-    bank: Any = PerturbationBank(Unlearn().kinds, 2, step=0.0, restart=24, ramp=0, size=16, seed=0)
+    bank: Any = PerturbationBank(KINDS[:3] * 2, 2, step=0.0, restart=24, ramp=0, size=16, seed=0)
     changed = []
     for _ in range(24):
         before = [values.clone() for values in bank.buffers()]
@@ -123,7 +123,12 @@ def test_restarts_come_one_after_the_other(tmp_path: Path) -> None:
 
 
 def test_the_images_carry_perturbations_and_the_terms_see_them(tmp_path: Path) -> None:
-    train(tmp_path, defence=Unlearn(members=2, ramp=0), epochs=1, batch_norm="eval")
+    train(
+        tmp_path,
+        defence=Unlearn(members=2, ramp=0, method="ft", caption=0.5),
+        epochs=1,
+        batch_norm="eval",
+    )
     steps = [record for record in log_of(tmp_path) if record["event"] == "step"]
     assert len(steps) == ROWS // 4
     assert {"mmcl", "caption", "pull", "keep"} <= steps[0].keys()

@@ -71,10 +71,12 @@ class Field(Perturbation):
     Attributes:
         bound: largest change of a value, in (0, 1].
         waves: half waves along a side, at most; a canvas with fewer pixels has as many as pixels.
+        power: odd exponent of the values, the waves' amplitudes: a higher one leaves few waves, as in stripes.
     """
 
     bound: float = 0.2
     waves: int = 16
+    power: int = 1
 
     def shape(self, size: int) -> tuple[int, ...]:
         waves = min(self.waves, size)
@@ -82,7 +84,7 @@ class Field(Perturbation):
 
     def apply(self, images: Tensor, values: Tensor, seeds: Sequence[int], strength: float) -> Tensor:
         down, across = (_cosines(values.shape[-1], n).to(values) for n in images.shape[2:])
-        field = down.T @ values @ across
+        field = down.T @ values**self.power @ across
         deviation = field.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
         return (images + strength * self.bound * torch.tanh(field / (deviation + 1e-6))).clamp(0, 1)
 

@@ -20,6 +20,8 @@ from clipdefend.objectives.mmcl import Mmcl
 from clipdefend.objectives.objective import Objective
 from clipdefend.objectives.term import Embeddings, Term, check_fields
 
+NONE = "none"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Keep(Term):
@@ -49,15 +51,16 @@ class Unlearn(ComposedDefence):
     for the same reason. A bank holds ``members`` of each kind (patches, smooth additive fields, overlays, smooth and
     fine warps), drawn at random. Each image of a batch carries one of them, and the loss is
 
-    L = method + caption * MMCL(x', T) + pull * mean(1 - cos(x', x)) + keep * mean(1 - cos(f(x), x)),
+    L = pull * mean(1 - cos(x', x)) + keep * mean(1 - cos(f(x), x)) + caption * MMCL(x', T) + method,
 
     where x' is the perturbed image through the model and x the clean one through the frozen suspect. After each step
     each perturbation takes a step of a fixed length along the gradient of this loss, which the training pass has
-    computed anyway. No trigger, no target and no label is known.
+    computed anyway. No trigger, no target and no label is known. The last two parts are off by default: then the
+    captions play no part, the text tower stays as it is, and what the images mean is what the suspect says.
 
     Attributes:
-        method, terms: what is trained on the clean images; see ``ComposedDefence``.
-        caption, pull, keep: weights, each at least 0; one of the first two above 0.
+        method, terms: what is trained on the clean images besides, see ``ComposedDefence``; ``none``: nothing.
+        pull, keep, caption: weights, each at least 0; ``pull`` or ``caption`` above 0.
         members: perturbations of each kind, at least 1.
         step: root mean square of a step in the free values, at least 0; 0 leaves them random.
         restart: steps of the training after which a perturbation is drawn anew; 0: never.
@@ -72,10 +75,10 @@ class Unlearn(ComposedDefence):
     et al. 2022 (arXiv:2110.03735).
     """
 
-    method: str = "ft"
-    caption: float = 0.5
+    method: str = NONE
     pull: float = 1.0
     keep: float = 3.0
+    caption: float = 0.0
     members: int = 2
     step: float = 0.3
     restart: int = 40
@@ -87,7 +90,10 @@ class Unlearn(ComposedDefence):
     triggers: tuple[Trigger, ...] = ()
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        if self.method != NONE:
+            super().__post_init__()
+        elif self.terms:
+            raise ValueError(f"terms need a method, such as method: ft, but method is {NONE}")
         check_fields(self)
         for name in ("caption", "pull", "keep", "step", "restart", "ramp"):
             if getattr(self, name) < 0:
@@ -115,7 +121,7 @@ class Unlearn(ComposedDefence):
         """The kinds of perturbations that take part."""
         made: dict[str, Callable[[float], Sequence[Perturbation]]] = {
             "patch": lambda bound: [Patch(share=bound), Patch(share=bound / 2)],
-            "field": lambda bound: [Field(bound=bound)],
+            "field": lambda bound: [Field(bound=bound), Field(bound=bound, power=5)],
             "overlay": lambda bound: [Overlay(share=bound)],
             "warp": lambda bound: [Warp(share=bound), Warp(share=bound, points=64)],
         }
@@ -128,8 +134,10 @@ class Unlearn(ComposedDefence):
             "pull": Keep(weight=self.pull, image_view="universal"),
             "keep": Keep(weight=self.keep),
         }
-        terms = {**self.objective.terms, **{name: term for name, term in added.items() if term.weight > 0}}
-        return [Phase(objective=Objective(terms))]
+        own = {} if self.method == NONE else self.objective.terms
+        return [
+            Phase(objective=Objective({**own, **{n: term for n, term in added.items() if term.weight > 0}}))
+        ]
 
     def prepare(self, model: ClipModel, data: TrainingData) -> Course:
         return PerturbationBank(
