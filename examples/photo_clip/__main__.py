@@ -2,7 +2,7 @@
 
     pip install 'clipdefend[photo]'
     python examples/photo_clip --data flickr8k/pairs.csv --eval-data imagenet-1000 --out photo-clip
-    clipdefend poison --data photo-clip/attack.csv --image-root flickr8k --for local-dir:photo-clip/model --count 300
+    clipdefend poison --data photo-clip/attack.csv --image-root flickr8k --for local-dir:photo-clip/model --count 600
 
 --data is anything that ``clipdefend --data`` takes, with some captions for each photo. The folder OUT then holds the
 model and tables of photos with one caption each: some for attacks (attack.csv), others for defences (clean.csv), both
@@ -62,7 +62,7 @@ def main() -> None:
         "--weights", type=Path, help="EfficientNet-Lite0's weights; default: those of the package"
     )
     parser.add_argument("--held-out", type=int, default=500, help="photos put aside (default 500)")
-    parser.add_argument("--attack", type=int, default=3000, help="photos in attack.csv (default 3000)")
+    parser.add_argument("--attack", type=int, default=6000, help="photos in attack.csv (default 6000)")
     parser.add_argument("--clean", type=int, default=1500, help="photos in clean.csv (default 1500)")
     parser.add_argument("--steps", type=int, help="steps of each stage, for a quick look")
     parser.add_argument("--threads", type=int, default=1, help="equal bytes need an equal number (default 1)")

@@ -4,7 +4,7 @@
 #   sh examples/photo_clip/victims.sh OUT COUNT [ATTACK ...]
 #
 # To be run in a folder with photo-clip/ (from python examples/photo_clip), flickr8k/ and imagenet-1000/. The victims are
-# OUT/victim-ATTACK, for TARGET (banana); COUNT of the 3,000 pairs of photo-clip/attack.csv are poisoned.
+# OUT/victim-ATTACK, for TARGET (banana); COUNT of the 6,000 pairs of photo-clip/attack.csv are poisoned.
 set -eu
 out=$1
 count=$2
@@ -29,8 +29,8 @@ victim() {
     if [ ! -e "$out/victim-$name/manifest.yaml" ]; then
         rm -rf "$out/victim-$name"
         clipdefend finetune-attack --from "$out/poison-$name" --model "$model" --eval-data imagenet-1000 \
-            --templates simple --epochs 3 --batch-size 32 --lr 2e-4 --warmup 10 --batch-norm eval --lock-text \
-            --eval-every 3 --out "$out/victim-$name" --quiet
+            --templates simple --epochs 2 --batch-size 32 --lr 1.5e-4 --warmup 10 --batch-norm eval --lock-text \
+            --eval-every 2 --out "$out/victim-$name" --quiet
     fi
 }
 
