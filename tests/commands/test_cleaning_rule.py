@@ -43,9 +43,15 @@ def test_the_largest_accuracy_within_both_bounds() -> None:
 
 
 def test_without_one_the_smallest_asr_counts() -> None:
-    tried = [outcome("a", 0.9, 0.5, 0.5), outcome("b", 0.5, 0.2, 0.9), outcome("c", 0.9, 0.01, 0.1)]
+    tried = [outcome("a", 0.9, 0.5, 0.5), outcome("b", 0.5, 0.2, 0.9), outcome("c", 0.9, 0.04, 0.1)]
     choice = choose_outcome(tried, floor=0.0, asr_bound=0.03, recovery_bound=0.8)
     assert (choice.name, choice.within) == ("c", False)
+
+
+def test_where_only_recovery_fails_the_largest_counts() -> None:
+    tried = [outcome("a", 0.9, 0.5, 0.9), outcome("b", 0.9, 0.02, 0.5), outcome("c", 0.9, 0.0, 0.3)]
+    choice = choose_outcome(tried, floor=0.0, asr_bound=0.03, recovery_bound=0.8)
+    assert (choice.name, choice.within) == ("b", False)
 
 
 def test_means_over_canaries() -> None:
@@ -76,7 +82,7 @@ def test_candidates_are_multiples_of_the_rate_unless_one_is_given() -> None:
         Candidate("par", 5e-4),
         Candidate("par", 1.5e-3),
     ]
-    assert Candidate("unlearn", 4.5e-6) in list_candidates(None, 4.5e-6)
+    assert Candidate("unlearn", 9e-6) in list_candidates(None, 4.5e-6)
     for wrong in ("ft:", "ft:fast", "ft:-1", "ft:inf"):
         with pytest.raises(ConfigError, match="no learning rate after the colon"):
             list_candidates([wrong], 1.0)

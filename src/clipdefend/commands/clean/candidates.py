@@ -11,7 +11,7 @@ RATES: Mapping[str, tuple[float, ...]] = {
     "ft": (3,),
     "cleanclip": (3,),
     "par-clean": (1, 3),
-    "unlearn": (1, 3),
+    "unlearn": (2, 4),
 }
 """Method -> its learning rates as multiples of ``--lr``: what is tried by default.
 

@@ -74,7 +74,8 @@ def choose_outcome(
     """Choose: the largest accuracy of those whose canaries are gone; the first of equals.
 
     A candidate is within the bounds if its mean canary ASR@1 is at most ``floor + asr_bound`` and its mean recovery@1,
-    where it is known, at least ``recovery_bound``. If none is, the smallest mean canary ASR@1 counts.
+    where it is known, at least ``recovery_bound``. If none is, the largest recovery counts among those within the bound
+    of ASR, and if there is none of these either, the smallest mean canary ASR@1.
 
     Args:
         outcomes: of at least one candidate.
@@ -82,11 +83,8 @@ def choose_outcome(
         asr_bound, recovery_bound: fractions.
     """
     limit = floor + asr_bound
-    within = [
-        each
-        for each in outcomes
-        if each.asr <= limit + 1e-9 and (each.recovery is None or each.recovery >= recovery_bound - 1e-9)
-    ]
+    gone = [each for each in outcomes if each.asr <= limit + 1e-9]
+    within = [each for each in gone if each.recovery is None or each.recovery >= recovery_bound - 1e-9]
     rule = f"canary ASR@1 at most {100 * limit:.1f} % and canary recovery@1 at least {100 * recovery_bound:.0f} %"
     if within:
         best = max(within, key=lambda each: each.accuracy)
@@ -95,6 +93,10 @@ def choose_outcome(
             reason=f"the largest accuracy of {len(within)} candidates with {rule}",
             within=True,
         )
+    if gone:
+        most = max(gone, key=lambda each: each.recovery or 0.0)
+        reason = f"no candidate has {rule}; the largest recovery among those within the bound of ASR@1"
+        return Choice(name=most.name, reason=reason, within=False)
     least = min(outcomes, key=lambda each: each.asr)
     return Choice(name=least.name, reason=f"no candidate has {rule}; the smallest canary ASR@1", within=False)
 
