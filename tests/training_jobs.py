@@ -107,7 +107,7 @@ def make_job(folder: Path, *, method: str = "cleanclip", **changes: Any) -> Job:
 
 
 def make_trainer(job: Job, console: Console | None = None) -> Trainer:
-    accelerator = make_accelerator("cpu", job.config.precision)
+    accelerator = make_accelerator("cpu", job.config.precision, every_weight=job.uses_all)
     return Trainer(job, accelerator, console or Watcher())
 
 

@@ -79,10 +79,10 @@ def processor_seconds(*args: str) -> float:
     return min(found)
 
 
-def test_help_takes_at_most_twice_as_long_as_the_import_of_typer(tmp_path: Path) -> None:
+def test_help_takes_at_most_three_times_as_long_as_the_import_of_typer(tmp_path: Path) -> None:
     # Compiled once, as in an installed package, wherever this runs.
     subprocess.run([sys.executable, "-m", "compileall", "-q", str(SOURCE)], check=True)
-    bound = 2 * processor_seconds("-c", "import typer")
+    bound = 3 * processor_seconds("-c", "import typer")
     for command in ("", "defend"):
         assert processor_seconds("-m", "clipdefend", *command.split(), "--help") <= bound
 

@@ -66,7 +66,7 @@ CASES: list[tuple[str, str]] = [
     ("finetune-attack foreign/manifest.yaml", "it has no schema version."),
     (
         "evaluate runs/001-poison-made",
-        "is of kind 'poison'; 'merge', 'defend' or 'finetune-attack' is needed here.",
+        "is of kind 'poison'; 'clean', 'merge', 'defend' or 'finetune-attack' is needed here.",
     ),
     (
         "defend",
