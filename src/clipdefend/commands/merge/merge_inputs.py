@@ -53,7 +53,7 @@ def open_models(config: MergeConfig, context: Context) -> MergedModels:
     """Open the two models.
 
     Raises:
-        ConfigError: there is no other model, or it has another architecture.
+        ConfigError: the other model is missing or has a different architecture.
         CheckpointError: weights that are missing or do not fit.
         RunError: an input run that is missing, damaged or of the wrong kind.
     """

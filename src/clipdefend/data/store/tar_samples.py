@@ -26,7 +26,7 @@ class Sample(NamedTuple):
     Attributes:
         key: name of its members without the ending; empty for a lost sample.
         slots: its members, possibly incomplete; empty for a lost sample, and where its name repeats.
-        damage: why members are missing; empty if there is no reason but that the archive does not hold them.
+        damage: why members are missing; empty if the archive simply does not contain them.
     """
 
     key: str
