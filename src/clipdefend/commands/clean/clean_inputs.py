@@ -15,9 +15,10 @@ from clipdefend.commands.clean.candidates import Candidate, list_candidates
 from clipdefend.commands.clean.pair_shares import PairShares, divide_pairs
 from clipdefend.commands.scan.scan_inputs import open_reference
 from clipdefend.commands.shared import inputs
+from clipdefend.commands.shared.class_choice import choose_classes
 from clipdefend.components import check_components
 from clipdefend.config import CleanConfig, ColumnsConfig, DefendConfig, ScanConfig
-from clipdefend.data.classes import load_classes, resolve_target
+from clipdefend.data.classes import resolve_target
 from clipdefend.data.labelled.open_labelled import open_labelled
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import permutation
@@ -141,15 +142,7 @@ def _open_classes(config: CleanConfig, pairs: Pairs) -> list[str]:
             download=given.download,
         )
         return list(images.classes)
-    if given.class_names is not None:
-        return load_classes(given.class_names).classes or []
-    if pairs.spec.startswith("builtin"):
-        from clipdefend import world
-
-        return list(world.CLASSES)
-    from clipdefend.data.class_names.imagenet import imagenet_classes
-
-    return imagenet_classes()
+    return choose_classes(given.class_names, pairs)
 
 
 def _open_reference(

@@ -73,7 +73,7 @@ def apply_choice(cleaning: Cleaning, reference: Path | None, classes: Path) -> F
     after = steps.measure("the cleaned model", node, attack_from=truth)
     cleaning.make("Clean the suspect", [whole, node, before, after])
     loss = cleaning.accuracy(before) - cleaning.accuracy(after)
-    if loss > MOST_LOST and _verdict(cleaning.scanned) == CLEAN:
+    if loss > MOST_LOST and cleaning.share > min(MILDER) and _verdict(cleaning.scanned) == CLEAN:
         node = _milder(cleaning, whole, cleaning.accuracy(before), classes)
         after = steps.measure("the cleaned model", node, attack_from=truth)
         cleaning.make("The share that is kept", [node, after])
