@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared import inputs
+from clipdefend.commands.shared.drawn_images import FEWEST, draw_images, split_images
 from clipdefend.commands.shared.named_model import check_same_architecture, named_model
 from clipdefend.config import DefendConfig, MergeConfig, load_config, to_dict
 from clipdefend.data.bad import BadRows
-from clipdefend.data.image_reader import read_batches
 from clipdefend.data.pairs import Pairs
-from clipdefend.draws import permutation
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.evaluation.recorded_floor import floor_of_run
 from clipdefend.evaluation.setting import EvaluationSetting
@@ -24,10 +22,8 @@ from clipdefend.models.clip import ClipModel
 from clipdefend.models.interpolate import check_same_tensors
 from clipdefend.runs import Context, Run, find_run
 
-FEWEST = 16
-"""Images that perturbations are made on, and measured on, at least."""
 BATCH = 64
-"""Images that are read, and pairs whose statistics are estimated, at a time."""
+"""Pairs whose statistics are estimated at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,20 +183,15 @@ def read_images(config: MergeConfig, pairs: Pairs, canvas: Canvas, bad: BadRows,
         DataError: fewer than 32 usable images.
     """
     chosen = config.proxy
-    searched = chosen.images + chosen.held_out
-    wanted = max(searched, config.norm_images if norms else 0)
-    rows = permutation(len(pairs), config.seed, "merge")[: wanted + wanted // 10 + 1]  # some may be unusable
-    batches = [part.tolist() for part in np.array_split(rows, max(1, -(-len(rows) // BATCH)))]
-    read = [
-        batch for batch in read_batches(pairs, batches, canvas, bad=bad, workers=config.workers) if batch.keys
-    ]
-    bad.check(len(pairs))
-    pixels = torch.cat([batch.values for batch in read])[:wanted] if read else torch.empty(0)
+    wanted = max(chosen.images + chosen.held_out, config.norm_images if norms else 0)
+    pixels, rows = draw_images(
+        pairs, canvas, bad, count=wanted, seed=config.seed, purpose="merge", workers=config.workers
+    )
     if len(pixels) < 2 * FEWEST:
         raise DataError(
             f"{len(pixels)} usable images are too few to merge on, which takes {2 * FEWEST} at least."
         )
-    first = max(FEWEST, min(chosen.images, len(pixels) * chosen.images // searched))
-    captions = [pairs.caption(row) for batch in read for row in batch.keys][: len(pixels)]
+    first = split_images(len(pixels), chosen.images, chosen.held_out)
+    captions = [pairs.caption(row) for row in rows]
     held_out = min(chosen.held_out, len(pixels) - first)
     return MergeImages(pixels=pixels, captions=captions, first=first, held_out=held_out)

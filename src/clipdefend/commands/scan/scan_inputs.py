@@ -5,27 +5,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared import inputs
 from clipdefend.commands.shared.class_choice import choose_classes
+from clipdefend.commands.shared.drawn_images import FEWEST, draw_images, split_images
 from clipdefend.commands.shared.named_model import check_same_architecture, named_model
 from clipdefend.config import FinetuneAttackConfig, ScanConfig, load_config
 from clipdefend.data.bad import BadRows
 from clipdefend.data.classes import load_templates
-from clipdefend.data.image_reader import read_batches
 from clipdefend.data.pairs import Pairs
-from clipdefend.draws import permutation
 from clipdefend.errors import CheckpointError, ConfigError, DataError
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import default_weights, is_random, load_model
 from clipdefend.runs import Context, Run
 
-FEWEST = 16
-"""Images that a search, and that a measurement on held-out images, needs at least."""
 NONE = "none"
 
 
@@ -129,12 +125,9 @@ def read_images(config: ScanConfig, pairs: Pairs, canvas: Canvas, bad: BadRows) 
     """
     chosen = config.search
     wanted = chosen.images + chosen.held_out
-    rows = permutation(len(pairs), config.seed, "scan")[: wanted + wanted // 10 + 1]  # some may be unusable
-    batches = [part.tolist() for part in np.array_split(rows, max(1, len(rows) // 64))]
-    read = read_batches(pairs, batches, canvas, bad=bad, workers=config.workers)
-    parts = [batch.values for batch in read if batch.keys]
-    bad.check(len(pairs))
-    pixels = torch.cat(parts)[:wanted] if parts else torch.empty(0)
+    pixels, _ = draw_images(
+        pairs, canvas, bad, count=wanted, seed=config.seed, purpose="scan", workers=config.workers
+    )
     if len(pixels) < 2 * FEWEST:
         raise DataError(
             f"{len(pixels)} usable images are too few for a scan, which needs at least {2 * FEWEST}: give more with"
@@ -145,7 +138,7 @@ def read_images(config: ScanConfig, pairs: Pairs, canvas: Canvas, bad: BadRows) 
             f"All {len(pixels)} images that were drawn are identical, so every model gives one answer for all: give"
             " other images with --data."
         )
-    first = max(FEWEST, min(chosen.images, len(pixels) * chosen.images // wanted))
+    first = split_images(len(pixels), chosen.images, chosen.held_out)
     images = pixels.float() / 255
     digest = hashlib.sha256(pixels[:first].numpy().tobytes()).hexdigest()
     return ScanImages(search=images[:first], held_out=images[first:], digest=digest)
