@@ -149,7 +149,9 @@ def _how_to_go_on(folder: Path | None, args: Sequence[str]) -> str:
 
 
 def _resuming(folder: Path | str, args: Sequence[str]) -> str:
-    return f"'clipdefend {args[0]} --resume {_place(folder)}'"
+    place = _place(folder)
+    quoted = f'"{place}"' if " " in place else place  # so that the line can be pasted
+    return f"'clipdefend {args[0]} --resume {quoted}'"
 
 
 def _place(folder: Path | str) -> str:
