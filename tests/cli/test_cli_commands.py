@@ -202,13 +202,15 @@ def test_a_reader_that_left_makes_no_failed_gate_pass(
     assert capsys.readouterr().err.endswith("gate failed: BA@1 is too low\n")
 
 
-def test_the_resuming_line_can_be_pasted(cli: Any) -> None:
-    def stopped(config: RunConfig, context: Context) -> Run:
-        with context.begin(config, "made", source=context.input(config)) as run:
-            run.state.mkdir(exist_ok=True)
-            (run.state / "state.pt").touch()
-            raise KeyboardInterrupt
+def stopped(config: RunConfig, context: Context) -> Run:
+    """A command that is interrupted with something to resume."""
+    with context.begin(config, "made", source=context.input(config)) as run:
+        run.state.mkdir(exist_ok=True)
+        (run.state / "state.pt").touch()
+        raise KeyboardInterrupt
 
+
+def test_the_resuming_line_can_be_pasted(cli: Any) -> None:
     cli("poison")
     cli.replace("finetune-attack", stopped)
     done = cli("finetune-attack", "--out", "my victim")
@@ -218,12 +220,6 @@ def test_the_resuming_line_can_be_pasted(cli: Any) -> None:
 
 
 def test_an_interruption_exits_130_and_says_how_to_go_on(cli: Any) -> None:
-    def stopped(config: RunConfig, context: Context) -> Run:
-        with context.begin(config, "made", source=context.input(config)) as run:
-            run.state.mkdir(exist_ok=True)
-            (run.state / "state.pt").touch()
-            raise KeyboardInterrupt
-
     cli("poison")
     normal = cli.make_run
     cli.replace("finetune-attack", stopped)
