@@ -84,12 +84,12 @@ def test_the_result_is_the_chosen_candidate_on_the_suspect(shell: Shell) -> None
     assert {"ba@1", "victim_ba@1", "canary_asr", "planted_canary_asr", "canary_recovery"} <= set(
         manifest["metrics"]
     )
-    assert details["shares"] == {"plant": 26, "check": 0, "train": 38}
+    assert details["shares"] == {"plant": 26, "check": 0, "train": 38, "copy": 64}
     assert [each["name"] for each in details["merges"]] == ["share 1", "share 0.5"]
     assert not [entry for entry in manifest["outputs"] if entry["path"].startswith("steps")]
 
 
-def test_no_candidate_sees_a_pair_that_a_canary_was_planted_with(shell: Shell) -> None:
+def test_no_candidate_sees_a_pair_that_a_canary_poisoned(shell: Shell) -> None:
     import pyarrow.parquet as pq
 
     steps = shell.folder / "cleaned" / "steps"
@@ -100,7 +100,7 @@ def test_no_candidate_sees_a_pair_that_a_canary_was_planted_with(shell: Shell) -
     assert all(a or b for a, b in zip(flagged["plant"], flagged["train"], strict=True))
     for path in steps.glob("*/manifest.yaml"):
         config = record(shell, path.parent)["config"]
-        wanted = {"defend": "rows-train", "finetune-attack": "rows-plant", "poison": "rows-plant"}
+        wanted = {"defend": "rows-train", "finetune-attack": "rows-copy", "poison": "rows-plant"}
         command = path.parent.name.rpartition("-")[0]
         if command in wanted:
             assert Path(config["exclude_manifest"]).name == wanted[command]

@@ -91,14 +91,18 @@ def test_candidates_are_multiples_of_the_rate_unless_one_is_given() -> None:
 def test_shares_of_the_pairs_are_apart_and_of_their_sizes() -> None:
     config = CleanConfig(num_samples=800, check_pairs=100)
     shares = divide_pairs(config, 1000, labelled=False)
-    assert [len(rows) for rows in shares.rows.values()] == [160, 100, 540]
-    assert len(np.unique(np.concatenate(list(shares.rows.values())))) == 800
+    assert {name: len(rows) for name, rows in shares.rows.items()} == {
+        "plant": 160,
+        "check": 100,
+        "train": 540,
+        "copy": 700,
+    }
+    assert len(np.unique(np.concatenate([shares.plant, shares.check, shares.train]))) == 800
+    assert shares.copy.tolist() == sorted([*shares.plant, *shares.train])
     labelled = divide_pairs(config, 1000, labelled=True)
     assert len(labelled.check) == 0
     assert labelled.plant.tolist() == shares.plant.tolist()
-    with pytest.raises(
-        DataError, match=r"^20 pairs are too few: 4 to plant canaries with, of which each poisons 0"
-    ):
+    with pytest.raises(DataError, match=r"^20 pairs are too few: 4 for canaries, of which each poisons 0"):
         divide_pairs(dataclasses.replace(config, num_samples=20), 1000, labelled=True)
 
 

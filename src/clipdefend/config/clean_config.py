@@ -36,7 +36,7 @@ class CanaryConfig(Config):
     share: float = option(
         0.2,
         "--canary-share",
-        "Fraction of the pairs that canaries are planted with; no candidate trains on them.",
+        "Fraction of the pairs among which canaries poison some; no candidate trains on them.",
         range=Range(above=0, below=1),
     )
     rate: float = option(

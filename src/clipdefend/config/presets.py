@@ -30,7 +30,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "clean": {
             "eval.data": "builtin",
             "num_samples": 10_000,
-            "canaries.epochs": 8,
+            "canaries.epochs": 2,
             "train.batch_size": 64,
             "train.epochs": 2,
             "train.lr": 5e-4,

@@ -74,7 +74,7 @@ class CleanDetails(TrainingDetails):
         floor: mean ASR@1 of the suspect under the canaries that count.
         scans: "before" and "after" -> verdict, score, target and reason.
         attack: name of the true attack, if the cleaned run has one; it is shown and never used.
-        shares: number of pairs to plant canaries with, to check, and to train on.
+        shares: number of pairs that canaries poison some of, to check, to train on, and to train the copy on.
     """
 
     method: str | None = None

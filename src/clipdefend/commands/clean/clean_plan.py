@@ -75,4 +75,4 @@ def _planting(steps: CleanSteps, found: CleanInputs, config: CleanConfig, ft: fl
     planting = steps.planted(canaries).config
     epochs = planting.train.epochs if isinstance(planting, FinetuneAttackConfig) else config.train.epochs
     shares = found.shares
-    return ft * len(shares.plant) * epochs / (len(shares.train) * config.train.epochs)
+    return ft * len(shares.copy) * epochs / (len(shares.train) * config.train.epochs)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from clipdefend.canvas import Canvas
 from clipdefend.commands.clean.candidates import Candidate
 from clipdefend.commands.clean.clean_inputs import MODEL, absolute
-from clipdefend.commands.clean.pair_shares import CHECK, PLANT, TRAIN
+from clipdefend.commands.clean.pair_shares import CHECK, COPY, PLANT, TRAIN
 from clipdefend.config import (
     CleanConfig,
     DefendConfig,
@@ -63,7 +63,7 @@ class CleanSteps:
         suspect: folder with the suspect's ``model/``.
         spec: the clean pairs.
         shares: name of each share of the pairs -> the folder that flags all other rows.
-        size: number of pairs in the share that canaries are planted with.
+        size: number of pairs among which canaries poison some.
         canvas: geometry of the suspect's images.
     """
 
@@ -124,7 +124,7 @@ class CleanSteps:
             "model.name": f"local-dir:{self.suspect / MODEL}",
             "model.pretrained": None,
             "also_poison": [str(self.folder / node.name) for node in others] or None,
-            "exclude_manifest": str(self.shares[PLANT]),
+            "exclude_manifest": str(self.shares[COPY]),
             "eval.data": None,
             "train.eval_every": 0,
             **{f"train.{key}": train[key] for key in SHARED},

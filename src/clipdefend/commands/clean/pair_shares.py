@@ -1,4 +1,4 @@
-"""How ``clean`` divides the clean pairs: to plant canaries, to check, and to train on."""
+"""How ``clean`` divides the clean pairs: for canaries to poison, to check, and to train on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clipdefend.errors import DataError
 from clipdefend.runs import MANIFEST, Context, PairsDetails, PairsSource, RunDir
 from clipdefend.runs.flagged_rows import write_rows
 
-PLANT, CHECK, TRAIN = "plant", "check", "train"
+PLANT, CHECK, TRAIN, COPY = "plant", "check", "train", "copy"
 LEAST_POISONED = 4
 """Poisoned pairs that a canary needs at least; far more are needed for it to be learned."""
 LEAST_TRAINED = 16
@@ -25,7 +25,13 @@ LEAST_TRAINED = 16
 
 @dataclass(frozen=True, kw_only=True)
 class PairShares:
-    """Rows of the clean pairs, ascending, none in two shares; ``check`` is empty where there are labelled images."""
+    """Rows of the clean pairs, ascending.
+
+    Attributes:
+        plant: those among which canaries poison some.
+        check: those that accuracy is measured on; empty where there are labelled images.
+        train: those that candidates train on.
+    """
 
     plant: NDArray[np.int64]
     check: NDArray[np.int64]
@@ -33,7 +39,15 @@ class PairShares:
 
     @property
     def rows(self) -> Mapping[str, NDArray[np.int64]]:
-        return {PLANT: self.plant, CHECK: self.check, TRAIN: self.train}
+        return {PLANT: self.plant, CHECK: self.check, TRAIN: self.train, COPY: self.copy}
+
+    @property
+    def copy(self) -> NDArray[np.int64]:
+        """Rows that the copy with the canaries is trained on: all but those of ``check``.
+
+        With ``plant`` alone, planting costs the copy accuracy that candidates then win back from the others.
+        """
+        return np.union1d(self.plant, self.train)
 
 
 def divide_pairs(config: CleanConfig, size: int, *, labelled: bool) -> PairShares:
@@ -54,7 +68,7 @@ def divide_pairs(config: CleanConfig, size: int, *, labelled: bool) -> PairShare
     poisoned = round(config.canaries.rate * planted)
     if poisoned < LEAST_POISONED or trained < LEAST_TRAINED:
         raise DataError(
-            f"{len(order):,} pairs are too few: {planted:,} to plant canaries with, of which each poisons {poisoned:,}"
+            f"{len(order):,} pairs are too few: {planted:,} for canaries, of which each poisons {poisoned:,}"
             f" (at least {LEAST_POISONED}), and {trained:,} to train on (at least {LEAST_TRAINED}). Give more pairs"
             " with --data, or raise --canary-rate."
         )
