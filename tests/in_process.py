@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from clipdefend.__main__ import main
 
@@ -13,17 +14,18 @@ _one = threading.Lock()
 
 
 class InProcess:
-    """Takes the place of ``subprocess.Popen`` in ``study.carry_out``."""
+    """Takes the place of the nurseries in ``study.carry_out``."""
 
-    def __init__(self, words: list[str], *, stdout: Any, **_: Any) -> None:
-        self.words, self.log = words[3:], stdout  # without the interpreter, -m and the program
-
-    def wait(self) -> int:
+    def run(self, words: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
         text = io.StringIO()
         with _one, contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-            code = main(self.words)
-        self.log.write(text.getvalue().encode())
+            code = main(words)
+        with log.open("a") as file:
+            file.write(text.getvalue())
         return code
 
-    def terminate(self) -> None:
+    def interrupt(self) -> None:
+        pass
+
+    def close(self) -> None:
         pass

@@ -72,6 +72,23 @@ def test_conditions_that_do_not_fit(tmp_path: Path, before: str, after: str, wor
         nodes(tmp_path, GRID.replace(before, after))
 
 
+def test_sub_captions_of_pairs_that_are_named_are_made_once_for_all_attacks(tmp_path: Path) -> None:
+    steps = (
+        "poison: {attack: [badnet, blended]}, finetune-attack: {}, augment: {}, defend: {method: cleanerclip}"
+    )
+    path = tmp_path / "grid.yaml"
+    for data, count in (("", 2), ("data: pairs.csv", 1)):
+        path.write_text(f"seeds: [1]\nsteps: {{{steps}}}".replace("augment: {}", f"augment: {{{data}}}"))
+        found = reported_nodes(read_study(path), None)
+        augments = [node for node in found if node.command == "augment"]
+        assert len(augments) == count
+        assert all((node.source is None) == bool(data) for node in augments)
+        defences = [node for node in found if node.command == "defend"]
+        assert len(defences) == 2
+        assert {each.name for node in defences for each in node.after} == {node.name for node in augments}
+        assert all(len(node.after) == 1 for node in defences)
+
+
 def test_merges_are_of_cleaned_models_unless_another_is_named(tmp_path: Path) -> None:
     text = (
         "steps: {poison: , finetune-attack: , defend: {method: [ft, ssl]}, merge: {share: 0.5, other: OTHER}}"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +12,14 @@ from pathlib import Path
 from clipdefend.errors import RunError
 from clipdefend.runs import MANIFEST, STATE, UNFINISHED, Run
 from clipdefend.runs.lock import acquire, release
+from clipdefend.study.nursery import Nurseries
 
 LOG = "study.jsonl"
 THERE, MADE, FAILED, SKIPPED, STOPPED = "there", "made", "failed", "skipped", "stopped"
 GOOD = (THERE, MADE)
 _WAIT = 0.5
 
-_children: set[subprocess.Popen[bytes]] = set()
+_nurseries = Nurseries()
 _stopping: list[bool] = []
 
 
@@ -91,12 +90,16 @@ def is_rejected(run: Path) -> bool:
 def stop() -> None:
     """Interrupt the runs of this process, which keep what can be resumed, and begin no more."""
     _stopping.append(True)
-    for child in list(_children):
-        child.terminate()
+    _nurseries.interrupt()
+
+
+def end() -> None:
+    """End the processes that make runs, between runs."""
+    _nurseries.close()
 
 
 def _call(job: Job, run: Path) -> int:
-    words = [sys.executable, "-m", "clipdefend", job.command, "--runs", job.folder, "--quiet"]
+    words = [job.command, "--runs", job.folder, "--quiet"]
     if _has_state(run):
         words += ["--resume", str(run)]
     else:
@@ -106,15 +109,7 @@ def _call(job: Job, run: Path) -> int:
     threads = {"OMP_NUM_THREADS": str(job.threads), "MKL_NUM_THREADS": str(job.threads)}
     log = Path(job.folder, "logs", f"{job.name}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
-        child = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **threads}
-        )
-        _children.add(child)
-        try:
-            return child.wait()
-        finally:
-            _children.discard(child)
+    return _nurseries.run(words, log, {**os.environ, **threads})
 
 
 def _has_state(run: Path) -> bool:

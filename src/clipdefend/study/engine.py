@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from clipdefend.errors import ConfigError
-from clipdefend.study.carry_out import FAILED, Job, carry_out, stop
+from clipdefend.study.carry_out import FAILED, Job, carry_out, end, stop
 
 MISSING = "Dask is not installed, or only a part of it. Install it with: pip install 'clipdefend[study]'."
 Tell = Callable[[str, str], None]
@@ -52,6 +52,8 @@ def run_graph(
     except BaseException:
         stop()
         raise
+    finally:
+        end()
     return dict(zip(jobs, outcomes, strict=True))
 
 

@@ -122,8 +122,10 @@ def _expand(study: StudyFile, steps: list[str], seed: int, chosen: Chosen | None
                 if command == "merge" and source and source.command != "defend" and not settings.get("other"):
                     continue  # a victim, with nothing to mix it with
                 after = _sub_captions(made, source) if command == "defend" else ()
-                config = _configure(study, command, {**settings, "seed": seed}, source)
-                node = Node(command, config, {**settings, "seed": seed}, source, after)
+                # Pairs that are named are those of no attack: one run for all.
+                given = None if command == "augment" and settings.get("data") else source
+                config = _configure(study, command, {**settings, "seed": seed}, given)
+                node = Node(command, config, {**settings, "seed": seed}, given, after)
                 here.setdefault(node.name, node)
     return [node for nodes in made.values() for node in nodes.values()]
 
@@ -178,7 +180,9 @@ def check_changes(study: StudyFile) -> None:
 
 def _sub_captions(made: Mapping[str, Mapping[str, Node]], source: Node | None) -> tuple[Node, ...]:
     nodes = made.get("augment", {}).values()
-    return tuple(node for node in nodes if source and node.poison.name == source.poison.name)
+    return tuple(
+        node for node in nodes if node.source is None or (source and node.poison.name == source.poison.name)
+    )
 
 
 def _configure(study: StudyFile, command: str, settings: Mapping[str, Any], source: Node | None) -> RunConfig:

@@ -152,7 +152,14 @@ def _make(study: StudyFile, config: StudyConfig, context: Context) -> Planned:
         outcomes = _carry_out(study, held_out_nodes(study), config, context)
         chosen = None
         if study.choose:
+            missing = missing_runs(outcomes)
             chosen = _choose(study)
+            if not chosen:
+                raise RunError(
+                    f"Nothing can be chosen: of {len(outcomes)} held-out runs {missing}. See {study.folder / LOGS}."
+                )
+            if missing:
+                context.console.warn(f"The choice lacks runs: of {len(outcomes)} held-out runs {missing}.")
             for group, values in chosen.items():
                 context.console.info(f"Chosen by {study.rule}: {values} for {group}")
         outcomes |= _carry_out(study, reported_nodes(study, chosen), config, context)
