@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from clipdefend.errors import ConfigError
 from clipdefend.study.choice import Candidate, choose
-from clipdefend.study.grid import held_out_nodes, labels, reported_nodes
+from clipdefend.study.grid import check_changes, held_out_nodes, labels, reported_nodes
 from clipdefend.study.study_file import read_study
 from command_lines import Shell, write_data
 
@@ -90,6 +91,39 @@ def test_plan_counts_what_follows_the_choice(tmp_path: Path) -> None:
         "12 runs of seeds 1, 2 follow once the held-out runs have chosen train.lr: about 0 s, and 12 of"
         in out
     )
+
+
+def test_a_choice_on_some_of_the_attacks(tmp_path: Path) -> None:
+    choice = {"seeds": [1], "held_out": [9], "choose": ["train.lr"]}
+    steps = {
+        "poison": {"attack": ["badnet", "sig", "wanet"]},
+        "finetune-attack": None,
+        "augment": {"data": "pairs.csv"},
+        "defend": {"train.lr": [1e-4, 1e-3]},
+    }
+    where = {"attack": ["badnet", "wanet"]}
+    study = read_study(study_file(tmp_path, **choice, held_out_where=where, steps=steps))
+    found = held_out_nodes(study)
+    assert Counter(node.command for node in found) == {
+        "poison": 2,
+        "finetune-attack": 2,
+        "augment": 1,
+        "defend": 4,
+    }
+    assert {node.poison.settings["attack"] for node in found if node.command == "defend"} == {
+        "badnet",
+        "wanet",
+    }
+    assert len([node for node in reported_nodes(study, None) if node.command == "finetune-attack"]) == 3
+    for wrong, words in (
+        ({"attack": "badnat"}, "held_out_where {attack: badnat} holds for no attack"),
+        ({"atack": "badnet"}, "held_out_where: 'atack' is not a key"),
+        ({}, "held_out_where takes conditions"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            check_changes(read_study(study_file(tmp_path, **choice, held_out_where=wrong, steps=steps)))
+    with pytest.raises(ConfigError, match="held_out_where needs held_out"):
+        read_study(study_file(tmp_path, seeds=[1], held_out_where=where))
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,19 @@ def group_of(settings: Mapping[str, Any], choose: tuple[str, ...]) -> str:
 def held_out_nodes(study: StudyFile) -> list[Node]:
     """The runs that choose hyper-parameters, parents first."""
     steps = [command for command in study.steps if command not in ("clean", "evaluate", "export")]
-    return [node for seed in study.held_out for node in _expand(study, steps, seed, None)]
+    nodes = [node for seed in study.held_out for node in _expand(study, steps, seed, None)]
+    return [node for node in nodes if _takes_part(study, node)]
+
+
+def _takes_part(study: StudyFile, node: Node) -> bool:
+    """Whether a run's attack, if it has one, is among those on which hyper-parameters are chosen."""
+    condition, attack = study.held_out_where, node.poison
+    if condition is None or attack.command != "poison":
+        return True
+    try:
+        return condition.holds([attack.config])
+    except ConfigError as error:
+        raise ConfigError(f"{study.path}: held_out_{error}") from None
 
 
 def reported_nodes(study: StudyFile, chosen: Chosen | None) -> list[Node]:
@@ -169,6 +181,8 @@ def _line(node: Node) -> list[RunConfig]:
 
 def check_changes(study: StudyFile) -> None:
     """Raise ConfigError for a ``where`` that holds for no run, such as a misspelt attack."""
+    if study.held_out_where and not any(node.command == "poison" for node in held_out_nodes(study)):
+        raise ConfigError(f"{study.path}: held_out_where {{{study.held_out_where}}} holds for no attack.")
     if not any(study.changes.values()):
         return
     nodes = [*held_out_nodes(study), *reported_nodes(study, None)]

@@ -21,7 +21,7 @@ RULES = ("ba-asr",)
 _LIMIT = re.compile(r"asr<=(0(\.\d+)?|1)")
 COMMON = ("preset", "workers", "max_bad", "device")
 """Keys that may stand at the top, for all runs."""
-_KEYS = ("name", "folder", "seeds", "held_out", "choose", "rule", *COMMON, "steps")
+_KEYS = ("name", "folder", "seeds", "held_out", "held_out_where", "choose", "rule", *COMMON, "steps")
 
 Block = dict[str, tuple[Any, ...]]
 """Key of a command's configuration -> its values; the runs are their product."""
@@ -36,6 +36,7 @@ class StudyFile:
         folder: where its runs go.
         seeds: of the reported runs.
         held_out: seeds on which hyper-parameters are chosen.
+        held_out_where: what attacks must fulfil to take part in the choice; None: all do.
         choose: keys of ``defend`` that are chosen.
         rule: "ba-asr": the largest mean of BA@1 - ASR@1; "asr<=X": the largest mean BA@1 whose mean ASR@1 is at most X.
         steps: command -> its blocks.
@@ -48,6 +49,7 @@ class StudyFile:
     folder: Path
     seeds: tuple[int, ...]
     held_out: tuple[int, ...]
+    held_out_where: Change | None
     choose: tuple[str, ...]
     rule: str
     steps: Mapping[str, tuple[Block, ...]]
@@ -91,6 +93,7 @@ def read_study(path: Path, forced: Mapping[str, Any] | None = None) -> StudyFile
         folder=Path(folder),
         seeds=seeds or (0,),
         held_out=held_out,
+        held_out_where=_held_out_where(found, path),
         choose=_choose(found, path),
         rule=_rule(found, path),
         steps={command: runs for command, (runs, _) in blocks.items()},
@@ -116,6 +119,19 @@ def _seeds(found: Mapping[str, Any], key: str, path: Path) -> tuple[int, ...]:
     return tuple(seeds)
 
 
+def _held_out_where(found: Mapping[str, Any], path: Path) -> Change | None:
+    given = found.get("held_out_where")
+    if given is None:
+        return None
+    if not isinstance(given, dict) or not given:
+        raise ConfigError(
+            f"{path}: held_out_where takes conditions on poison's keys, such as {{attack: [badnet, sig]}}."
+        )
+    return Change(
+        {str(key): _values(value, f"{path}: held_out_where.{key}") for key, value in given.items()}, {}
+    )
+
+
 def _choose(found: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     keys = found.get("choose", [])
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
@@ -139,6 +155,8 @@ def _check(study: StudyFile) -> None:
             raise ConfigError(f"{study.path}: steps.{command} needs a step {' or '.join(inputs)}.")
     if set(study.seeds) & set(study.held_out):
         raise ConfigError(f"{study.path}: a seed in held_out must not be in seeds.")
+    if study.held_out_where and not study.held_out:
+        raise ConfigError(f"{study.path}: held_out_where needs held_out.")
     if bool(study.choose) != bool(study.held_out):
         raise ConfigError(f"{study.path}: choose and held_out belong together; give both or neither.")
     keys = {key for block in study.steps.get("defend", ()) for key in block}
