@@ -123,7 +123,7 @@ class ScanConfig(RunConfig):
     reference: str | None = option(
         None,
         "--reference",
-        "Clean model of the same architecture: a run, a file, an open_clip tag, builtin, or none.",
+        "Clean model of the same architecture: a run, a file, local-dir:DIR, an open_clip tag, builtin, or none.",
         metavar="MODEL",
         shown="the weights that the attack started from",
     )

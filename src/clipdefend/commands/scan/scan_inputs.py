@@ -88,8 +88,9 @@ def _starting_point(config: ScanConfig, source: Run | None, context: Context) ->
     except CheckpointError as error:
         context.console.warn(f"The weights that the attack started from are not available: {error}")
         return None
-    context.console.info(f"Reference: {name}, weights {weights}, which the attack started from")
-    return f"{name} {weights}", model
+    label = name if weights in (None, "", "none") else f"{name} {weights}"
+    context.console.info(f"Reference: {label}, which the attack started from")
+    return label, model
 
 
 def open_pairs(config: ScanConfig, source: Run | None, context: Context) -> Pairs | None:

@@ -13,6 +13,9 @@ from clipdefend.models.load import load_model
 from clipdefend.runs import Context, Run
 from clipdefend.runs.find import locate
 
+WHOLE = ("local-dir:", "hf-hub:")
+"""How names begin that bring architecture and weights."""
+
 
 def named_model(
     flag: str, given: str, model: ModelConfig, seed: int, source: Run | None, context: Context
@@ -38,6 +41,8 @@ def named_model(
     if (place / "manifest.yaml").is_file():
         run = Run.open(place)
         return inputs.model_of(run), run
+    if given.startswith(WHOLE):
+        return load_model(given, None), None
     if Path(given).exists():
         return inputs.bare_model(given, model, source, seed, context), None
     name = model.name or _attack_model(source)
