@@ -158,7 +158,7 @@ def test_the_gate_judges_the_verdict_and_the_result_stands(
 ) -> None:
     """Noise images collapse by nothing, so that only the bound of the known triggers decides."""
     told = ("--fail-if", gate, "--junit", tmp_path / "gate.xml", "--annotations", "github")
-    done = scan(shell, "--reference", "local-dir:clean", "--set", f"thresholds.library={bound}", *told)
+    done = scan(shell, "--reference", "local-dir:clean/model", "--set", f"thresholds.library={bound}", *told)
     assert done.code == code, done.err
     with shell.inside():
         manifest = yaml.safe_load((shell.folder / done.out.strip()).read_text())

@@ -20,7 +20,14 @@ from typing import IO, Any, cast
 
 from clipdefend.surroundings import tune_process
 
-IMPORTED = ("torchvision", "open_clip", "accelerate", "pyarrow.parquet", "clipdefend.cli.app", "clipdefend.cli.execute")
+IMPORTED = (
+    "torchvision",
+    "open_clip",
+    "accelerate",
+    "pyarrow.parquet",
+    "clipdefend.cli.app",
+    "clipdefend.cli.execute",
+)
 """What nearly every command imports. Nothing here may ask for a GPU: a forked process could not use it any more."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
