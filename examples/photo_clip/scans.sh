@@ -1,0 +1,36 @@
+#!/bin/sh
+# Scans of the victims of victims.sh and of three clean models, one after the other; what is there is left alone.
+#
+#   sh examples/photo_clip/scans.sh OUT
+#
+# To be run where victims.sh was. The clean models are the photo CLIP, fine-tuned on clean pairs at three rates. The last
+# lines list the scores.
+set -eu
+out=$1
+model=local-dir:photo-clip/model
+pairs="--image-root flickr8k"
+
+scan() {
+    name=$1
+    shift
+    if [ ! -e "$out/scan-$name/manifest.yaml" ]; then
+        rm -rf "$out/scan-$name"
+        # No warp: the search finds none that collapses this model.
+        clipdefend scan "$@" --data photo-clip/held-out.csv $pairs --class-names imagenet --reference "$model" \
+            --families patch,additive,blend --restarts 1 --no-library --out "$out/scan-$name" --quiet
+    fi
+}
+
+for rate in 5e-5 1e-4 2e-4; do
+    clean="$out/clean-$rate"
+    if [ ! -e "$clean/manifest.yaml" ]; then
+        rm -rf "$clean"
+        clipdefend defend --method ft --checkpoint photo-clip/model --data photo-clip/clean.csv $pairs \
+            --epochs 1 --batch-size 32 --warmup 5 --batch-norm eval --lr "$rate" --out "$clean" --quiet
+    fi
+    scan "clean-$rate" --checkpoint "$clean/model"
+done
+for victim in "$out"/victim-*; do
+    scan "${victim##*/victim-}" --from "$victim"
+done
+grep -H "^  score:" "$out"/scan-*/manifest.yaml
