@@ -133,8 +133,9 @@ def evade(folder: Path) -> None:
             places = [
                 runs / f"poison-evader-{name}-s{seed}-trigger{n}" for n in range(1, 1 + len(evader.attacks))
             ]
-            for place, attack in zip(places, evader.attacks, strict=True):
-                once(place, "poison", *attack, "--seed", seed)
+            # Equal seeds would draw the same rows for several triggers.
+            for number, (place, attack) in enumerate(zip(places, evader.attacks, strict=True)):
+                once(place, "poison", *attack, "--seed", seed + 100 * number)
             first, *others = places
             also = ("--also-poison", ",".join(map(str, others))) if others else ()
             source = ("--from", first, "--seed", seed, *also)

@@ -31,6 +31,20 @@ def test_the_rows_of_every_run_are_poisoned_and_the_last_counts(make: Any, tmp_p
     assert second.sha256[:16] in pairs.fingerprint
 
 
+def test_rows_in_common_are_told_and_runs_on_the_same_rows_refused(make: Any, tmp_path: Path) -> None:
+    first, second = make(target="dog", count="12"), make(target="cat", count="12", seed="1", attack="sig")
+    context = Context(runs=tmp_path / "runs")
+    common = len(rows_of(first) & rows_of(second))
+    poisoned_pairs(first, context, [second])
+    (told,) = context.console.warnings
+    assert told.startswith(
+        f"{common} of the 12 rows that run {first.name} changed are changed by a later one"
+    )
+    same = make(target="cat", count="12", attack="sig")  # the same seed draws the same rows
+    with pytest.raises(ConfigError, match=r"^12 of the 12 rows .*: poison with another --seed\.$"):
+        poisoned_pairs(first, context, [same])
+
+
 def test_other_pairs_and_another_canvas_are_refused(make: Any, table: Path, tmp_path: Path) -> None:
     context = Context(runs=tmp_path / "runs")
     first, large = make(), make(image_size="48")

@@ -174,6 +174,7 @@ def test_a_plan_makes_nothing(shell: Shell) -> None:
         (("--train-num-samples", 20), "20 pairs are too few"),
         (("--checkpoint", "pairs.csv", "--model", "small.json"), "pairs.csv"),
         (("--canary-targets", "zebra"), "Target 'zebra' is not one of the 4 classes."),
+        (("--canaries", "badnet,sig,blended"), "--canary-rate 0.3 is too much for 3 canaries"),
         (("--canary-targets", "cat,house"), "--canary-targets names 2 classes for 1 canaries"),
         (("--canaries", "badnat"), "Unknown attack 'badnat'. Did you mean 'badnet'?"),
         (("--candidates", "unlern"), "Did you mean 'unlearn'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,6 +14,8 @@ from clipdefend.config.run_options import RunConfig
 from clipdefend.config.training_options import TrainConfig, defence_training
 from clipdefend.errors import ConfigError
 
+MOST_SHARED = 0.4
+"""Largest expected share of a canary's pairs that others poison, too."""
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -73,6 +76,13 @@ class CanaryConfig(Config):
         super().__post_init__()
         if not self.attacks:
             raise ConfigError("--canaries is empty: give at least one trigger, such as badnet.")
+        others = len(self.attacks) - 1
+        if others and 1 - (1 - self.rate) ** others > MOST_SHARED:
+            most = 1 - (1 - MOST_SHARED) ** (1 / others)
+            raise ConfigError(
+                f"--canary-rate {self.rate:g} is too much for {others + 1} canaries, which would poison each other's"
+                f" pairs: at most {math.floor(100 * most) / 100:g}."
+            )
         if self.targets is not None and len(self.targets) != len(self.attacks):
             raise ConfigError(
                 f"--canary-targets names {len(self.targets)} classes for {len(self.attacks)} canaries: give one each."

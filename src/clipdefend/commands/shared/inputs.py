@@ -9,6 +9,7 @@ from typing import Any
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.canvas import Canvas
+from clipdefend.commands.shared.overlaps import tell_overlaps
 from clipdefend.config import ColumnsConfig, EvalConfig, ModelConfig, RunConfig, leading_to
 from clipdefend.data.classes import load_templates, resolve_target, same_names
 from clipdefend.data.labelled.labelled_images import LabelledImages
@@ -89,10 +90,12 @@ def poisoned_pairs(poison: Run, context: Context, further: Sequence[Run] = ()) -
 
     Raises:
         RunError: the pairs have changed, or those of a further run are others.
-        ConfigError: the images of a further run have another geometry.
+        ConfigError: the images of a further run have another geometry, or a run loses more than half of its rows to
+            later ones.
     """
     base, details = recorded_pairs(poison, context), PoisonDetails.of(poison)
     found = PoisonedPairs.open(poison.output("pairs.parquet").parent, base, poison.sha256)
+    layers = [found]
     for run in further:
         other = PoisonDetails.of(run)
         if other.fingerprint != details.fingerprint:
@@ -104,6 +107,8 @@ def poisoned_pairs(poison: Run, context: Context, further: Sequence[Run] = ()) -
                 f"Run {run.name} has another canvas than {poison.name} ({other.canvas} against {details.canvas})."
             )
         found = PoisonedPairs.open(run.output("pairs.parquet").parent, found, run.sha256)
+        layers.append(found)
+    tell_overlaps([poison, *further], layers, context)
     return found
 
 
