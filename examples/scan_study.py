@@ -203,9 +203,14 @@ class Line:
     suspected: str
     seconds: float
 
+    @property
+    def counts(self) -> bool:
+        """Not a victim whose attack did not succeed."""
+        return self.attack == "clean" or self.asr >= SUCCESS
+
 
 def read(folder: Path) -> list[Line]:
-    """The scans so far, without victims whose attack did not succeed."""
+    """The scans so far."""
     lines = []
     for run in models(folder):
         file = folder / "scans" / run.name / "manifest.yaml"
@@ -214,10 +219,9 @@ def read(folder: Path) -> list[Line]:
         found, model = (yaml.safe_load(path.read_text()) for path in (file, run / "manifest.yaml"))
         attack = group(run.name)
         asr = 0.0 if attack == "clean" else float(model["metrics"]["asr@1"])
-        if attack == "clean" or asr >= SUCCESS:
-            judged = int(run.name.rpartition("-s")[2]) % 2 == 1 or run.name.startswith("evader")
-            score, suspected = float(found["metrics"]["score"]), str(found["details"]["target"])
-            lines.append(Line(run.name, attack, judged, asr, score, suspected, float(found["seconds"])))
+        judged = int(run.name.rpartition("-s")[2]) % 2 == 1 or run.name.startswith("evader")
+        score, suspected = float(found["metrics"]["score"]), str(found["details"]["target"])
+        lines.append(Line(run.name, attack, judged, asr, score, suspected, float(found["seconds"])))
     return lines
 
 
@@ -244,7 +248,8 @@ def thresholds(lines: Sequence[Line]) -> tuple[float, float]:
 
 
 def table(folder: Path) -> None:
-    lines = read(folder)
+    every = read(folder)
+    lines = [line for line in every if line.counts]
     bounds = thresholds([line for line in lines if not line.judged])
     judged = [line for line in lines if line.judged]
     print(
@@ -259,8 +264,8 @@ def table(folder: Path) -> None:
         if found:
             print(f"| {' | '.join(row(name, found, clean, bounds))} |")
     print("\n| model | | score | ASR % | suspected target |\n|---|---|---:|---:|---|")
-    for line in lines:
-        kind = "judged" if line.judged else "calibration"
+    for line in every:
+        kind = ("judged" if line.judged else "calibration") if line.counts else "does not count"
         print(f"| {line.name} | {kind} | {line.score:.2f} | {100 * line.asr:.1f} | {line.suspected} |")
 
 

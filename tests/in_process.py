@@ -14,7 +14,7 @@ _one = threading.Lock()
 
 
 class InProcess:
-    """Takes the place of the nurseries in ``study.carry_out``."""
+    """Takes the place of the fork servers in ``study.carry_out``."""
 
     def run(self, words: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
         text = io.StringIO()

@@ -46,6 +46,13 @@ def test_unlearn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert all(row["ratio"] == pytest.approx(row["milliseconds"] / rows[0]["milliseconds"]) for row in rows)
 
 
+@pytest.mark.slow
+def test_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    alone, forked = run("start.py", "--turns 1", monkeypatch, capsys)
+    assert alone["ratio"] == 1
+    assert forked["ratio"] == pytest.approx(forked["seconds"] / alone["seconds"])
+
+
 def test_evaluation(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     floor, ours = run("evaluation.py", "--model tiny --images 20 --turns 1", monkeypatch, capsys)
     assert floor["times floor"] == 1

@@ -3,10 +3,11 @@
 #
 #   sh examples/photo_clip/scans.sh OUT
 #
-# To be run where victims.sh was. The clean models are the photo CLIP, fine-tuned on clean pairs at three rates. The last
-# lines list the scores.
+# To be run where victims.sh was. The clean models are the photo CLIP, fine-tuned on clean pairs at three rates. Ends in a
+# table.
 set -eu
 out=$1
+here=$(dirname "$0")
 model=local-dir:photo-clip/model
 pairs="--image-root flickr8k"
 
@@ -21,16 +22,18 @@ scan() {
     fi
 }
 
-for rate in 5e-5 1e-4 2e-4; do
+seed=0
+for rate in 1e-4 2e-4 5e-5; do
+    seed=$((seed + 1))
     clean="$out/clean-$rate"
     if [ ! -e "$clean/manifest.yaml" ]; then
         rm -rf "$clean"
         clipdefend defend --method ft --checkpoint photo-clip/model --data photo-clip/clean.csv $pairs \
-            --epochs 1 --batch-size 32 --warmup 5 --batch-norm eval --lr "$rate" --out "$clean" --quiet
+            --epochs 1 --batch-size 32 --warmup 5 --batch-norm eval --lr "$rate" --seed "$seed" --out "$clean" --quiet
     fi
     scan "clean-$rate" --checkpoint "$clean/model"
 done
 for victim in "$out"/victim-*; do
     scan "${victim##*/victim-}" --from "$victim"
 done
-grep -H "^  score:" "$out"/scan-*/manifest.yaml
+python "$here/scan_table.py" "$out"

@@ -37,7 +37,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("CLIPDEFEND_RUNS", "RANK", "COLUMNS", "NO_COLOR"):
             patch.delenv(name, raising=False)
-        patch.setattr(carry_out, "_nurseries", InProcess())
+        patch.setattr(carry_out, "_servers", InProcess())
         shell = Shell(tmp_path_factory.mktemp("clean"))
         write_data(shell.folder)
         save_model(build_model(small_architecture(), seed=1), shell.folder / "clip")
@@ -212,7 +212,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_weights(shell: Shell, tmp_p
     words = ["clean", *SUSPECT, *COMMON, *EVAL, *candidates, "--out", str(tmp_path / "out")]
     program = (
         "import sys; from clipdefend.study import carry_out; from in_process import InProcess;"
-        "carry_out._nurseries = InProcess();"
+        "carry_out._servers = InProcess();"
         "from clipdefend.__main__ import main; sys.exit(main(sys.argv[1:]))"
     )
     paths = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from clipdefend.errors import ConfigError
+from clipdefend.study import carry_out
 from clipdefend.study.choice import Candidate, choose
 from clipdefend.study.grid import check_changes, held_out_nodes, labels, reported_nodes
 from clipdefend.study.study_file import read_study
 from command_lines import Shell, write_data
+from in_process import InProcess
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "studies"
 SMALL = {
@@ -183,6 +185,37 @@ def test_made_once_resumed_and_a_failure_passed_over(tmp_path: Path) -> None:
     assert "2 of 6 runs are missing from this report" in report.err
     table = (tmp_path / "studies/grid/report/table.csv").read_text()
     assert table.count("badnet,") == 2  # k = 1 and 3
+
+
+def test_a_choice_needs_held_out_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carry_out, "_servers", InProcess())
+    write_data(tmp_path)
+    shell = Shell(tmp_path)
+    steps = json.loads(json.dumps(SMALL["steps"]))
+    evaluation = {"eval.data": "eval", "eval.topk": {"value": [1]}, "eval.templates": "simple"}
+    steps["finetune-attack"].update(evaluation)
+    defence = {
+        **evaluation,
+        "train.lr": [1e-3, 2e-3],
+        "train.batch_size": 16,
+        "train.epochs": 1,
+        "workers": 0,
+    }
+    lost = {**defence, "method": "ssl", "data": "nowhere.csv"}
+    choice = {"held_out": [9], "choose": ["train.lr"]}
+    study_file(tmp_path, **choice, steps={**steps, "defend": lost})
+    found = shell("study", "run", "grid.yaml")
+    assert found.code == 2
+    assert "error: Nothing can be chosen: of 4 held-out runs 2 failed" in found.err
+    victims = list(tmp_path.glob("studies/grid/finetune-attack-*"))
+    assert len(victims) == 1  # none of the reported seeds
+    study_file(tmp_path, **choice, steps={**steps, "defend": [lost, {**defence, "method": "ft"}]})
+    found = shell("study", "run", "grid.yaml")
+    assert found.code == 2
+    assert "warning: The choice lacks runs: of 6 held-out runs 2 failed" in found.err
+    made = [path.parent.name for path in tmp_path.glob("studies/grid/*/manifest.yaml")]
+    assert sum(name.startswith("finetune-attack") for name in made) == 2
+    assert sum(name.startswith("defend") for name in made) == 3  # two held-out rates, and the better of them
 
 
 def test_nothing_is_made_from_a_victim_that_is_not_accepted(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ missing, of another shape or not finite is an error. There is no silent fallback
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,6 +165,8 @@ def _from_open_clip(name: str, tag: str | None) -> ClipModel:
     import open_clip
     from open_clip.factory import _get_hf_config
 
+    logging.getLogger("huggingface_hub").propagate = False  # it shows its warnings itself
+
     known = open_clip.get_pretrained_cfg(name, tag) if tag else {}
     if tag and not known:
         tags = open_clip.list_pretrained_tags_by_model(name)
@@ -186,6 +189,6 @@ def _from_open_clip(name: str, tag: str | None) -> ClipModel:
         return wrap(clip, architecture)
     except Exception as error:  # open_clip raises whatever its downloaders raise
         raise CheckpointError(
-            f"Weights {tag or ''!r} of {name} are not available: {first_line(error)}. Give a file with --pretrained"
-            " FILE, or 'none' for random weights."
+            f"Weights {f'{tag!r} ' if tag else ''}of {name} are not available: {first_line(error)}. Give a file with"
+            " --pretrained FILE, or 'none' for random weights."
         ) from error

@@ -12,14 +12,14 @@ from pathlib import Path
 from clipdefend.errors import RunError
 from clipdefend.runs import MANIFEST, STATE, UNFINISHED, Run
 from clipdefend.runs.lock import acquire, release
-from clipdefend.study.nursery import Nurseries
+from clipdefend.study.fork_server import ForkServers
 
 LOG = "study.jsonl"
 THERE, MADE, FAILED, SKIPPED, STOPPED = "there", "made", "failed", "skipped", "stopped"
 GOOD = (THERE, MADE)
 _WAIT = 0.5
 
-_nurseries = Nurseries()
+_servers = ForkServers()
 _stopping: list[bool] = []
 
 
@@ -90,12 +90,12 @@ def is_rejected(run: Path) -> bool:
 def stop() -> None:
     """Interrupt the runs of this process, which keep what can be resumed, and begin no more."""
     _stopping.append(True)
-    _nurseries.interrupt()
+    _servers.interrupt()
 
 
 def end() -> None:
     """End the processes that make runs, between runs."""
-    _nurseries.close()
+    _servers.close()
 
 
 def _call(job: Job, run: Path) -> int:
@@ -109,7 +109,7 @@ def _call(job: Job, run: Path) -> int:
     threads = {"OMP_NUM_THREADS": str(job.threads), "MKL_NUM_THREADS": str(job.threads)}
     log = Path(job.folder, "logs", f"{job.name}.log")
     log.parent.mkdir(parents=True, exist_ok=True)
-    return _nurseries.run(words, log, {**os.environ, **threads})
+    return _servers.run(words, log, {**os.environ, **threads})
 
 
 def _has_state(run: Path) -> bool:

@@ -13,71 +13,71 @@ from pathlib import Path
 
 import pytest
 
-from clipdefend.study.nursery import IMPORTED, Nurseries, Nursery
+from clipdefend.study.fork_server import IMPORTED, ForkServer, ForkServers
 
 LIST = ["poison", "--list"]
 
 
 @pytest.fixture
-def nursery() -> Iterator[Nursery]:
-    made = Nursery({**os.environ, "OMP_NUM_THREADS": "1"})
+def server() -> Iterator[ForkServer]:
+    made = ForkServer({**os.environ, "OMP_NUM_THREADS": "1"})
     yield made
     made.close()
     assert not made.alive
 
 
 def test_runs_follow_each_other_with_exit_codes_logs_and_folders(
-    nursery: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "run.log"
-    assert nursery.run(LIST, log) == 0
+    assert server.run(LIST, log) == 0
     assert "badnet" in log.read_text()
-    assert nursery.run(["poison", "--attack", "badnat"], log) == 2
+    assert server.run(["poison", "--attack", "badnat"], log) == 2
     assert log.read_text().count("badnet") > 1  # added to the first run's
     assert "Did you mean 'badnet'?" in log.read_text()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here.csv").write_text("image,caption\n")
-    assert nursery.run(["poison", "--data", "here.csv", "--target", "dog"], log) == 2
+    assert server.run(["poison", "--data", "here.csv", "--target", "dog"], log) == 2
     assert "does not exist" not in log.read_text()
 
 
-def interrupted(nursery: Nursery, folder: Path, when: float) -> int:
-    threading.Timer(when, nursery.interrupt).start()
+def interrupted(server: ForkServer, folder: Path, when: float) -> int:
+    threading.Timer(when, server.interrupt).start()
     words = ["poison", "--attack", "ssba", "--runs", str(folder), "--quiet"]  # longer than this test
-    return nursery.run(words, folder / "log")
+    return server.run(words, folder / "log")
 
 
 @pytest.mark.slow
-def test_an_interruption_ends_the_run_however_early_it_comes(nursery: Nursery, tmp_path: Path) -> None:
-    early = interrupted(nursery, tmp_path, 0.01)  # before the imports are done
+def test_an_interruption_ends_the_run_however_early_it_comes(server: ForkServer, tmp_path: Path) -> None:
+    early = interrupted(server, tmp_path, 0.01)  # before the imports are done
     assert early in (130, -signal.SIGTERM)
-    late = Nursery(nursery.environment)
+    late = ForkServer(server.environment)
     began = time.monotonic()
     assert interrupted(late, tmp_path, 12) in (130, -signal.SIGTERM)
     assert time.monotonic() - began < 60
     late.close()
 
 
-def test_a_killed_nursery_fails_its_run_and_is_not_used_again(
+def test_a_killed_server_fails_its_run_and_is_not_used_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[int] = []
 
-    class Noted(Nursery):
+    class Noted(ForkServer):
         def __init__(self, environment: Mapping[str, str]) -> None:
             super().__init__(environment)
             begun.append(self._process.pid)
 
-    monkeypatch.setattr("clipdefend.study.nursery.Nursery", Noted)
-    nurseries = Nurseries()
+    monkeypatch.setattr("clipdefend.study.fork_server.ForkServer", Noted)
+    servers = ForkServers()
     for _ in range(2):
-        assert nurseries.run(LIST, tmp_path / "log", os.environ) == 0
+        assert servers.run(LIST, tmp_path / "log", os.environ) == 0
     assert len(begun) == 1
     os.kill(begun[0], signal.SIGKILL)
-    assert nurseries.run(LIST, tmp_path / "log", os.environ) in (0, -signal.SIGKILL)
-    assert nurseries.run(LIST, tmp_path / "log", os.environ) == 0
+    assert servers.run(LIST, tmp_path / "log", os.environ) in (0, -signal.SIGKILL)
+    assert servers.run(LIST, tmp_path / "log", os.environ) == 0
     assert len(begun) == 2
-    nurseries.close()
+    servers.close()
 
 
 def test_nothing_that_is_imported_asks_for_a_gpu() -> None:

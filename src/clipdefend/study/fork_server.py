@@ -1,6 +1,6 @@
 """A process that has imported everything and forks one for each run: imports take longer than a short run.
 
-``python -m clipdefend.study.nursery`` reads requests as lines of JSON and makes one run after another. For each it
+``python -m clipdefend.study.fork_server`` reads requests as lines of JSON and makes one run after another. For each it
 answers with the process's id, and then with its exit code. It ends with its input.
 """
 
@@ -32,7 +32,7 @@ IMPORTED = (
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Nursery:
+class ForkServer:
     """The process's other end, for one run at a time.
 
     Args:
@@ -97,52 +97,52 @@ class Nursery:
         return cast("IO[str]", self._process.stdin), cast("IO[str]", self._process.stdout)
 
 
-class Nurseries:
+class ForkServers:
     """As many as there are runs at a time; each is kept for the next run."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._idle: list[Nursery] = []
-        self._busy: set[Nursery] = set()
+        self._idle: list[ForkServer] = []
+        self._busy: set[ForkServer] = set()
 
     def run(self, words: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
-        """Make a run by an idle nursery, or a new one; see ``Nursery.run``."""
-        nursery = self._take(environment)
+        """Make a run by an idle server, or a new one; see ``ForkServer.run``."""
+        server = self._take(environment)
         try:
-            return nursery.run(words, log)
+            return server.run(words, log)
         finally:
             with self._lock:
-                self._busy.discard(nursery)
-                if nursery.alive:
-                    self._idle.append(nursery)
+                self._busy.discard(server)
+                if server.alive:
+                    self._idle.append(server)
 
     def interrupt(self) -> None:
         """Interrupt all runs under way."""
         with self._lock:
-            for nursery in self._busy:
-                nursery.interrupt()
+            for server in self._busy:
+                server.interrupt()
 
     def close(self) -> None:
         """End all that are idle."""
         with self._lock:
             idle, self._idle = self._idle, []
-        for nursery in idle:
-            nursery.close()
+        for server in idle:
+            server.close()
 
-    def _take(self, environment: Mapping[str, str]) -> Nursery:
+    def _take(self, environment: Mapping[str, str]) -> ForkServer:
         with self._lock:
             fitting = [each for each in self._idle if each.alive and each.environment == environment]
-            nursery = fitting[0] if fitting else Nursery(environment)
-            self._idle = [each for each in self._idle if each is not nursery]
-            self._busy.add(nursery)
-            return nursery
+            server = fitting[0] if fitting else ForkServer(environment)
+            self._idle = [each for each in self._idle if each is not server]
+            self._busy.add(server)
+            return server
 
 
 def serve() -> int:
     """Make runs until the input ends. Returns the exit code, in each run's process that of the run."""
     handlers = {number: signal.signal(number, _leave_to_runs) for number in _SIGNALS}
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries may print, too
     tune_process()
     for name in IMPORTED:
         importlib.import_module(name)
@@ -164,7 +164,7 @@ def serve() -> int:
 
 
 def _leave_to_runs(*_: Any) -> None:
-    """Signals that a terminal sends to all are for the runs; the nursery ends with its input."""
+    """Signals that a terminal sends to all are for the runs; the server ends with its input."""
 
 
 def _make(request: Mapping[str, Any]) -> int:
