@@ -1,7 +1,8 @@
 """A process that has imported everything and forks one for each run: imports take longer than a short run.
 
-``python -m clipdefend.study.fork_server`` reads requests as lines of JSON and makes one run after another. For each it
-answers with the process's id, and then with its exit code. It ends with its input.
+``python -m clipdefend.study.fork_server`` says "ready" once everything is imported. It then reads requests as lines of
+JSON and makes one run after another. For each it answers with the process's id, and then with its exit code. It ends
+with its input.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ IMPORTED = (
     "clipdefend.cli.execute",
 )
 """What nearly every command imports. Nothing here may ask for a GPU: a forked process could not use it any more."""
+READY = "ready\n"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -49,7 +51,7 @@ class ForkServer:
             text=True,
         )
         self._child: int | None = None
-        self._interrupted = False
+        self._ready = self._interrupted = False
 
     def run(self, words: Sequence[str], log: Path) -> int:
         """Make a run; what it writes is added to ``log``.
@@ -60,10 +62,13 @@ class ForkServer:
         request = {"words": list(words), "folder": str(Path.cwd()), "log": str(log)}
         requests, answers = self._pipes
         try:
+            if not self._ready and answers.readline() != READY:
+                raise ValueError
+            self._ready = True
             requests.write(json.dumps(request) + "\n")
             requests.flush()
             self._child = int(answers.readline())
-            if self._interrupted:  # before there was anything to interrupt
+            if self._interrupted:  # while it was forked
                 self.interrupt()
             return int(answers.readline())
         except (OSError, ValueError):  # it was killed, and has not answered
@@ -78,8 +83,10 @@ class ForkServer:
         return self._process.poll() is None
 
     def interrupt(self) -> None:
-        """Interrupt the run under way, or the next one."""
+        """Interrupt the run under way; a server that has begun none yet is killed."""
         self._interrupted = True
+        if not self._ready:
+            self._process.kill()
         child = self._child
         if child is not None:
             with contextlib.suppress(ProcessLookupError):  # it has just ended
@@ -146,6 +153,7 @@ def serve() -> int:
     tune_process()
     for name in IMPORTED:
         importlib.import_module(name)
+    answers.write(READY)
     for line in sys.stdin:
         request = json.loads(line)
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # until the run has handlers of its own
