@@ -5,8 +5,9 @@
 Every figure comes from a process of its own, since threads and memory are set up before torch is imported: one training
 step (forward, backward, AdamW) of random weights on synthetic pairs, or the forward pass of an evaluation over as many
 images. `default` has none of the settings, `waiting` lets idle threads sleep, `memory` keeps freed memory, `clipdefend`
-does what the program does. The competing load multiplies matrices on as many cores as there are. A ratio is the time
-divided by that of `default` in the same turn: below 1 is faster.
+does what the program does, and `study` is a process that the program has started. The competing load multiplies
+matrices on as many cores as there are. A ratio is the time divided by that of `default` in the same turn: below 1 is
+faster.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from typing import Any
 
 from common import arguments, carry_out, median_ratio
 
-SETTINGS = ("default", "waiting", "memory", "clipdefend")
+from clipdefend.surroundings import MALLOC
+
+SETTINGS = ("default", "waiting", "memory", "clipdefend", "study")
 BATCHES = {"tiny": 64, "RN50": 8, "ViT-B-32": 8}
 OWN = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_NUM_THREADS", "GLIBC_TUNABLES")
 LOAD = "import torch; x = torch.rand(600, 600)\nwhile True: x = torch.tanh(x @ x)"
@@ -74,7 +77,7 @@ def set_up(setting: str) -> None:
     """Apply a setting to this process, before torch is imported."""
     from clipdefend import surroundings
 
-    if setting == "clipdefend":
+    if setting in {"clipdefend", "study"}:
         surroundings.tune_process()
     elif setting == "memory":
         surroundings.keep_memory()
@@ -87,6 +90,8 @@ def ask(model: str, work: str, setting: str, steps: int) -> float:
     child = [sys.executable, str(Path(__file__)), "--child", setting, "--work", work]
     line = [*child, "--models", model, "--steps", str(steps)]
     environment = {key: value for key, value in os.environ.items() if key not in OWN}
+    if setting == "study":
+        environment["GLIBC_TUNABLES"] = MALLOC
     done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1]))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clipdefend.surroundings import cpu_quota, tune_threads
+from clipdefend.surroundings import MALLOC, cpu_quota, tune_threads
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,31 @@ def test_what_the_user_has_set_stays(tmp_path: Path, name: str) -> None:
     found = {name: "7", "OMP_NUM_THREADS": "5"}
     tune_threads(found, tmp_path)
     assert found == {name: "7", "OMP_NUM_THREADS": "5"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="settings of glibc")
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, MALLOC),
+        ({"GLIBC_TUNABLES": "glibc.cpu.x86_ibt=on"}, f"glibc.cpu.x86_ibt=on:{MALLOC}"),
+        ({"GLIBC_TUNABLES": "glibc.malloc.check=1"}, "glibc.malloc.check=1"),
+        ({"MALLOC_ARENA_MAX": "2"}, None),
+        ({"LD_PRELOAD": ""}, None),
+    ],
+)
+def test_processes_that_are_started_take_huge_pages(given: dict[str, str], kept: str | None) -> None:
+    script = (
+        "import os\n"
+        "from clipdefend import surroundings as s\n"
+        "s.tune_process(); s.tune_process()\n"
+        "print(os.environ.get('GLIBC_TUNABLES'))\n"
+    )
+    keep = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=keep | given, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(kept)
 
 
 def test_it_is_done_before_torch_is_imported() -> None:

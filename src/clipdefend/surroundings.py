@@ -13,13 +13,20 @@ from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from glibc's malloc.h
+MALLOC = f"glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={2**63 - 1}"
+"""Freed memory is kept, as by ``keep_memory``, and comes in pages of 2 MB where the kernel has them."""
 
 
 def tune_process() -> None:
-    """Set up threads and memory of this process; the processes that it starts inherit the former."""
+    """Set up threads and memory of this process and, by its environment, of those that it starts.
+
+    glibc reads its settings before Python starts, so huge pages are for the runs of a study and for loader workers.
+    """
     tune_threads(os.environ)
     if sys.platform == "linux" and not _has_malloc_settings(os.environ):
         keep_memory()
+        others = os.environ.get("GLIBC_TUNABLES")
+        os.environ["GLIBC_TUNABLES"] = f"{others}:{MALLOC}" if others else MALLOC
 
 
 def tune_threads(environment: MutableMapping[str, str], cgroup: Path = CGROUP) -> None:
@@ -62,7 +69,7 @@ def _has_malloc_settings(environment: MutableMapping[str, str]) -> bool:
 def keep_memory() -> None:
     """Keep freed memory for the next tensor, because the kernel must clear each page that it hands out.
 
-    glibc reads its variables before Python starts, so this takes a call; other C libraries have no such option.
+    Other C libraries than glibc have no such option.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

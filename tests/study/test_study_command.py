@@ -146,18 +146,40 @@ def test_what_does_not_fit(tmp_path: Path, changes: dict[str, object], words: st
         reported_nodes(read_study(study_file(tmp_path, **changes)), None)
 
 
+def held_out(ba: float, asr: float, **more: float) -> dict[str, float]:
+    return {"ba@1": ba, "asr@1": asr, **{f"{name}@1": value for name, value in more.items()}}
+
+
 def test_rules_by_hand() -> None:
-    high = Candidate({"train.lr": 1}, ((0.9, 0.5), (0.8, 0.3)))  # 0.85 - 0.40
-    low = Candidate({"train.lr": 2}, ((0.6, 0.05), (0.6, 0.05)))  # 0.60 - 0.05
-    lucky = Candidate({"train.lr": 3}, ((0.9, 0.0),))  # its other run failed
-    assert choose([high, low, lucky], "ba-asr") is low
+    high = Candidate({"train.lr": 1}, (held_out(0.9, 0.5), held_out(0.8, 0.3)))  # 0.85 - 0.40
+    low = Candidate({"train.lr": 2}, (held_out(0.6, 0.05),) * 2)  # 0.60 - 0.05
+    lucky = Candidate({"train.lr": 3}, (held_out(0.9, 0.0),))  # its other run failed
+    for rule in ("ba-asr", "value"):  # the same where no recovery is known
+        assert choose([high, low, lucky], rule) is low
     assert choose([high, low, lucky], "asr<=0.4") is high
     assert choose([high, low], "asr<=0.01") is low
     assert choose([], "ba-asr") is None
     assert choose([Candidate({"train.lr": 4}, ())], "ba-asr") is None  # none of its runs was measured
     same = Candidate({"train.lr": 5}, low.measured)
-    for rule in ("ba-asr", "asr<=0.1", "asr<=0.01"):
+    for rule in ("value", "ba-asr", "asr<=0.1", "asr<=0.01"):
         assert choose([low, same], rule) is low
+
+
+def test_a_model_that_takes_triggered_images_for_yet_another_class_is_not_the_best() -> None:
+    # By ASR alone the first is clean: 0.50 - 0.00 against 0.55 - 0.10.
+    elsewhere = Candidate({"train.lr": 1}, (held_out(0.50, 0.00, recovery=0.1),))  # 0.60
+    clean = Candidate({"train.lr": 2}, (held_out(0.55, 0.10, recovery=0.9),))  # 1.35
+    beyond = Candidate({"train.lr": 3}, (held_out(0.44, 0.05, recovery=1.5),))  # 1.39, as 1.5 counts as 1
+    assert choose([elsewhere, clean], "ba-asr") is elsewhere
+    assert choose([elsewhere, clean], "value") is clean
+    assert choose([clean, beyond], "value") is beyond
+    half = Candidate(
+        {"train.lr": 4}, (held_out(0.44, 0.05, recovery=1.5), held_out(0.44, 0.05, recovery=0.5))
+    )
+    twice = Candidate({"train.lr": 5}, clean.measured * 2)
+    assert (
+        choose([half, twice], "value") is twice
+    )  # 1.14: the runs' values are averaged, not their recoveries
 
 
 def test_made_once_resumed_and_a_failure_passed_over(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from clipdefend.study.where import Change
 
 MAX_BYTES = 1_000_000
 MAX_RUNS = 10_000
-RULES = ("ba-asr",)
+RULES = ("value", "ba-asr")
 _LIMIT = re.compile(r"asr<=(0(\.\d+)?|1)")
 COMMON = ("preset", "workers", "max_bad", "device")
 """Keys that may stand at the top, for all runs."""
@@ -38,7 +38,7 @@ class StudyFile:
         held_out: seeds on which hyper-parameters are chosen.
         held_out_where: what attacks must fulfil to take part in the choice; None: all do.
         choose: keys of ``defend`` that are chosen.
-        rule: "ba-asr": the largest mean of BA@1 - ASR@1; "asr<=X": the largest mean BA@1 whose mean ASR@1 is at most X.
+        rule: "value", "ba-asr" or "asr<=X", see ``choice.choose``.
         steps: command -> its blocks.
         changes: command -> its blocks with ``where``, of which later ones win.
         common: key of all commands -> value, for steps that do not set it themselves.
@@ -142,7 +142,9 @@ def _choose(found: Mapping[str, Any], path: Path) -> tuple[str, ...]:
 def _rule(found: Mapping[str, Any], path: Path) -> str:
     rule = found.get("rule", RULES[0])
     if not isinstance(rule, str) or (rule not in RULES and not _LIMIT.fullmatch(rule)):
-        raise ConfigError(f"{path}: rule {rule!r} is not known. Use 'ba-asr' or a bound such as 'asr<=0.05'.")
+        raise ConfigError(
+            f"{path}: rule {rule!r} is not known. Use 'value', 'ba-asr' or a bound such as 'asr<=0.05'."
+        )
     return rule
 
 

@@ -27,7 +27,7 @@ from clipdefend.registry import nearest
 from clipdefend.report.write import Report
 from clipdefend.runs import Context, Run, atomic_write
 from clipdefend.runs.lock import acquire, release
-from clipdefend.study.choice import Candidate, choose
+from clipdefend.study.choice import FIGURES, Candidate, choose
 from clipdefend.study.grid import Node, check_changes, group_of, held_out_nodes, labels, reported_nodes
 from clipdefend.study.study_file import COMMON, StudyFile, read_study
 
@@ -185,7 +185,7 @@ def _carry_out(
 
 def _choose(study: StudyFile) -> dict[str, dict[str, Any]]:
     """Choose from the finished held-out runs, and record from what."""
-    groups: dict[str, dict[str, tuple[dict[str, Any], list[tuple[float, float]]]]] = {}
+    groups: dict[str, dict[str, tuple[dict[str, Any], list[Mapping[str, float]]]]] = {}
     for node in unique(held_out_nodes(study)):
         if node.command != "defend" or state_of(study.folder / node.name) != "finished":
             continue
@@ -193,16 +193,17 @@ def _choose(study: StudyFile) -> dict[str, dict[str, Any]]:
         if {"ba@1", "asr@1"} <= metrics.keys():
             values = {key: node.settings[key] for key in study.choose if key in node.settings}
             group = groups.setdefault(group_of(node.settings, study.choose), {})
-            group.setdefault(json.dumps(values, default=str), (values, []))[1].append(
-                (metrics["ba@1"], metrics["asr@1"])
-            )
+            group.setdefault(json.dumps(values, default=str), (values, []))[1].append(metrics)
     record, chosen = [], {}
     for group_name, found in groups.items():
         candidates = [Candidate(values, tuple(measured)) for values, measured in found.values()]
         best = choose(candidates, study.rule)
         if best is not None:
             chosen[group_name] = dict(best.values)
-        tried = [{**c.values, "runs": len(c.measured), "ba@1": c.ba, "asr@1": c.asr} for c in candidates]
+        tried = [
+            {**each.values, "runs": len(each.measured), **{name: each.mean(name) for name in FIGURES}}
+            for each in candidates
+        ]
         record.append({"for": json.loads(group_name), "chosen": chosen.get(group_name), "tried": tried})
     content = {"rule": study.rule, "held_out": study.held_out, "choices": record}
     atomic_write(study.folder / CHOICE, json.dumps(content, indent=1, default=str) + "\n")
