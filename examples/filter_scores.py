@@ -1,12 +1,16 @@
-"""AUROC of each score of ``filter`` on poisoned pairs of the built-in world, six attacks at two rates of poison.
+"""AUROC of each score of ``filter`` on the poisoned pairs of a study's victims.
 
     clipdefend study run examples/studies/filter-victims.yaml
-    python examples/filter_scores.py studies/filter-victims [--keep 0.97] [--retrain]
+    python examples/filter_scores.py studies/filter-victims [--keep 0.97] [--at-most 0.02] [--retrain badnet,sig]
+
+    clipdefend study run photo-victims.yaml        # in a folder with the photo CLIP
+    python examples/filter_scores.py studies/photo-victims --at-most 0.02 -- --trusted photo-clip/clean.csv \
+        --image-root flickr8k --reference local-dir:photo-clip/model
 
 Each victim judges the pairs that it was trained on, with trusted pairs of the same world for lorex; clipscore is taken
 by the clean model (``clipscore``) and by the victim itself (``own clipscore``). Runs that are there are not made again.
-``--retrain`` also trains a model on what each filter kept, and prints its ASR beside the victim's. The tables are
-Markdown.
+``--retrain`` also trains models on what the filter kept of these attacks, with the victim's settings, and prints their
+ASR beside the victim's. The tables are Markdown.
 """
 
 from __future__ import annotations
@@ -14,14 +18,15 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from clipdefend.runs import Run
 
 SCORES = ("clipscore", "lorex", "dao", "slof", "kdist", "lid", "loss")
 OWN = "own clipscore"
-CLEAN = ("--model", "tiny", "--reference", "builtin")
+BUILTIN = ("--trusted", "builtin:pretrain", "--model", "tiny", "--reference", "builtin")
+HEADS = ("attack", "poison", "caught", "left", "BA@1", "ASR@1", "BA@1 after", "ASR@1 after", "floor")
 
 
 def make(folder: Path, name: str, *words: str) -> Run:
@@ -33,14 +38,36 @@ def make(folder: Path, name: str, *words: str) -> Run:
     return Run.open(place)
 
 
-def filtered(folder: Path, victim: Run, name: str, keep: str) -> dict[str, tuple[float, float, float]]:
+def filtered(
+    folder: Path, victim: Run, name: str, keep: str, flags: Sequence[str]
+) -> dict[str, tuple[float, float, float]]:
     """Score -> AUROC with its interval."""
     source = ("--from", str(victim.path), "--keep", keep)
-    trusted = ("--trusted", "builtin:pretrain", *CLEAN)
-    whole = make(folder, f"filter-{name}", "filter", *source, "--scores", ",".join(SCORES), *trusted)
+    whole = make(folder, f"filter-{name}", "filter", *source, "--scores", ",".join(SCORES), *flags)
     own = make(folder, f"filter-{name}-own", "filter", *source, "--scores", "clipscore")
     found = {score: _auroc(whole, score) for score in SCORES}
     return {**found, OWN: _auroc(own, "clipscore")}
+
+
+def retrained(folder: Path, victim: Run, name: str) -> list[str]:
+    """A line of the table of models that were trained without what was flagged."""
+    poison, flags = victim.ancestor("poison"), Run.open(folder / f"filter-{name}")
+    settings = ("--config", str(victim.path / "manifest.yaml"), "--from", str(poison.path))
+    run = make(folder, f"after-{name}", "finetune-attack", *settings, "--exclude-manifest", str(flags.path))
+    before, after, caught = victim.metrics, run.metrics, flags.metrics["clipscore_recall"]
+    shares = (
+        before["ba@1"],
+        before["asr@1"],
+        after["ba@1"],
+        after["asr@1"],
+        before["floor_asr@1"],
+    )
+    left = round((1 - caught) * poison.manifest["details"]["poisoned"])
+    return [_percent(caught), str(left), *map(_percent, shares)]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _auroc(run: Run, score: str) -> tuple[float, float, float]:
@@ -57,7 +84,7 @@ def show(lines: Iterable[Iterable[str]]) -> None:
 
 
 def show_scores(rate: str, found: Mapping[str, Mapping[str, tuple[float, float, float]]]) -> None:
-    print(f"\nAUROC at {rate} poison, with 95 % bootstrap intervals:\n")
+    print(f"\nAUROC at {rate}, with 95 % bootstrap intervals:\n")
     attacks = list(found)
     lines = [["score", *attacks]]
     for score in next(iter(found.values())):
@@ -72,34 +99,31 @@ def main() -> None:
     )
     parser.add_argument("study", type=Path, help="folder of the study's runs")
     parser.add_argument("--keep", default="0.97", help="share of the pairs that each filter keeps")
-    parser.add_argument("--retrain", action="store_true", help="train on what each filter kept")
+    parser.add_argument("--at-most", type=float, default=1.0, help="largest share of poison that is filtered")
+    parser.add_argument("--retrain", default="", help="attacks whose victims are trained anew")
+    parser.add_argument("flags", nargs="*", default=BUILTIN, help="flags of filter, after --")
     args = parser.parse_args()
     folder = args.study / "filters"
     tables: dict[str, dict[str, dict[str, tuple[float, float, float]]]] = {}
-    asr: list[list[str]] = [["attack", "poison", "caught", "victim ASR@1", "ASR@1 after", "floor"]]
+    victims: dict[str, list[str]] = {}
+    after: list[list[str]] = []
     for place in sorted(args.study.glob("finetune-attack-*/manifest.yaml")):
         victim = Run.open(place)
         poison = victim.ancestor("poison")
-        attack, rate = poison.config["attack"]["name"], f"{100 * poison.config['rate']:g} %"
-        name = f"{attack}-{poison.config['rate']}"
-        tables.setdefault(rate, {})[attack] = filtered(folder, victim, name, args.keep)
-        if args.retrain:
-            flags = make(folder, f"filter-{name}", "filter")
-            given = ("--from", str(poison.path), "--exclude-manifest", str(flags.path), "--seed", "1")
-            after = make(folder, f"after-{name}", "finetune-attack", *given).metrics
-            before = victim.metrics
-            shares = (
-                flags.metrics["clipscore_recall"],
-                before["asr@1"],
-                after["asr@1"],
-                before["floor_asr@1"],
-            )
-            asr.append([attack, rate, *(f"{100 * share:.1f} %" for share in shares)])
+        details, attack = poison.manifest["details"], poison.config["attack"]["name"]
+        share = details["poisoned"] / details["rows"]
+        if share > args.at_most:
+            continue
+        rate, name = f"{100 * share:g} %", f"{attack}-{details['poisoned']}"
+        tables.setdefault(rate, {})[attack] = filtered(folder, victim, name, args.keep, args.flags)
+        victims.setdefault(rate, []).append(f"{attack} {_percent(victim.metrics['asr@1'])}")
+        if attack in args.retrain.split(","):
+            after.append([attack, rate, *retrained(folder, victim, name)])
     for rate, found in sorted(tables.items()):
-        show_scores(rate, dict(sorted(found.items())))
-    if args.retrain:
+        show_scores(f"{rate} poison (ASR@1: {', '.join(sorted(victims[rate]))})", dict(sorted(found.items())))
+    if after:
         print(f"\nTrained anew without the {100 * (1 - float(args.keep)):.0f} % that clipscore flagged:\n")
-        show(asr)
+        show([HEADS, *sorted(after)])
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def test_every_image_is_decoded_once_and_encoded_with_and_without_the_trigger() 
     done: list[int] = []
     benchmark(images)(model, done.append)
     assert images.asked == dict.fromkeys(range(6), 1)
-    assert [len(seen) for seen in model.seen] == [8, 4]  # batches of four and two images
+    assert [len(seen) for seen in model.seen] == [4, 4, 2, 2]  # four and two images, clean and triggered
     assert done == [4, 2]
 
 
@@ -190,7 +190,7 @@ def test_nothing_but_the_counting_grows_with_the_number_of_ks(monkeypatch: pytes
         images, model = labelled(LABELS[:4]), Known(CLEAN, TRIGGERED)
         benchmark(images, ks=ks)(model)
         assert ranked == [4, 4, 4]
-        assert [len(seen) for seen in model.seen] == [8]
+        assert [len(seen) for seen in model.seen] == [4, 4]
         assert images.asked == dict.fromkeys(range(4), 1)
 
 
@@ -213,7 +213,7 @@ def test_the_trigger_that_is_seen_is_the_one_that_was_poisoned(tmp_path: Path, a
     model = Watching(CLEAN)
     images = SameImages(classes=CLASSES, templates=None, spec="", recognised="", labels=np.array(LABELS))
     benchmark(images, trigger=trigger, batch_size=6)(model)
-    clean, triggered = model.seen[0].split(6)
+    clean, triggered = model.seen
     for row in range(6):
         assert torch.equal(clean[row], canvas(noise(row)).float() / 255)
         stored = to_tensor(Image.open(tmp_path / image_name(row)))
@@ -269,7 +269,7 @@ def test_skipped_samples_of_the_source_count_as_bad() -> None:
 def test_the_model_is_measured_in_evaluation_mode_and_left_as_it_was(training: bool) -> None:
     model = Known(CLEAN).train(training)
     benchmark(labelled(LABELS))(model)
-    assert model.modes == [False, False]
+    assert model.modes == [False] * 4
     assert model.training is training
 
 

@@ -1,0 +1,89 @@
+"""What the study of defences measured, as Markdown tables: python examples/photo_clip/comparison.py STUDY.
+
+``STUDY`` is the folder of the runs, after ``clipdefend study report photos.yaml --out STUDY/report``. The first table
+has the rates that were tried on the held-out seed, the second the reported runs, the third the frontier.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import mean
+
+from clipdefend.runs import Run
+
+FIGURES = ("ba", "asr", "ra", "recovery")
+HEADS = ("attack", "defence", *(f"{name.upper()}@1" for name in FIGURES), "lift", "gradient", "s")
+
+
+def figure(row: Mapping[str, str], name: str) -> str:
+    """A percentage with its deviation over seeds."""
+    if not row[name]:
+        return ""
+    deviation = row[f"{name}_sd"]
+    spread = f" ± {100 * float(deviation):.1f}" if deviation else ""
+    return f"{100 * float(row[name]):.1f}{spread}"
+
+
+def gradient(runs: Iterable[Run]) -> str:
+    """Each term's share of the gradient, mean over runs and epochs."""
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for line in (run.path / "metrics.jsonl").read_text("utf-8").splitlines():
+            event = json.loads(line)
+            if event["event"] == "terms-epoch":
+                for name in (key for key in event if key.startswith("share_")):
+                    found.setdefault(name.removeprefix("share_"), []).append(event[name])
+    return ", ".join(f"{name} {100 * mean(values):.1f}" for name, values in found.items())
+
+
+def cells(row: Mapping[str, str], folder: Path) -> list[str]:
+    """One line of the table."""
+    own = row["defence"] != "clean model"  # whose row stands on the victims' runs
+    runs = [Run.open(folder / name) for name in row["runs"].split()] if own else []
+    lift = [run.metrics["lift"] for run in runs]
+    cleaned = [run for run in runs if run.command == "defend"]
+    return [
+        row["attack"],
+        row["defence"],
+        *(figure(row, name) for name in FIGURES),
+        f"{mean(lift):.3f}" if lift else "",
+        gradient(cleaned),
+        f"{mean(run.manifest['seconds'] for run in cleaned):.0f}" if cleaned else "",
+    ]
+
+
+def show_choices(folder: Path) -> None:
+    """Each method's rates with BA@1 / ASR@1 / recovery@1 on the held-out seed, the chosen one in bold."""
+    choices = json.loads((folder / "choice.json").read_text("utf-8"))["choices"]
+    rates = sorted({tried["train.lr"] for each in choices for tried in each["tried"]})
+    print(f"| defence | {' | '.join(f'{rate:g}' for rate in rates)} |")
+    print(f"|---|{'---:|' * len(rates)}")
+    for each in choices:
+        found = {}
+        for tried in each["tried"]:
+            rate = tried["train.lr"]
+            text = " / ".join(f"{100 * tried[name]:.1f}" for name in ("ba@1", "asr@1", "recovery@1"))
+            found[rate] = f"**{text}**" if each["chosen"] == {"train.lr": rate} else text
+        terms = each["for"].get("terms")
+        name = each["for"]["method"] + (f" ({json.dumps(terms)})" if terms else "")
+        print(f"| {name} | {' | '.join(found.get(rate, '') for rate in rates)} |")
+
+
+def main(folder: Path) -> None:
+    show_choices(folder)
+    with (folder / "report" / "table.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["k"] == "1"]
+    print(f"\n| {' | '.join(HEADS)} |")
+    print(f"|---|---|{'---:|' * len(FIGURES)}---:|---|---:|")
+    for row in rows:
+        print(f"| {' | '.join(cells(row, folder))} |")
+    print()
+    print((folder / "report" / "frontier.md").read_text("utf-8"), end="")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
