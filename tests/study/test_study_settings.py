@@ -59,6 +59,23 @@ def test_settings_where_another_key_has_a_value(tmp_path: Path) -> None:
     assert rates == [3e-5, 3e-5, 5e-4, 5e-4, 5e-4]
 
 
+def test_rates_of_one_method_instead_of_those_of_all(tmp_path: Path) -> None:
+    """Each is one run, and the bound on the size of a grid does not multiply what replaces each other."""
+    rates = {
+        method: [start + step / 1e3 for step in range(40)] for start, method in enumerate(("par", "ssl"), 1)
+    }
+    blocks = [{"method": ["ft", "par", "ssl"], "train.lr": [step / 1e3 for step in range(1, 41)]}]
+    blocks += [{"where": {"method": method}, "train.lr": own} for method, own in rates.items()]
+    steps = {"poison": None, "finetune-attack": None, "defend": blocks}
+    found = [
+        (c.method, c.train.lr)
+        for c in nodes(tmp_path, yaml.safe_dump({"seeds": [1], "steps": steps}))
+        if isinstance(c, DefendConfig)
+    ]
+    assert len(found) == len(set(found)) == 120
+    assert {method: [lr for own, lr in found if own == method] for method in rates} == rates
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [

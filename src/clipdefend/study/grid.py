@@ -147,7 +147,7 @@ def _combined(study: StudyFile, command: str, seed: int, source: Node | None) ->
     for block in study.steps[command]:
         found = list(_product(block))
         for change in study.changes[command]:
-            found = [
+            changed = [
                 {**settings, **more}
                 for settings in found
                 for more in (
@@ -156,6 +156,8 @@ def _combined(study: StudyFile, command: str, seed: int, source: Node | None) ->
                     else ({},)
                 )
             ]
+            # A change of a key with several values gives each of its own once for each of those.
+            found = [*{repr(settings): settings for settings in changed}.values()]
         yield from found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,9 +189,18 @@ def grid_size(study: StudyFile) -> int:
     for command, blocks in study.steps.items():
         inputs = KINDS[command].inputs
         parents = sum(counts.get(kind, 0) for kind in inputs) if inputs else 1
-        more = math.prod(combinations(change.values) for change in study.changes[command])
-        counts[command] = parents * sum(combinations(block) for block in blocks) * more
+        counts[command] = parents * sum(_most(block, study.changes[command]) for block in blocks)
     return sum(counts.values()) * (len(study.seeds) + len(study.held_out))
+
+
+def _most(block: Block, changes: Sequence[Change]) -> int:
+    """Upper bound on the settings of a block: each key has its own values, or those of a change that holds."""
+    every = combinations(block) * math.prod(combinations(change.values) for change in changes)
+    possible: dict[str, set[str]] = {key: {repr(value) for value in values} for key, values in block.items()}
+    for change in changes:
+        for key, values in change.values.items():
+            possible.setdefault(key, {"as it is"}).update(map(repr, values))
+    return min(every, math.prod(map(len, possible.values())))
 
 
 def _blocks(
