@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from clipdefend.report.collect import Epoch
 from clipdefend.report.frontier import (
@@ -104,3 +106,17 @@ def test_a_plot_of_many_rows_names_defences_and_conditions() -> None:
     many, few, all_named = (plot_scatter(some, 1, region, limits) for some in (rows, rows[:2], rows[:12]))
     assert many.size == few.size
     assert all_named.size[1] > many.size[1]
+
+
+def test_long_names_fit_into_the_legend(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(FigureCanvasAgg, "print_figure", lambda self, *_, **__: drawn.append(self.figure))
+    names = ("cleanerclip (ssl.temperature=default)", "cleanerclip (lr=0.0004, " + "num_samples=4000, " * 9)
+    plot_scatter([Track(name, "ft", (epochs(LOW),)) for name in names], 1, Region(0.02, 0.05), (0.0, 20.0))
+    for figure in drawn:
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        extent = legend.get_window_extent()
+        assert figure.bbox.x0 <= extent.x0 < extent.x1 <= figure.bbox.x1
+    assert drawn
+    assert names[0] in [text.get_text() for text in drawn[0].legends[0].get_texts()]

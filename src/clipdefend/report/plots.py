@@ -16,6 +16,8 @@ from clipdefend.report.sweeps import Sweep
 WIDTH = 4.7
 """Width of every plot, in inches."""
 STAR = VERMILLION
+TWO_COLUMNS = 24
+"""Longest name in a legend of two columns, in characters."""
 MOST_NAMES = 12
 """Rows that a plot names one by one; of more it names defences and conditions."""
 
@@ -79,7 +81,7 @@ def plot_epochs(tracks: Sequence[Track], labels: Mapping[str, str]) -> Picture:
         _legend(figure, list(styles.items()))
 
     panel = 1.8 if len(labels) < 3 else 1.2
-    return draw_picture(draw, WIDTH, 0.6 + panel * len(labels) + _legend_height(len(styles)))
+    return draw_picture(draw, WIDTH, 0.6 + panel * len(labels) + _legend_height([*styles]))
 
 
 def _draw_track(axes: Any, track: Track, key: str, look: Look, unit: float) -> None:
@@ -153,7 +155,7 @@ def plot_scatter(tracks: Sequence[Track], k: int, region: Region, limits: tuple[
         axes.set_ylabel(f"BA@{k} (%), higher is better")
         _legend(figure, [("victim", Look(STAR, "*", "")), *((n, look) for n, look in styles.items())])
 
-    return draw_picture(draw, WIDTH, 3.3 + _legend_height(len(styles) + 1))
+    return draw_picture(draw, WIDTH, 3.3 + _legend_height(["victim", *styles]))
 
 
 def _draw_path(axes: Any, points: Sequence[tuple[float, float, float]], look: Look) -> None:
@@ -244,8 +246,13 @@ def _legend(figure: Any, entries: Sequence[tuple[str, Look]]) -> None:
         Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line or "none", markersize=6)
         for _, look in entries
     ]
-    figure.legend(handles, [shorten(name) for name, _ in entries], loc="outside lower center", ncols=2)
+    names = [shorten(name) for name, _ in entries]
+    figure.legend(handles, names, loc="outside lower center", ncols=_columns(names))
 
 
-def _legend_height(entries: int) -> float:
-    return 0.22 * math.ceil(entries / 2)
+def _columns(names: Sequence[str]) -> int:
+    return 2 if all(len(name) <= TWO_COLUMNS for name in names) else 1
+
+
+def _legend_height(names: Sequence[str]) -> float:
+    return 0.22 * math.ceil(len(names) / _columns(names))

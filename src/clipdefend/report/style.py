@@ -19,7 +19,7 @@ GREY = "#7a7f87"
 COLOURS = (ORANGE, GREEN, PURPLE, BLUE, SKY, GREY)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 LINES = ("-", "--", "-.", ":")
-LABEL = 34
+LABEL = 44
 """Longest label in a legend, in characters."""
 
 
