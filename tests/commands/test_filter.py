@@ -137,18 +137,24 @@ def test_what_is_flagged_is_left_out_of_poison_attack_and_defence(planted: Path,
         assert record["parents"][-1]["use"] == "excluded rows"
 
 
-def test_trusted_pairs_a_clean_reference_and_their_absence(chain: Shell) -> None:
-    scores = ("--scores", "lorex,clipscore", "--trusted", "pairs.csv")
-    clean = ("--reference", "002-finetune-attack-badnet")
-    done = chain("filter", *scores, *clean, *SMALL, "--out", "lorex")
+@pytest.mark.parametrize(
+    ("name", "reference"), [("run", "002-finetune-attack-badnet"), ("folder", "local-dir:{}/model")]
+)
+def test_trusted_pairs_a_clean_reference_and_their_absence(chain: Shell, name: str, reference: str) -> None:
+    elsewhere = chain.folder / "tables" / "trusted.csv"  # its images lie beside another table
+    elsewhere.parent.mkdir(exist_ok=True)
+    elsewhere.write_text((chain.folder / "pairs.csv").read_text("utf-8"), "utf-8")
+    scores = ("--scores", "lorex,clipscore", "--trusted", elsewhere, "--image-root", chain.folder)
+    victim = chain.folder / "runs" / "002-finetune-attack-badnet"
+    done = chain("filter", *scores, "--reference", reference.format(victim), *SMALL, "--out", f"lorex-{name}")
     assert done.code == 0, done.err
     # More pairs to compare with than there are: all of them.
-    own = chain("filter", "--scores", "clipscore,loss", *SMALL, "--pool", 500, "--out", "own")
+    own = chain("filter", "--scores", "clipscore,loss", *SMALL, "--pool", 500, "--out", f"own-{name}")
     assert own.code == 0, own.err
-    first, second = (table(Run.open(chain.folder / name)) for name in ("lorex", "own"))
+    first, second = (table(Run.open(chain.folder / f"{kind}-{name}")) for kind in ("lorex", "own"))
     assert first["clipscore"] == second["clipscore"]  # the clean model is the suspect itself here
-    assert Run.open(chain.folder / "own").details["references"] == 64
-    assert Run.open(chain.folder / "lorex").details["scores"]["lorex"]["ratio"] >= 1
+    assert Run.open(chain.folder / f"own-{name}").details["references"] == 64
+    assert Run.open(chain.folder / f"lorex-{name}").details["scores"]["lorex"]["ratio"] >= 1
 
 
 def wrong(chain: Shell, *args: object) -> str:

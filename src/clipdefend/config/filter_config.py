@@ -55,7 +55,8 @@ class FilterConfig(RunConfig):
     reference: str | None = option(
         None,
         "--reference",
-        "Clean model of the same architecture for clipscore: a file, a tag or a run.",
+        "Clean model of the same architecture for clipscore: a run, a file, local-dir:DIR, an open_clip tag, or"
+        " builtin.",
         metavar="MODEL",
     )
     neighbours: int = option(

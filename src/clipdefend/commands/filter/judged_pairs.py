@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared import inputs
+from clipdefend.commands.shared.named_model import check_same_architecture, named_model
 from clipdefend.config import FilterConfig, offering
 from clipdefend.data.pairs import Pairs
 from clipdefend.draws import draw_seed
 from clipdefend.errors import ConfigError
 from clipdefend.models.clip import ClipModel
 from clipdefend.poisoning import CHUNK_ROWS, POISONED, PoisonedPairs, read_changed_rows
-from clipdefend.runs import MANIFEST, Context, Run, find_run
-from clipdefend.runs.find import locate
+from clipdefend.runs import Context, Run, find_run
 
 Rows = NDArray[np.int64]
 
@@ -99,33 +99,20 @@ def _truth(poison: Run, pairs: PoisonedPairs) -> Truth:
     return Truth(poison, np.sort(rows[marked]), np.sort(rows[~marked]))
 
 
-def clean_model(given: str, suspect: ClipModel, config: FilterConfig, context: Context) -> ClipModel:
-    """Load the reference model.
-
-    Args:
-        given: a run, weights, or a tag of ``--model``.
-        suspect: model whose architecture it must share, since it sees the same images.
-        config, context: those of the command.
+def open_reference(config: FilterConfig, judged: Judged, context: Context) -> ClipModel | None:
+    """The clean model that ``--reference`` names; None without one.
 
     Raises:
-        ConfigError: it has another architecture.
+        ConfigError: it has another architecture than the suspect, which sees the same images.
         CheckpointError: it cannot be loaded.
     """
-    place = locate(context.runs, given)
-    if place.name == MANIFEST or (place / MANIFEST).is_file():
-        model = inputs.model_of(Run.open(place))
-    else:
-        model = inputs.bare_model(given, config.model, None, config.seed, context)
-    if _shapes(model) != _shapes(suspect):
-        raise ConfigError(
-            f"--reference {given} has another architecture than the model that judges the pairs: give a clean model of"
-            " the same architecture."
-        )
+    if config.reference is None:
+        return None
+    name = config.reference
+    model, _ = named_model("--reference", name, config.model, config.seed, judged.source, context)
+    remedy = "give a clean model of the same architecture"
+    check_same_architecture(f"Reference {name}", judged.model, model, remedy)
     return model
-
-
-def _shapes(model: ClipModel) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(weights.shape) for name, weights in model.clip.state_dict().items()}
 
 
 def draw_rows(pairs: Pairs, seed: int, count: int) -> Rows:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from clipdefend.commands.filter.contact_sheet import write_sheet
-from clipdefend.commands.filter.judged_pairs import Judged, clean_model, draw_rows, open_judged
+from clipdefend.commands.filter.judged_pairs import Judged, draw_rows, open_judged, open_reference
 from clipdefend.commands.filter.judging import Judging, Spool, build_scores
 from clipdefend.commands.filter.outcome import Outcome, conclude
 from clipdefend.commands.shared import inputs
@@ -50,8 +50,8 @@ def run(config: FilterConfig, context: Context) -> Run:
             f"{judged.pairs.spec} has {len(judged.pairs):,} pairs, too few for {config.neighbours} neighbours of each:"
             " give more pairs, or lower --neighbours."
         )
-    clean = clean_model(config.reference, judged.model, config, context) if config.reference else None
-    trusted = inputs.open_data(config.trusted, {}, context) if config.trusted else None
+    clean = open_reference(config, judged, context)
+    trusted = inputs.open_data(config.trusted, config.columns, context) if config.trusted else None
     device = make_accelerator(config.device).device
     with context.begin(config, next(iter(scores)), source=judged.source) as folder:
         for model in (judged.model, clean):
