@@ -276,7 +276,10 @@ def test_an_interruption_says_that_the_same_command_goes_on(
 
 @pytest.mark.parametrize("name", ["small-grid", "photos", "cleanerclip-table-1"])
 def test_examples_give_every_defence_the_same_budget(name: str) -> None:
-    """What differs between the defences of an example is the method, its terms and the rate that is chosen."""
+    """What differs between the defences of an example is the method, its terms and the rate that is chosen.
+
+    Some have more rates than those of all, where their best was at an end.
+    """
     study = read_study(EXAMPLES / f"{name}.yaml")
     defences = [node.settings for node in held_out_nodes(study) if node.command == "defend"]
     budgets = {
@@ -289,5 +292,4 @@ def test_examples_give_every_defence_the_same_budget(name: str) -> None:
     rates: dict[str, set[object]] = {}
     for each in defences:
         rates.setdefault(f"{each['method']} {each.get('terms')}", set()).add(each["train.lr"])
-    assert len({frozenset(each) for each in rates.values()}) == 1
-    assert all(len(each) >= 3 for each in rates.values())
+    assert len(set.intersection(*rates.values())) >= 3
