@@ -80,7 +80,7 @@ def encode(
         views = [pixels]
         if reading.trigger is not None:  # on the CPU, as in poisoning: bit-identical
             views.append(reading.trigger(pixels, batch.keys))
-        # One after the other: 512 images at once take a processor twice as long, and a GPU no less.
+        # One after the other: of 512 images at once, a processor takes twice as long for each.
         features = [model.image_features(view.to(model.device)) for view in views]
         yield Encoded(np.array(batch.keys), features[0], features[1] if len(features) > 1 else None)
         if report:
