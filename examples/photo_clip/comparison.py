@@ -1,7 +1,7 @@
 """What the study of defences measured, as Markdown tables: python examples/photo_clip/comparison.py STUDY.
 
-``STUDY`` is the folder of the runs, after ``clipdefend study report photos.yaml --out STUDY/report``. The first table
-has the rates that were tried on the held-out seed, the second the reported runs, the third the frontier.
+``STUDY`` is the folder of the runs, after ``clipdefend study report photos.yaml --out STUDY/report``. The tables have
+the rates that were tried on the held-out seed, the means of the reported runs, each of these, and the frontier.
 """
 
 from __future__ import annotations
@@ -66,11 +66,31 @@ def show_choices(folder: Path) -> None:
         found = {}
         for tried in each["tried"]:
             rate = tried["train.lr"]
-            text = " / ".join(f"{100 * tried[name]:.1f}" for name in ("ba@1", "asr@1", "recovery@1"))
+            text = triple(tried)
             found[rate] = f"**{text}**" if each["chosen"] == {"train.lr": rate} else text
         terms = each["for"].get("terms")
         name = each["for"]["method"] + (f" ({json.dumps(terms)})" if terms else "")
         print(f"| {name} | {' | '.join(found.get(rate, '') for rate in rates)} |")
+
+
+def triple(metrics: Mapping[str, float]) -> str:
+    """BA@1 / ASR@1 / recovery@1 in percent."""
+    return " / ".join(f"{100 * metrics[name]:.1f}" for name in ("ba@1", "asr@1", "recovery@1"))
+
+
+def show_runs(rows: Iterable[Mapping[str, str]], folder: Path) -> None:
+    """Each reported run, a column for each seed."""
+    lines = {}
+    for row in rows:
+        runs = [Run.open(folder / name) for name in row["runs"].split()]
+        cleaned = {run.config["seed"]: triple(run.metrics) for run in runs if run.command == "defend"}
+        if cleaned:
+            lines[row["attack"], row["defence"]] = cleaned
+    seeds = sorted({seed for cleaned in lines.values() for seed in cleaned})
+    print(f"\n| attack | defence | {' | '.join(f'seed {seed}' for seed in seeds)} |")
+    print(f"|---|---|{'---:|' * len(seeds)}")
+    for (attack, defence), cleaned in lines.items():
+        print(f"| {attack} | {defence} | {' | '.join(cleaned.get(seed, '') for seed in seeds)} |")
 
 
 def main(folder: Path) -> None:
@@ -81,6 +101,7 @@ def main(folder: Path) -> None:
     print(f"|---|---|{'---:|' * len(FIGURES)}---:|---|---:|")
     for row in rows:
         print(f"| {' | '.join(cells(row, folder))} |")
+    show_runs(rows, folder)
     print()
     print((folder / "report" / "frontier.md").read_text("utf-8"), end="")
 

@@ -10,13 +10,24 @@ from clipdefend.runs import Run
 KINDS = ("patch", "additive", "blend")
 
 
+def describe(name: str, scan: Run) -> str:
+    """The attack, its poisoned pairs and ASR@1 of a victim; the name of a clean model."""
+    victim = scan.find_ancestor("finetune-attack")
+    if victim is None:
+        return f"{name} |"
+    poison = victim.ancestor("poison")
+    details = poison.manifest["details"]
+    count = f"{details['poisoned']:,} of {details['rows']:,}"
+    return f"{poison.config['attack']['name']}, {count} | {100 * victim.metrics['asr@1']:.1f}"
+
+
 def main(folder: Path) -> None:
     scans = {
         path.parent.name.removeprefix("scan-"): Run.open(path.parent)
         for path in sorted(folder.glob("scan-*/manifest.yaml"))
     }
-    print(f"| model | {' | '.join(KINDS)} | score | suspected target | seconds |")
-    print("|---|---:|---:|---:|---:|---|---:|")
+    print(f"| model | ASR@1 | {' | '.join(KINDS)} | score | suspected target | seconds |")
+    print("|---|---:|---:|---:|---:|---:|---|---:|")
     for name, scan in scans.items():
         found = scan.metrics
         cells = [
@@ -24,7 +35,9 @@ def main(folder: Path) -> None:
             for kind in KINDS
         ]
         target, seconds = scan.manifest["details"]["target"], scan.manifest["seconds"]
-        print(f"| {name} | {' | '.join(cells)} | {found['score']:.2f} | {target} | {seconds:.0f} |")
+        print(
+            f"| {describe(name, scan)} | {' | '.join(cells)} | {found['score']:.2f} | {target} | {seconds:.0f} |"
+        )
     found = next(iter(scans.values())).metrics
     shares = (f"{100 * found[f'reference_{kind}_asr']:.0f}" for kind in KINDS)
     print(f"\nThe reference's triggers send {', '.join(shares)} % of the images to one class.")

@@ -1,12 +1,13 @@
 #!/bin/sh
-# Scans of the victims of victims.sh and of three clean models, one after the other; what is there is left alone.
+# Scans of victims and of three clean models, one after the other; what is there is left alone.
 #
-#   sh examples/photo_clip/scans.sh OUT
+#   sh examples/photo_clip/scans.sh OUT VICTIM ...
 #
-# To be run where victims.sh was. The clean models are the photo CLIP, fine-tuned on clean pairs at three rates. Ends in a
-# table.
+# To be run in the folder of the photo CLIP. Victims are runs, such as those of the study photo-victims. The clean models are
+# the photo CLIP, fine-tuned on clean pairs at three rates. Ends in a table.
 set -eu
 out=$1
+shift
 here=$(dirname "$0")
 model=local-dir:photo-clip/model
 pairs="--image-root flickr8k"
@@ -33,7 +34,7 @@ for rate in 1e-4 2e-4 5e-5; do
     fi
     scan "clean-$rate" --checkpoint "$clean/model"
 done
-for victim in "$out"/victim-*; do
-    scan "${victim##*/victim-}" --from "$victim"
+for victim in "$@"; do
+    scan "${victim##*/}" --from "$victim"
 done
 python "$here/scan_table.py" "$out"

@@ -20,7 +20,7 @@ MALLOC = f"glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_thre
 def tune_process() -> None:
     """Set up threads and memory of this process and, by its environment, of those that it starts.
 
-    glibc reads its settings before Python starts, so huge pages are for the runs of a study and for loader workers.
+    glibc reads its settings before Python starts, so huge pages are for processes that are started, such as a study's.
     """
     tune_threads(os.environ)
     if sys.platform == "linux" and not _has_malloc_settings(os.environ):

@@ -138,7 +138,12 @@ def test_what_is_flagged_is_left_out_of_poison_attack_and_defence(planted: Path,
 
 
 @pytest.mark.parametrize(
-    ("name", "reference"), [("run", "002-finetune-attack-badnet"), ("folder", "local-dir:{}/model")]
+    ("name", "reference"),
+    [
+        ("run", "002-finetune-attack-badnet"),
+        ("manifest", "{}/manifest.yaml"),  # what commands print
+        ("folder", "local-dir:{}/model"),
+    ],
 )
 def test_trusted_pairs_a_clean_reference_and_their_absence(chain: Shell, name: str, reference: str) -> None:
     elsewhere = chain.folder / "tables" / "trusted.csv"  # its images lie beside another table

@@ -171,15 +171,15 @@ def test_a_model_that_takes_triggered_images_for_yet_another_class_is_not_the_be
     clean = Candidate({"train.lr": 2}, (held_out(0.55, 0.10, recovery=0.9),))  # 1.35
     beyond = Candidate({"train.lr": 3}, (held_out(0.44, 0.05, recovery=1.5),))  # 1.39, as 1.5 counts as 1
     assert choose([elsewhere, clean], "ba-asr") is elsewhere
+    unknown = Candidate({}, (held_out(0.5, 0.25, recovery=0.5), held_out(0.7, 0.75)))
+    assert unknown.figures == pytest.approx({"ba@1": 0.6, "asr@1": 0.5})  # no recovery rather than one of 0
+    assert beyond.figures == {"ba@1": 0.44, "asr@1": 0.05, "recovery@1": 1.5}
     assert choose([elsewhere, clean], "value") is clean
     assert choose([clean, beyond], "value") is beyond
-    half = Candidate(
-        {"train.lr": 4}, (held_out(0.44, 0.05, recovery=1.5), held_out(0.44, 0.05, recovery=0.5))
-    )
-    twice = Candidate({"train.lr": 5}, clean.measured * 2)
-    assert (
-        choose([half, twice], "value") is twice
-    )  # 1.14: the runs' values are averaged, not their recoveries
+    half = Candidate({}, (held_out(0.44, 0.05, recovery=1.5), held_out(0.44, 0.05, recovery=0.5)))
+    twice = Candidate({}, clean.measured * 2)
+    # The runs' values are averaged, 1.14, not their recoveries, which would give 1.39.
+    assert choose([half, twice], "value") is twice
 
 
 def test_made_once_resumed_and_a_failure_passed_over(tmp_path: Path) -> None:

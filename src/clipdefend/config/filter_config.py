@@ -49,7 +49,7 @@ class FilterConfig(RunConfig):
     trusted: str | None = option(
         None,
         "--trusted",
-        "Pairs from the same source that are known to be clean; lorex needs them.",
+        "Pairs from the same source that are known to be clean; lorex needs them. Flags of tables hold for these, too.",
         metavar="DATA",
     )
     reference: str | None = option(

@@ -20,9 +20,15 @@ class Candidate:
     values: Mapping[str, Any]
     measured: tuple[Mapping[str, float], ...]
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """The means of those of ``FIGURES`` that all runs have."""
+        known = [name for name in FIGURES if all(name in metrics for metrics in self.measured)]
+        return {name: self.mean(name) for name in known}
+
     def mean(self, figure: str) -> float:
-        """The mean of a metric over the runs, 0 where it is unknown."""
-        return self._mean_of(lambda metrics: metrics.get(figure, 0.0))
+        """The mean of a metric over the runs."""
+        return self._mean_of(lambda metrics: metrics[figure])
 
     @property
     def value(self) -> float:

@@ -10,7 +10,7 @@ from clipdefend.config import FinetuneAttackConfig, ModelConfig, load_config
 from clipdefend.errors import ConfigError
 from clipdefend.models.clip import ClipModel
 from clipdefend.models.load import load_model
-from clipdefend.runs import Context, Run
+from clipdefend.runs import MANIFEST, Context, Run
 from clipdefend.runs.find import locate
 
 WHOLE = ("local-dir:", "hf-hub:")
@@ -38,7 +38,7 @@ def named_model(
         CheckpointError: weights that are missing or do not fit.
     """
     place = locate(context.runs, given)
-    if (place / "manifest.yaml").is_file():
+    if place.name == MANIFEST or (place / MANIFEST).is_file():
         run = Run.open(place)
         return inputs.model_of(run), run
     if given.startswith(WHOLE):

@@ -27,7 +27,7 @@ from clipdefend.registry import nearest
 from clipdefend.report.write import Report
 from clipdefend.runs import Context, Run, atomic_write
 from clipdefend.runs.lock import acquire, release
-from clipdefend.study.choice import FIGURES, Candidate, choose
+from clipdefend.study.choice import Candidate, choose
 from clipdefend.study.grid import Node, check_changes, group_of, held_out_nodes, labels, reported_nodes
 from clipdefend.study.study_file import COMMON, StudyFile, read_study
 
@@ -200,10 +200,7 @@ def _choose(study: StudyFile) -> dict[str, dict[str, Any]]:
         best = choose(candidates, study.rule)
         if best is not None:
             chosen[group_name] = dict(best.values)
-        tried = [
-            {**each.values, "runs": len(each.measured), **{name: each.mean(name) for name in FIGURES}}
-            for each in candidates
-        ]
+        tried = [{**each.values, "runs": len(each.measured), **each.figures} for each in candidates]
         record.append({"for": json.loads(group_name), "chosen": chosen.get(group_name), "tried": tried})
     content = {"rule": study.rule, "held_out": study.held_out, "choices": record}
     atomic_write(study.folder / CHOICE, json.dumps(content, indent=1, default=str) + "\n")
