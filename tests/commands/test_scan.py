@@ -200,7 +200,7 @@ def test_without_a_reference_it_cannot_tell(shell: Shell) -> None:
     ("flags", "said"),
     [
         (("--reference", "clean", "--families", "patch,wrap"), "Unknown family 'wrap'. Did you mean 'warp'?"),
-        (("--families", ""), "--families is ''; it takes names"),
+        (("--families", ""), "--families is empty. Give it a value, or leave it out."),
         (("--reference", "nowhere"), "Pretrained weights 'nowhere' not found"),
         (
             ("--reference", "clean", "--junit", "x.xml"),

@@ -15,7 +15,16 @@ from clipdefend.cli.invocation import DOCTOR, Examined, Invocation, invocation_c
 from clipdefend.cli.request import Request
 from clipdefend.cli.streams import drop_output, json_line, write_result
 from clipdefend.components import check_components
-from clipdefend.config import COMMANDS, RunConfig, kind_of, leaves, load_config, preset_difference, to_yaml
+from clipdefend.config import (
+    COMMANDS,
+    Leaf,
+    RunConfig,
+    kind_of,
+    leaves,
+    load_config,
+    preset_difference,
+    to_yaml,
+)
 from clipdefend.config.coerce import coerce
 from clipdefend.console import Console
 from clipdefend.distributed import launch
@@ -140,12 +149,22 @@ def _run(command: Callable[[RunConfig, Context], Result], prepared: Prepared) ->
 def read_invocation(request: Request) -> Invocation:
     """The flags about how a command is run."""
     cls = invocation_class(request.command)
+    _refuse_empty(request, {**leaves(cls), **option_leaves(request.command)})
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in request.invocation.items()
     }
     if request.command == DOCTOR and "command" in values:
         values["command"] = coerce(values["command"], Examined, "--command")
     return cls(**values)
+
+
+def _refuse_empty(request: Request, known: Mapping[str, Leaf]) -> None:
+    """Raise ConfigError for "", which a shell makes of a variable that is not set: it would count as left out."""
+    for path, value in {**request.invocation, **request.flags}.items():
+        if value == "":
+            raise ConfigError(f"{known[path].spec.flags[0]} is empty. Give it a value, or leave it out.")
+    if "" in request.inputs:
+        raise ConfigError(f"An argument of {request.command} is empty. Give it a value, or leave it out.")
 
 
 def prepare(request: Request, invocation: Invocation, args: list[str]) -> Prepared:
