@@ -107,18 +107,20 @@ def main() -> None:
     tables: dict[str, dict[str, dict[str, tuple[float, float, float]]]] = {}
     victims: dict[str, list[str]] = {}
     after: list[list[str]] = []
-    for place in sorted(args.study.glob("finetune-attack-*/manifest.yaml")):
-        victim = Run.open(place)
+    runs = [Run.open(place) for place in sorted(args.study.glob("finetune-attack-*/manifest.yaml"))]
+    several = len({run.config["seed"] for run in runs}) > 1
+    for victim in runs:
         poison = victim.ancestor("poison")
         details, attack = poison.manifest["details"], poison.config["attack"]["name"]
         share = details["poisoned"] / details["rows"]
         if share > args.at_most:
             continue
-        rate, name = f"{100 * share:g} %", f"{attack}-{details['poisoned']}"
-        tables.setdefault(rate, {})[attack] = filtered(folder, victim, name, args.keep, args.flags)
-        victims.setdefault(rate, []).append(f"{attack} {_percent(victim.metrics['asr@1'])}")
+        rate, name = f"{100 * share:g} %", victim.name.removeprefix("finetune-attack-")
+        label = f"{attack}, seed {victim.config['seed']}" if several else attack
+        tables.setdefault(rate, {})[label] = filtered(folder, victim, name, args.keep, args.flags)
+        victims.setdefault(rate, []).append(f"{label} {_percent(victim.metrics['asr@1'])}")
         if attack in args.retrain.split(","):
-            after.append([attack, rate, *retrained(folder, victim, name)])
+            after.append([label, rate, *retrained(folder, victim, name)])
     for rate, found in sorted(tables.items()):
         show_scores(f"{rate} poison (ASR@1: {', '.join(sorted(victims[rate]))})", dict(sorted(found.items())))
     if after:
