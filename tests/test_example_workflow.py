@@ -21,7 +21,7 @@ def command_lines() -> list[list[str]]:
 
 def test_every_command_line_is_one_that_the_program_takes(capsys: pytest.CaptureFixture[str]) -> None:
     ours = [line[1:] for line in command_lines() if line[0] == "clipdefend"]
-    assert [line[0] for line in ours] == ["poison", "evaluate", "evaluate"]
+    assert [line[0] for line in ours] == ["scan", "poison", "evaluate", "evaluate"]
     resolved = []
     for line in ours:
         assert main([*line, "--dry-run"]) == 0, capsys.readouterr().err
