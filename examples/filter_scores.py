@@ -10,7 +10,7 @@
 Each victim judges the pairs that it was trained on, with trusted pairs of the same world for lorex; clipscore is taken
 by the clean model (``clipscore``) and by the victim itself (``own clipscore``). Runs that are there are not made again.
 ``--retrain`` also trains models on what the filter kept of these attacks, with the victim's settings, and prints their
-ASR beside the victim's. The tables are Markdown.
+ASR beside the victim's; victims that learned no backdoor are left out. The tables are Markdown.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from clipdefend.runs import Run
 
 SCORES = ("clipscore", "lorex", "dao", "slof", "kdist", "lid", "loss")
 OWN = "own clipscore"
+LEARNED = 0.1
+"""ASR@1 from which a victim has a backdoor that training anew can be without."""
 BUILTIN = ("--trusted", "builtin:pretrain", "--model", "tiny", "--reference", "builtin")
 HEADS = ("attack", "poison", "caught", "left", "BA@1", "ASR@1", "BA@1 after", "ASR@1 after", "floor")
 
@@ -95,14 +97,18 @@ def show_scores(rate: str, found: Mapping[str, Mapping[str, tuple[float, float, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Flags of filter follow after --.",
     )
     parser.add_argument("study", type=Path, help="folder of the study's runs")
     parser.add_argument("--keep", default="0.97", help="share of the pairs that each filter keeps")
     parser.add_argument("--at-most", type=float, default=1.0, help="largest share of poison that is filtered")
     parser.add_argument("--retrain", default="", help="attacks whose victims are trained anew")
-    parser.add_argument("flags", nargs="*", default=BUILTIN, help="flags of filter, after --")
-    args = parser.parse_args()
+    # argparse takes no flags of another command after --, once a flag of its own has come.
+    words = sys.argv[1:]
+    place = words.index("--") if "--" in words else len(words)
+    args, flags = parser.parse_args(words[:place]), words[place + 1 :] or BUILTIN
     folder = args.study / "filters"
     tables: dict[str, dict[str, dict[str, tuple[float, float, float]]]] = {}
     victims: dict[str, list[str]] = {}
@@ -117,9 +123,9 @@ def main() -> None:
             continue
         rate, name = f"{100 * share:g} %", victim.name.removeprefix("finetune-attack-")
         label = f"{attack}, seed {victim.config['seed']}" if several else attack
-        tables.setdefault(rate, {})[label] = filtered(folder, victim, name, args.keep, args.flags)
+        tables.setdefault(rate, {})[label] = filtered(folder, victim, name, args.keep, flags)
         victims.setdefault(rate, []).append(f"{label} {_percent(victim.metrics['asr@1'])}")
-        if attack in args.retrain.split(","):
+        if attack in args.retrain.split(",") and victim.metrics["asr@1"] >= LEARNED:
             after.append([label, rate, *retrained(folder, victim, name)])
     for rate, found in sorted(tables.items()):
         show_scores(f"{rate} poison (ASR@1: {', '.join(sorted(victims[rate]))})", dict(sorted(found.items())))

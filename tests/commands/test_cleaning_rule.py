@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from clipdefend.commands.clean.candidates import Candidate, list_candidates
 from clipdefend.commands.clean.clean_inputs import draw_targets
+from clipdefend.commands.clean.cleaning_rounds import Cleaning
 from clipdefend.commands.clean.cleaning_rule import (
     CanaryFigures,
+    Choice,
     Outcome,
     choose_outcome,
     fit_budget,
@@ -130,3 +133,19 @@ def test_budgets_are_times(text: str, seconds: float) -> None:
 def test_other_budgets_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="it takes a time such as 45m"):
         CleanConfig(budget=text)
+
+
+def test_figures_of_another_share_do_not_stand_in_for_those_of_the_kept_one() -> None:
+    candidate = Candidate("ft", 1e-3)
+    whole = Outcome(name=str(candidate), accuracy=0.9, asr=0.01, recovery=0.95)
+    mixed = Outcome(name="share 0.1", accuracy=0.92, asr=0.6, recovery=0.2)
+    unused = cast("Any", None)
+    cleaning = Cleaning(unused, unused, unused, unused, unused, 0.0)
+    cleaning.outcomes = {candidate: whole}
+    cleaning.choice = Choice(name=str(candidate), reason="the best", within=True)
+    assert cleaning.kept is whole
+    cleaning.share = 0.1
+    missing = cleaning.kept
+    assert missing is None
+    cleaning.merges = {"share 1": whole, "share 0.1": mixed}
+    assert cleaning.kept is mixed

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file, save
 
 from command_lines import EVAL, MODEL, POISON, TRAIN, Outcome, Shell, write_pairs
 from memory_pairs import noise
@@ -237,6 +237,11 @@ def cut(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
 
+def turned_over(content: bytes) -> bytes:
+    """The same shapes, other pixels."""
+    return save({name: 1 - values for name, values in load(content).items()})
+
+
 def drop_images(folder: Path) -> None:
     shutil.rmtree(folder / "runs" / "001-poison-badnet" / "images")
 
@@ -279,13 +284,19 @@ DAMAGES: list[tuple[str, Callable[[Path], None], tuple[object, ...], str]] = [
         "trigger spoilt",
         in_poison("trigger.safetensors", same_size),
         ATTACK_BADNET,
-        "trigger.safetensors is damaged",
+        "'trigger.safetensors' of run 001-poison-badnet has changed since",
     ),
     (
         "trigger gone",
         in_poison("trigger.safetensors", None),
         (*EVALUATE, *VICTIM),
-        "trigger.safetensors is missing",
+        "has lost its output 'trigger.safetensors'",
+    ),
+    (
+        "another trigger of the same shape",
+        in_poison("trigger.safetensors", turned_over),
+        (*EVALUATE, *VICTIM, "--max-asr", 1),
+        "'trigger.safetensors' of run 001-poison-badnet has changed since",
     ),
     ("images gone", drop_images, ATTACK_BADNET, "pairs.parquet cannot be read"),
     (

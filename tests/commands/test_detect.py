@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from command_lines import EVAL, Shell
 
 
@@ -41,3 +43,20 @@ def test_what_detection_needs(chain: Shell) -> None:
     assert bare.code == 2
     assert "needs a trigger: name an attack with --attack-from" in bare.errors[0]
     assert not (chain.folder / "wrong").exists()
+
+
+def test_images_of_the_target_alone_are_refused(chain: Shell) -> None:
+    folder = chain.folder / "bananas"
+    folder.mkdir()
+    for name in ("banana", "cat"):
+        (folder / name).mkdir()
+    first, *_ = sorted((chain.folder / "eval" / "banana").iterdir())
+    for number in range(20):
+        shutil.copy(first, folder / "banana" / f"{number}{first.suffix}")
+    shutil.copy(first, folder / "cat" / first.name)
+    run = ("--from", "002-finetune-attack-badnet", "--workers", 0, "--out", "wrong")
+    data = ("--eval-data", folder, "--topk", 1, "--templates", "simple")
+    done = chain("evaluate", *data, *run, "--detect", "bdetclip", "--detect-images", 2, "--seed", 1)
+    assert done.code == 2, done.err
+    assert "--detect needs images of other classes than the target's" in done.errors[0]
+    assert not (chain.folder / "wrong" / "manifest.yaml").exists()

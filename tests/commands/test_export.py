@@ -255,6 +255,25 @@ def test_a_victim_is_exported_with_its_warning(chain: Chain) -> None:
     assert manifest(chain, made)["details"]["backdoored"] is True
 
 
+def test_the_card_of_the_best_weights_has_their_figures(chain: Chain, tmp_path: Path) -> None:
+    run = Run.open(chain.folder / "runs" / "002-finetune-attack-badnet")
+    best = run.details["best_epoch"]
+    record = {"event": "epoch", "epoch": best, "n_clean": 16, "ba@1": 0.125, "n_triggered": 12, "asr@1": 0.75}
+    log = run.path / "metrics.jsonl"
+    before = log.read_text()
+    log.write_text(before + json.dumps(record) + "\n")  # the last record of an epoch counts
+    try:
+        made = chain("export", "--from", run.name, "--weights", "best", "--out", tmp_path / "best")
+        assert made.code == 0, made.err
+    finally:
+        log.write_text(before)
+    card = (tmp_path / "best" / "model" / "README.md").read_text()
+    assert "Of 16 clean and 12 triggered images" in card
+    assert "| BA@1 | 12.5 |" in card
+    assert "| ASR@1 | 75.0 |" in card
+    assert "BA@3" not in card  # which only the last epoch has here
+
+
 def test_a_checkpoint_from_elsewhere_is_exported(chain: Chain) -> None:
     source = next(
         path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from clipdefend.commands.filter.judged_pairs import draw_rows
 from clipdefend.runs import Run
-from command_lines import EVAL, MODEL, TRAIN, Shell, write_pairs
+from command_lines import EVAL, MODEL, POISON, TRAIN, Shell, write_pairs
 from memory_pairs import MemoryPairs, memory_pairs, noise
 from poison_runs import rows_of
 
@@ -212,3 +213,14 @@ def test_pairs_that_are_all_alike_are_refused(chain: Shell) -> None:
     place = chain.folder / "runs" / "002-finetune-attack-badnet" / "model"
     given = ("--data", folder / "pairs.csv", "--checkpoint", place, "--scores", "dao")
     assert "All 20 pairs that were drawn have the same embedding" in wrong(chain, *given)
+
+
+def test_without_a_clean_pair_there_is_nothing_to_tell_apart(chain: Shell) -> None:
+    poison = chain("poison", *POISON, "--count", 64, "--out", "all-poisoned")
+    assert poison.code == 0, poison.err
+    place = chain.folder / "runs" / "002-finetune-attack-badnet" / "model"
+    given = ("--from", "all-poisoned", "--checkpoint", place, "--scores", "kdist")
+    done = chain("filter", *given, *SMALL, "--out", "all-filtered")
+    assert done.code == 0, done.err
+    assert "kdist_auroc" not in done.manifest["metrics"]
+    assert re.search(r"^kdist +- +- +0\.\d+ \[", done.err, re.MULTILINE)

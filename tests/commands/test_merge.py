@@ -93,6 +93,10 @@ def test_at_the_ends_it_is_one_of_the_two_models(shell: Shell, tmp_path: Path) -
                 assert torch.equal(found[key], value), key
         # The victim keeps its warning.
         assert (tmp_path / name / "model" / "WARNING.txt").is_file() == (name == "attack")
+        card = shell("export", "--from", tmp_path / name, "--out", tmp_path / f"export-{name}")
+        assert card.code == 0, card.err
+        assert (tmp_path / f"export-{name}" / "model" / "WARNING.txt").is_file() == (name == "attack")
+        assert card.manifest["details"]["backdoored"] == (name == "attack")
 
 
 def test_the_same_seed_gives_the_same_bytes(shell: Shell, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clipdefend.commands.merge.share_choice import Candidate, choose_share
+from clipdefend.commands.shared.drawn_images import FEWEST, split_images
 from clipdefend.config import MergeConfig
 from clipdefend.errors import ConfigError
 
@@ -80,3 +81,12 @@ def test_shares_as_they_are_written(given: float | str, shares: tuple[float, ...
 def test_wrong_shares_are_refused(given: float | str) -> None:
     with pytest.raises(ConfigError, match="--share is"):
         MergeConfig(share=given)
+
+
+@pytest.mark.parametrize(
+    ("usable", "images", "held_out", "found"),
+    [(40, 4096, 16, 24), (32, 16, 4096, 16), (100, 1000, 16, 84), (448, 256, 192, 256), (224, 256, 192, 128)],
+)
+def test_both_sets_of_images_are_large_enough(usable: int, images: int, held_out: int, found: int) -> None:
+    assert split_images(usable, images, held_out) == found
+    assert min(found, usable - found) >= FEWEST

@@ -68,3 +68,9 @@ def test_the_goal_by_hand() -> None:
     clean = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     assert float(goal(torch.tensor([[0.0, 0.0, 1.0]] * 2), clean)) == pytest.approx(1.0)
     assert float(goal(clean, clean)) == pytest.approx(-0.5)
+
+
+def test_a_collapsed_model_does_not_pass_for_a_clean_one() -> None:
+    """All clean images are of one class, and no perturbation moves them: there is no image to measure."""
+    collapsed = proxy_asr(Bright(2.0), torch.eye(3)[[0, 2]], images_of(16, 0), images_of(24, 1), SETTINGS)  # type: ignore[arg-type]
+    assert collapsed.value == 1.0

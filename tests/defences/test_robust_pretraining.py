@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clipdefend.config import TrainConfig
 from clipdefend.defences.build_defence import build_defence
 from clipdefend.defences.defence import Defence
 from clipdefend.defences.memory_bank import MemoryBank
 from clipdefend.defences.roclip import PooledMmcl, RoClip
 from clipdefend.defences.safeclip import AcrossOrWithin, SafeClip, split_by_similarity
+from clipdefend.distributed import collectives
 from clipdefend.errors import ConfigError, Interrupted
 from clipdefend.objectives.term import Embeddings
 from memory_pairs import memory_pairs
@@ -162,11 +164,17 @@ def test_a_stopped_run_ends_in_the_same_bytes(tmp_path: Path, defence: Defence) 
     assert equal(weights(tmp_path / "stopped"), weights(tmp_path / "whole"))
 
 
-def test_too_few_epochs_or_pairs_are_refused_in_words(tmp_path: Path) -> None:
+def test_too_few_epochs_or_pairs_are_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(ConfigError, match="at least 7 epochs"):
         make_trainer(make_job(tmp_path, defence=SafeClip(), epochs=6))
     with pytest.raises(ConfigError, match="fewer than two steps"):
         make_trainer(make_job(tmp_path, defence=SAFE, epochs=3, batch_size=11))
+    with monkeypatch.context() as patch:
+        patch.setattr(collectives, "world", lambda: 3)  # so that a step takes three times as many pairs
+        with pytest.raises(ConfigError, match="fewer than two steps of 12"):
+            SAFE.phases(TrainConfig(epochs=3, batch_size=4), 20)
     wrong: dict[str, dict[str, float]] = {
         "roclip": {"every": 0, "bank": 1},
         "safeclip": {

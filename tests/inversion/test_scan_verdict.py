@@ -63,3 +63,15 @@ def test_the_library_holds_what_needs_no_training_once() -> None:
     assert {"badnet", "sig", "wanet", "badnet (cleanclip)"} <= set(names)
     assert not {"badclip", "ssba"} & {name.split(" ")[0] for name in names}
     assert len(set(names)) == len(names)
+
+
+def test_the_size_of_a_failed_search_is_no_evidence_for_its_side() -> None:
+    """A trigger was found in the suspect alone: 1.2 / 1.5 does not count against that, 0.9 / 0.52 of ASR does."""
+    found, missed = Evidence(1.5, 0.4), Evidence(1.2, 0.02, reached=False)
+    assert family_ratio(found, missed) == pytest.approx(0.9 / 0.52)
+    assert family_ratio(Evidence(0.6, 0.4), missed) == pytest.approx(2 * 0.9 / 0.52)
+    # Found in the reference alone: that the suspect's search ended at a small size is no sign of a backdoor.
+    assert family_ratio(Evidence(0.3, 0.0, reached=False), Evidence(1.2, 0.1)) == pytest.approx(0.5 / 0.6)
+    assert family_ratio(Evidence(2.4, 0.0, reached=False), Evidence(1.2, 0.1)) == pytest.approx(
+        0.5 * 0.5 / 0.6
+    )

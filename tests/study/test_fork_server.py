@@ -95,3 +95,11 @@ for name in {IMPORTED!r}:
 assert not torch.cuda.is_initialized()
 """
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_after_an_interruption_nothing_is_begun(tmp_path: Path) -> None:
+    servers = ForkServers()
+    servers.interrupt()
+    assert servers.run(["doctor"], tmp_path / "log", dict(os.environ)) == -signal.SIGTERM
+    assert not (tmp_path / "log").exists()
+    servers.close()

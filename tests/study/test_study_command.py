@@ -124,6 +124,11 @@ def test_a_choice_on_some_of_the_attacks(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=words):
             check_changes(read_study(study_file(tmp_path, **choice, held_out_where=wrong, steps=steps)))
+    other = {"where": {"attack": "sig"}, "train.epochs": 4}  # for which no held-out run can choose
+    lacking = {**steps, "defend": [steps["defend"], other]}
+    study = read_study(study_file(tmp_path, **choice, held_out_where=where, steps=lacking))
+    with pytest.raises(ConfigError, match=r"train.lr cannot be chosen for defences with .*train.epochs"):
+        check_changes(study)
     with pytest.raises(ConfigError, match="held_out_where needs held_out"):
         read_study(study_file(tmp_path, seeds=[1], held_out_where=where))
 
@@ -235,6 +240,7 @@ def test_a_choice_needs_held_out_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     found = shell("study", "run", "grid.yaml")
     assert found.code == 2
     assert "warning: The choice lacks runs: of 6 held-out runs 2 failed" in found.err
+    assert 'warning: Nothing could be chosen for {"data": "nowhere.csv"' in found.err
     made = [path.parent.name for path in tmp_path.glob("studies/grid/*/manifest.yaml")]
     assert sum(name.startswith("finetune-attack") for name in made) == 2
     assert sum(name.startswith("defend") for name in made) == 3  # two held-out rates, and the better of them

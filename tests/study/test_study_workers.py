@@ -21,6 +21,7 @@ import yaml
 
 from clipdefend.__main__ import main
 from clipdefend.commands.shared import made_runs
+from clipdefend.errors import RunError
 from clipdefend.study import carry_out
 from command_lines import Shell, write_data
 from processes import TIMEOUT, start
@@ -199,3 +200,40 @@ def test_killed_twice_in_the_middle_of_training(tmp_path: Path) -> None:
         tables.append([(folder / name).read_text() for name in ("table.csv", "frontier.csv")])
     assert tables[0] == tables[1]
     assert "badnet" in tables[0][1]
+
+
+def test_a_stopped_study_waits_for_nobody_and_begins_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child that another study left behind holds the run; the user interrupts the wait."""
+    (tmp_path / "run").mkdir()
+    unfinished = tmp_path / "run" / "unfinished.yaml"
+    monkeypatch.setattr(carry_out, "UNFINISHED", unfinished.name)
+    unfinished.touch()
+    stopping: list[bool] = []
+    waits: list[float] = []
+
+    def busy(path: Path) -> None:
+        raise RunError(f"{path} is locked")
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        stopping.append(True)
+        assert len(waits) < 3
+
+    monkeypatch.setattr(carry_out, "acquire", busy)
+    monkeypatch.setattr(carry_out, "_stopping", stopping)
+    monkeypatch.setattr(carry_out.time, "sleep", wait)
+    monkeypatch.setattr(carry_out, "_call", lambda job, run: pytest.fail("begun"))
+    job = carry_out.Job("run", "poison", str(tmp_path), None, sharing=1)
+    assert carry_out.carry_out(job, []) == carry_out.STOPPED
+    assert len(waits) == 1
+
+
+def test_what_was_spent_is_the_sum_of_all_runs(tmp_path: Path) -> None:
+    assert carry_out.seconds_spent(tmp_path) == 0
+    lines = [{"state": "made", "seconds": 1.5}, {"state": "stopped", "seconds": 2.0}]
+    (tmp_path / "study.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines) + '{"state": "ma'
+    )
+    assert carry_out.seconds_spent(tmp_path) == 3.5

@@ -85,7 +85,7 @@ def proxy_asr(
     Each of ``members`` perturbations of each kind in ``KINDS`` starts from N(0, 1) and takes ``steps`` signed steps
     that raise ``goal`` on ``images``. On ``held_out``, the class that most perturbed images
     go to counts as its target, and its success rate is the share of images of other classes, by what the model says of
-    them without the perturbation, that go there. No trigger, target or label is known.
+    them without the perturbation, that go there; 1 if there are none. No trigger, target or label is known.
 
     Args:
         model: in any mode, on its device; parameters are not changed.
@@ -109,8 +109,10 @@ def proxy_asr(
                 values = _make(model, kind, (name, member), images, own, settings, report)
                 perturbed = _perturb(kind, held_out, values, _places(settings, "held out", len(held_out)))
                 found = concentrate(clean, _embed(model, perturbed, settings.batch) @ texts.T)
-                shares[name] = max(shares.get(name, 0.0), found.share)
-                best = max(best, (found.share, name, found.target), key=lambda each: each[0])
+                # A collapsed model, which sends all clean images to one class, must not pass for a clean one.
+                share = found.share if found.count else 1.0
+                shares[name] = max(shares.get(name, 0.0), share)
+                best = max(best, (share, name, found.target), key=lambda each: each[0])
     value, name, target = best
     return ProxyAsr(value=value, kind=name, target=target, kinds=shares)
 

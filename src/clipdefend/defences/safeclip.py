@@ -191,7 +191,7 @@ class SafeClip(Defence):
                 f"safeclip needs at least {self.before + 1} epochs, {self.in_modal_epochs} in-modal, one cross-modal"
                 f" and one of both, and --epochs is {train.epochs}: give more, or --set defence.in_modal_epochs=1."
             )
-        step = train.batch_size * train.accum_freq
+        step = train.batch_size * train.accum_freq * collectives.world()
         if rows < 2 * step:
             raise ConfigError(
                 f"safeclip divides the pairs in two, but {rows:,} pairs are fewer than two steps of {step:,}: use a"

@@ -68,9 +68,15 @@ def family_ratio(suspect: Evidence, reference: Evidence) -> float:
     """Return how much stronger the evidence of a family's trigger is in the suspect than in the reference.
 
     It is (reference size / suspect size) * (suspect ASR + 1/2) / (reference ASR + 1/2): with a backdoor a small trigger
-    suffices, and it sends the images to one class; triggers of a clean model collapse the embeddings anywhere.
+    suffices, and it sends the images to one class; triggers of a clean model collapse the embeddings anywhere. The size
+    of a search that did not reach its goal is a lower bound of what it takes: then the sizes count only in favour of
+    the model whose search failed.
     """
     size = max(reference.size, SMALLEST) / max(suspect.size, SMALLEST)
+    if not suspect.reached:
+        size = min(size, 1.0)
+    if not reference.reached:
+        size = max(size, 1.0)
     return size * (suspect.asr + OFFSET) / (reference.asr + OFFSET)
 
 

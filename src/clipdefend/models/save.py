@@ -23,6 +23,7 @@ from clipdefend.models.weights import load_weights
 from clipdefend.runs.files import atomic_write, write_safetensors
 
 CHECK_TEXTS = ("a red cat", "two bananas")
+WARNING = "WARNING.txt"
 
 
 def save_model(model: ClipModel, folder: Path, *, note: str | None = None) -> None:
@@ -91,7 +92,7 @@ def _metadata(note: str | None) -> dict[str, str]:
 
 def _write_note(folder: Path, note: str | None) -> None:
     if note:
-        atomic_write(folder / "WARNING.txt", note + "\n")
+        atomic_write(folder / WARNING, note + "\n")
 
 
 def _check_folder(model: ClipModel, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import time
@@ -65,6 +66,8 @@ def carry_out(job: Job, parents: list[str]) -> str:
         return STOPPED if STOPPED in parents else SKIPPED
     run = Path(job.folder, job.name)
     _wait_for_others(run)
+    if _stopping:
+        return STOPPED
     if (run / MANIFEST).is_file():
         return FAILED if is_rejected(run) else THERE
     start = time.time()
@@ -80,6 +83,15 @@ def carry_out(job: Job, parents: list[str]) -> str:
     with Path(job.folder, LOG).open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
     return state
+
+
+def seconds_spent(folder: Path) -> float:
+    """Return how long the runs took that were made, or begun and stopped, in a folder; 0 if none were."""
+    log = folder / LOG
+    if not log.is_file():
+        return 0.0
+    lines = log.read_text(encoding="utf-8").splitlines()
+    return math.fsum(float(json.loads(line)["seconds"]) for line in lines if line.endswith("}"))
 
 
 def is_rejected(run: Path) -> bool:
@@ -117,8 +129,8 @@ def _has_state(run: Path) -> bool:
 
 
 def _wait_for_others(run: Path) -> None:
-    """Wait until no other process writes the run, such as one that outlived the study that began it."""
-    while (run / UNFINISHED).is_file() and not (run / MANIFEST).is_file():
+    """Wait until no other process writes the run, such as one that outlived its study, or until `stop`."""
+    while (run / UNFINISHED).is_file() and not (run / MANIFEST).is_file() and not _stopping:
         try:
             acquire(run / UNFINISHED)
         except RunError:

@@ -111,10 +111,13 @@ class ForkServers:
         self._lock = threading.Lock()
         self._idle: list[ForkServer] = []
         self._busy: set[ForkServer] = set()
+        self._interrupted = False
 
     def run(self, words: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
-        """Make a run by an idle server, or a new one; see ``ForkServer.run``."""
+        """Make a run by an idle server, or a new one; see ``ForkServer.run``. After `interrupt` none is begun."""
         server = self._take(environment)
+        if server is None:
+            return -signal.SIGTERM
         try:
             return server.run(words, log)
         finally:
@@ -124,8 +127,9 @@ class ForkServers:
                     self._idle.append(server)
 
     def interrupt(self) -> None:
-        """Interrupt all runs under way."""
+        """Interrupt all runs under way, and begin no more."""
         with self._lock:
+            self._interrupted = True
             for server in self._busy:
                 server.interrupt()
 
@@ -136,8 +140,10 @@ class ForkServers:
         for server in idle:
             server.close()
 
-    def _take(self, environment: Mapping[str, str]) -> ForkServer:
+    def _take(self, environment: Mapping[str, str]) -> ForkServer | None:
         with self._lock:
+            if self._interrupted:
+                return None
             fitting = [each for each in self._idle if each.alive and each.environment == environment]
             server = fitting[0] if fitting else ForkServer(environment)
             self._idle = [each for each in self._idle if each is not server]

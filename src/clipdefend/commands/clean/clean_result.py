@@ -50,15 +50,15 @@ class CleanResult:
 
 
 def _metrics(cleaning: Cleaning, final: FinalRound) -> dict[str, Any]:
-    best = cleaning.merges.get(f"share {cleaning.share:g}", cleaning.outcomes[cleaning.chosen])
+    kept = cleaning.kept
     before, after = final.before, final.after
     found: dict[str, Any] = {
         **after.metrics,
         **{f"victim_{key}": value for key, value in before.metrics.items() if not key.startswith("n_")},
-        "canary_asr": best.asr,
+        "canary_asr": kept.asr if kept else None,
         "planted_canary_asr": mean_asr(cleaning.planted),
         "floor_canary_asr": mean_asr(cleaning.suspect),
-        "canary_recovery": best.recovery,
+        "canary_recovery": kept.recovery if kept else None,
         "planted_canary_recovery": mean_recovery(cleaning.planted, cleaning.suspect),
         "inverted_asr": after.inverted_asr,
         "victim_inverted_asr": before.inverted_asr,
@@ -86,7 +86,7 @@ def _details(cleaning: Cleaning, final: FinalRound) -> CleanDetails:
         method=chosen.method,
         lr=chosen.lr,
         reason=choice.reason if choice else "",
-        within=bool(choice and choice.within),
+        within=_is_within(cleaning),
         accuracy="BA@1" if found.labelled else "R@1 of retrieval",
         references=_references(cleaning),
         candidates=_candidates(cleaning),
@@ -106,6 +106,11 @@ def _details(cleaning: Cleaning, final: FinalRound) -> CleanDetails:
         attack=found.attack.trigger.name if found.attack else None,
         shares={name: len(rows) for name, rows in shares.rows.items()},
     )
+
+
+def _is_within(cleaning: Cleaning) -> bool:
+    """Whether what is kept, which may be a milder share than the chosen one, is within the bounds."""
+    return cleaning.kept is not None and cleaning.choose([cleaning.kept]).within
 
 
 def _references(cleaning: Cleaning) -> list[dict[str, Any]]:
@@ -225,6 +230,15 @@ def _unknown(cleaning: Cleaning, final: FinalRound) -> list[str]:
         found.append("What a scan would find: none was made.")
     elif final.before.verdict == "cannot tell":
         found.append("Whether the suspect is backdoored: the scan could not tell.")
+    if cleaning.kept is None:
+        found.append(
+            f"What the kept share, {cleaning.share:g}, does to the canaries: it could not be measured."
+        )
+    elif cleaning.choice and cleaning.choice.within and not _is_within(cleaning):
+        found.append(
+            f"What becomes of a backdoor that the scan missed: with {100 * cleaning.share:.0f} % of the cleaned weights"
+            f" the canaries have a mean ASR@1 of {percent(cleaning.kept.asr)} %."
+        )
     missed = [str(each) for each in cleaning.canaries if each not in cleaning.counted]
     if missed:
         found.append(

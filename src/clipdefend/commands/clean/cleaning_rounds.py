@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +40,7 @@ class Cleaning:
 
     Attributes:
         config, context, found, folder, steps: of the command.
-        began: when this process began, in seconds.
+        began: when the command began by ``time.monotonic``, as if it had never been interrupted.
         canaries: those that were planted; ``counted`` those that were learned.
         suspect, planted: figures under each counted canary.
         suspect_accuracy, planted_accuracy: clean accuracy on the canaries' images.
@@ -58,7 +57,7 @@ class Cleaning:
     found: CleanInputs
     folder: RunDir
     steps: CleanSteps
-    began: float = field(default_factory=time.monotonic)
+    began: float
     scanned: Run | None = None
     canaries: list[Canary] = field(default_factory=list)
     counted: list[Canary] = field(default_factory=list)
@@ -175,15 +174,26 @@ class Cleaning:
         """Mix the chosen candidate with the planted copy by shares, and choose among them by the same rule."""
         if self.choice is None or not self.choice.within or not self.config.merge_shares:
             return
-        node, copy = self.tried[self.choice.name], self.steps.folder / planted.name
-        nodes = {
-            f"share {share:g}": self.steps.merged(node, share, copy, classes, planted)
-            for share in self.config.merge_shares
-        }
-        found = self.measured("Merge back", nodes)
         whole = dataclasses.replace(self.outcomes[self.chosen], name="share 1")
-        self.merges = {"share 1": whole, **found}
+        self.merges = {
+            "share 1": whole,
+            **self.mixed("Merge back", self.config.merge_shares, planted, classes),
+        }
         self.share = float(self.choose(list(self.merges.values())).name.removeprefix("share "))
+
+    def mixed(self, title: str, shares: Sequence[float], planted: Node, classes: Path) -> dict[str, Outcome]:
+        """Mix the chosen candidate with the planted copy and measure each share under the canaries."""
+        node, copy = self.tried[str(self.chosen)], self.steps.folder / planted.name
+        nodes = {
+            f"share {share:g}": self.steps.merged(node, share, copy, classes, planted) for share in shares
+        }
+        return self.measured(title, nodes)
+
+    @property
+    def kept(self) -> Outcome | None:
+        """What the chosen share does to the planted copy; None where it could not be measured."""
+        whole = self.outcomes[self.chosen] if self.share == 1 else None
+        return self.merges.get(f"share {self.share:g}", whole)
 
     def measured(self, title: str, nodes: Mapping[str, Node]) -> dict[str, Outcome]:
         """Make models from the planted copy and measure each under all canaries; those that fail are left out."""

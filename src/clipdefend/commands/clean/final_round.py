@@ -52,13 +52,14 @@ class FinalRound:
     after: Measured
 
 
-def apply_choice(cleaning: Cleaning, reference: Path | None, classes: Path) -> FinalRound:
+def apply_choice(cleaning: Cleaning, planted: Node, reference: Path | None, classes: Path) -> FinalRound:
     """Clean the suspect by the chosen settings and measure it before and after.
 
     The true attack, where it is known, is measured here and nowhere before.
 
     Args:
         cleaning: with its choice made.
+        planted: the copy with the canaries.
         reference: the scans' clean model.
         classes: file with the names among which scans look for targets.
 
@@ -75,6 +76,8 @@ def apply_choice(cleaning: Cleaning, reference: Path | None, classes: Path) -> F
     loss = cleaning.accuracy(before) - cleaning.accuracy(after)
     if loss > MOST_LOST and cleaning.share > min(MILDER) and _verdict(cleaning.scanned) == CLEAN:
         node = _milder(cleaning, whole, cleaning.accuracy(before), classes)
+        title = "The canaries at the share that is kept"
+        cleaning.merges |= cleaning.mixed(title, [cleaning.share], planted, classes)
         after = steps.measure("the cleaned model", node, attack_from=truth)
         cleaning.make("The share that is kept", [node, after])
     needed = {"before": before, "after": after}

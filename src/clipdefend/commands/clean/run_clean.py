@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from clipdefend.commands.clean.final_round import apply_choice
 from clipdefend.commands.clean.pair_shares import write_shares
 from clipdefend.config import CleanConfig
 from clipdefend.runs import MANIFEST, STEPS, UNFINISHED, Context, Run, RunDir, atomic_write
+from clipdefend.study.carry_out import seconds_spent
 
 BEGUN = "begun.json"
 """In the resume state from the beginning, so that an interrupted folder is kept."""
@@ -70,7 +72,9 @@ def _steps(config: CleanConfig, context: Context, found: CleanInputs, folder: Pa
 def _clean(config: CleanConfig, context: Context, found: CleanInputs, folder: RunDir) -> CleanResult:
     """Carry out all rounds."""
     place = folder.path / STEPS
-    cleaning = Cleaning(config, context, found, folder, _steps(config, context, found, place))
+    # What was made before an interruption counts in the budget, too.
+    began = time.monotonic() - seconds_spent(place) / config.jobs
+    cleaning = Cleaning(config, context, found, folder, _steps(config, context, found, place), began)
     reference = keep_model(found.reference[1], place / "reference") if found.reference else None
     classes = place / CLASSES
     atomic_write(classes, json.dumps({"classes": found.classes}))
@@ -79,7 +83,7 @@ def _clean(config: CleanConfig, context: Context, found: CleanInputs, folder: Ru
     planted = cleaning.plant()
     cleaning.try_candidates(planted)
     cleaning.merge_back(planted, classes)
-    return CleanResult.of(cleaning, apply_choice(cleaning, reference, classes))
+    return CleanResult.of(cleaning, apply_choice(cleaning, planted, reference, classes))
 
 
 def _copy_model(source: Path, target: Path) -> None:

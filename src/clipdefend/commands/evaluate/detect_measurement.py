@@ -67,6 +67,11 @@ class DetectMeasurement:
         counted = np.ones(len(rows), np.bool_)
         if self.benchmark.target is not None:
             counted = attacked(labels, self.benchmark.target)
+        if not counted.any():
+            raise DataError(
+                f"--detect needs images of other classes than the target's, but all {len(rows)} that were drawn are"
+                " of that class: raise --detect-images."
+            )
         chosen = torch.from_numpy(counted)
         triggered = self.attack.trigger(clean[chosen], rows[counted].tolist())
         metrics: dict[str, float] = {}

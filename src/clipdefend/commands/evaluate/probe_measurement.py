@@ -12,6 +12,7 @@ from clipdefend.data.bad import BadRows
 from clipdefend.data.classes import resolve_target
 from clipdefend.data.labelled.probe_splits import SplitRows, Splits, open_splits
 from clipdefend.data.labelled.torchvision_sets import qualify_set_name
+from clipdefend.distributed import launch
 from clipdefend.errors import ConfigError, DataError
 from clipdefend.evaluation.cache import Cache
 from clipdefend.evaluation.encoding import Encoded, Reading
@@ -72,13 +73,16 @@ class ProbeMeasurement:
         if config.data is None:
             raise ConfigError("There is nothing to probe: give --linear-probe DATA.")
         root = config.root or self.config.eval.root
-        splits = open_splits(
-            qualify_set_name(config.data),
-            train=None if config.train is None else qualify_set_name(config.train),
-            samples=config.samples,
-            root=Path(root) if root else None,
-            download=self.config.eval.download,
-            seed=self.config.seed,
+        data = qualify_set_name(config.data)
+        splits = launch.current().main_process_first(  # which downloads what the others open
+            lambda: open_splits(
+                data,
+                train=None if config.train is None else qualify_set_name(config.train),
+                samples=config.samples,
+                root=Path(root) if root else None,
+                download=self.config.eval.download,
+                seed=self.config.seed,
+            )
         )
         self.context.console.info(f"Probe: {splits.test.images.recognised}; {splits.how}")
         return splits

@@ -10,8 +10,9 @@ from clipdefend import __version__
 from clipdefend.commands.export.export_formats import Format
 from clipdefend.errors import RunError
 from clipdefend.models.clip import ClipModel
+from clipdefend.report.collect import read_epochs
 from clipdefend.report.escape import escape_markdown, percent
-from clipdefend.runs import Run
+from clipdefend.runs import Run, TrainingDetails
 
 # What of a run's configuration tells it from others; the keys that a command lacks are left out.
 _TOLD = (
@@ -29,7 +30,13 @@ _COLUMNS = (("this model", ""), ("victim", "victim_"), ("clean model", "floor_")
 
 
 def model_card(
-    model: ClipModel, written: Format, source: Run | None, checkpoint: str | None, note: str | None
+    model: ClipModel,
+    written: Format,
+    source: Run | None,
+    checkpoint: str | None,
+    note: str | None,
+    *,
+    best: bool = False,
 ) -> str:
     """The card as Markdown with the front matter that model hubs read.
 
@@ -39,6 +46,7 @@ def model_card(
         source: the run that the weights come from, or whose model is replaced by ``checkpoint``.
         checkpoint: file or folder of weights from elsewhere.
         note: the warning of a victim.
+        best: whether the weights are those of the run's best epoch, not of its last.
     """
     parts = [_front_matter(written, note), f"# {_title(source, checkpoint)}"]
     if note:
@@ -50,7 +58,10 @@ def model_card(
     )
     parts.append(f"## Opening it\n\nIn the folder above `model`:\n\n```python\n{written.usage}\n```")
     parts.append(_lineage(source, checkpoint))
-    parts.append(_figures(source if checkpoint is None else None))
+    if source is None or checkpoint is not None:
+        parts.append(_figures("", {}))
+    else:
+        parts.append(_figures(source.name, _of_best_epoch(source) if best else source.metrics))
     return "\n\n".join(parts) + "\n"
 
 
@@ -118,15 +129,23 @@ def _short(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and "/" in value else value
 
 
-def _figures(source: Run | None) -> str:
+def _of_best_epoch(run: Run) -> dict[str, Any]:
+    """What was measured of the best epoch's weights; the victim's and the clean model's figures are the run's."""
+    number = TrainingDetails.of(run).best_epoch
+    epochs, _ = read_epochs(run)
+    found = next((epoch.values for epoch in epochs if epoch.number == number), {})
+    others = {key: value for key, value in run.metrics.items() if key.startswith(("victim_", "floor_"))}
+    return {**others, **found}
+
+
+def _figures(name: str, metrics: Mapping[str, Any]) -> str:
     title = "## Figures\n\n"
-    metrics = source.metrics if source is not None else {}
     keys = [
         key
         for key in metrics
         if "@" in key and key.partition("@")[0] in ("ba", "asr", "ra") and "_" not in key
     ]
-    if source is None or not keys:
+    if not keys:
         return f"{title}None were measured."
     columns = [
         (name, prefix) for name, prefix in _COLUMNS if any(f"{prefix}{key}" in metrics for key in keys)
@@ -143,7 +162,7 @@ def _figures(source: Run | None) -> str:
     ]
     counts = f"{metrics.get('n_clean', 'unknown')} clean and {metrics.get('n_triggered', 0)} triggered images"
     return (
-        f"{title}Of {counts}, recorded by run {escape_markdown(source.name)}, with 95 % Wilson intervals."
+        f"{title}Of {counts}, recorded by run {escape_markdown(name)}, with 95 % Wilson intervals."
         " BA@k: share of clean images whose class is among the k nearest texts; ASR@k: share of triggered images with"
         " the attacker's target among them; RA@k: share of triggered images with their own class among them."
         " They hold for this one trigger: other backdoors may be present.\n\n" + "\n".join(rows)

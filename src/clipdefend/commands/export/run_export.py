@@ -9,6 +9,7 @@ from clipdefend.commands.shared import inputs
 from clipdefend.config import ExportConfig
 from clipdefend.errors import ConfigError
 from clipdefend.models.clip import ClipModel
+from clipdefend.models.save import WARNING
 from clipdefend.runs import Context, Run
 from clipdefend.runs.files import atomic_write
 
@@ -33,12 +34,17 @@ def run(config: ExportConfig, context: Context) -> Run:
     model = _model(config, source, context)
     written = FORMATS[config.format]
     written.check(model)
-    victim = source is not None and config.checkpoint is None and source.command == "finetune-attack"
+    # The warning lies beside the weights of a victim, and of a merge that is the victim itself.
+    victim = (
+        source is not None
+        and config.checkpoint is None
+        and (source.path / WEIGHTS[config.weights] / WARNING).is_file()
+    )
     note = NOTE if victim else None
     label = f"{config.format}-{source.name.split('-', 2)[-1]}" if source else f"{config.format}-checkpoint"
     with context.begin(config, label, source=source) as folder:
         written.write(model.eval(), folder.path / FOLDER, note=note)
-        card = model_card(model, written, source, config.checkpoint, note)
+        card = model_card(model, written, source, config.checkpoint, note, best=config.weights == "best")
         atomic_write(folder.path / FOLDER / CARD, card)
         finished = folder.finish(
             parents=[source] if source else [],

@@ -221,8 +221,9 @@ def _show(context: Context, finished: Run, names: list[str]) -> None:
     for name in names:
         cells = []
         for figure in ("auroc", "ap", "recall"):
-            value, low, high = (metrics[f"{name}_{figure}{end}"] for end in ("", "_low", "_high"))
-            cells.append(f"{value:.3f} [{low:.3f}, {high:.3f}]")
+            # Where all pairs are poisoned, nothing can be told apart.
+            value, low, high = (metrics.get(f"{name}_{figure}{end}") for end in ("", "_low", "_high"))
+            cells.append("-" if value is None else f"{value:.3f} [{low:.3f}, {high:.3f}]")
         rows.append((name, *cells))
     share = metrics["n_flagged"] / metrics["n_rows"]
     title = f"{metrics['n_poisoned']:,} are poisoned; recall among the {100 * share:.3g} % with the largest scores"

@@ -43,5 +43,10 @@ def draw_images(
 
 
 def split_images(usable: int, images: int, held_out: int) -> int:
-    """Return how many of the usable images go to the search; if there are too few, both sets get their shares."""
-    return max(FEWEST, min(images, usable * images // (images + held_out)))
+    """Return how many of the usable images go to the search; if there are too few, both sets get their shares.
+
+    Args:
+        usable: at least 2 * `FEWEST`; each set gets at least `FEWEST`.
+        images, held_out: wanted for the search and for the measurement.
+    """
+    return min(max(FEWEST, min(images, usable * images // (images + held_out))), usable - FEWEST)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.commands.shared.inputs import AttackRecord
-from clipdefend.errors import ConfigError
+from clipdefend.errors import ConfigError, RunError
+from clipdefend.inversion import FAMILIES
 from clipdefend.runs import Context, Run, ScanDetails, find_run
 
 TRIGGERS = "triggers"
@@ -34,8 +35,11 @@ def read_triggers(context: Context, given: str, size: int) -> FoundTriggers:
         ConfigError: its triggers were made for another canvas.
     """
     run = find_run(context.runs, ("scan",), given)
-    names = [each.get("family") for each in ScanDetails.of(run).found if isinstance(each, dict)]
-    folders = [run.path / TRIGGERS / str(name) for name in names]
+    names = [str(each.get("family")) for each in ScanDetails.of(run).found if isinstance(each, dict)]
+    unknown = [name for name in names if name not in FAMILIES.names()]
+    if unknown:
+        raise RunError(f"Run {run.name} names {unknown[0]!r}, which is no kind of trigger: scan again.")
+    folders = [run.path / TRIGGERS / name for name in names]
     if len(names) == 1 and not folders[0].exists():  # the folder of a single trigger
         folders = []
     for folder in folders:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipdefend.attacks.trigger import Trigger
+from clipdefend.attacks.trigger import TENSOR_FILE, Trigger
 from clipdefend.canvas import Canvas
 from clipdefend.commands.shared.overlaps import tell_overlaps
 from clipdefend.config import ColumnsConfig, EvalConfig, ModelConfig, RunConfig, leading_to
@@ -132,12 +132,13 @@ class AttackRecord:
 
     @classmethod
     def of(cls, poison: Run) -> AttackRecord:
-        """Read trigger, target and geometry of a run with a trigger. Raises RunError when they are damaged."""
+        """Read trigger, target and geometry of a run with a trigger. Raises RunError for a damaged or changed one."""
         if poison.details.get("trigger") is None and poison.command == "scan":
             raise RunError(
                 f"Run {poison.name} was made without images and found no trigger: scan with --data."
             )
         details = TriggerDetails.of(poison)
+        poison.output(TENSOR_FILE)  # as it was recorded
         trigger = Trigger.load(poison.path, details.trigger)
         return cls(trigger, details.target, details.canvas.mode, poison, details.canvas.interpolation)
 
@@ -254,13 +255,16 @@ def make_benchmark(
     if eval_config.data is None:
         context.console.warn("No --eval-data: BA and ASR are not measured.")
         return None
-    images = open_labelled(
-        eval_config.data,
-        class_names=eval_config.class_names,
-        templates=eval_config.templates,
-        root=Path(eval_config.root) if eval_config.root else None,
-        split=eval_config.split,
-        download=eval_config.download,
+    spec = eval_config.data
+    images = launch.current().main_process_first(  # which downloads what the others open
+        lambda: open_labelled(
+            spec,
+            class_names=eval_config.class_names,
+            templates=eval_config.templates,
+            root=Path(eval_config.root) if eval_config.root else None,
+            split=eval_config.split,
+            download=eval_config.download,
+        )
     )
     context.console.info(f"Labelled images: {images.recognised}")
     _tell_skipped(images, context)

@@ -28,7 +28,15 @@ from clipdefend.report.write import Report
 from clipdefend.runs import Context, Run, atomic_write
 from clipdefend.runs.lock import acquire, release
 from clipdefend.study.choice import Candidate, choose
-from clipdefend.study.grid import Node, check_changes, group_of, held_out_nodes, labels, reported_nodes
+from clipdefend.study.grid import (
+    Node,
+    check_changes,
+    choice_groups,
+    group_of,
+    held_out_nodes,
+    labels,
+    reported_nodes,
+)
 from clipdefend.study.study_file import COMMON, StudyFile, read_study
 
 ACTIONS = ("plan", "run", "report")
@@ -160,6 +168,7 @@ def _make(study: StudyFile, config: StudyConfig, context: Context) -> Planned:
                 )
             if missing:
                 context.console.warn(f"The choice lacks runs: of {len(outcomes)} held-out runs {missing}.")
+            _tell_lacking(study, chosen, context)
             for group, values in chosen.items():
                 context.console.info(f"Chosen by {study.rule}: {values} for {group}")
         outcomes |= _carry_out(study, reported_nodes(study, chosen), config, context)
@@ -171,6 +180,9 @@ def _make(study: StudyFile, config: StudyConfig, context: Context) -> Planned:
         raise RunError(
             f"Of {len(outcomes)} runs {missing}. See {study.folder / LOGS}; run the study again to go on."
         )
+    lacking = _lacking(study, chosen)
+    if lacking:
+        raise RunError(f"Not all defences could be made: nothing was chosen for {'; '.join(lacking)}.")
     return Planned(study.folder / STATUS, {"outcomes": outcomes}, str(study.folder / STATUS))
 
 
@@ -207,6 +219,18 @@ def _choose(study: StudyFile) -> dict[str, dict[str, Any]]:
     return chosen
 
 
+def _lacking(study: StudyFile, chosen: Mapping[str, Any] | None) -> list[str]:
+    """Defences for which nothing was chosen: their held-out runs failed, or measured no ASR."""
+    if not study.choose:
+        return []
+    return [group for group in choice_groups(study, held_out_nodes(study)) if group not in (chosen or {})]
+
+
+def _tell_lacking(study: StudyFile, chosen: Mapping[str, Any], context: Context) -> None:
+    for group in _lacking(study, chosen):
+        context.console.warn(f"Nothing could be chosen for {group}: these defences are left out.")
+
+
 def _chosen(study: StudyFile) -> dict[str, dict[str, Any]] | None:
     """The choice where all held-out runs are finished."""
     if all(state_of(study.folder / node.name) == "finished" for node in held_out_nodes(study)):
@@ -216,6 +240,8 @@ def _chosen(study: StudyFile) -> dict[str, dict[str, Any]] | None:
 
 def _report(study: StudyFile, context: Context) -> Report:
     chosen = _choose(study) if study.choose and study.folder.is_dir() else None
+    if chosen:
+        _tell_lacking(study, chosen, context)
     nodes = unique(reported_nodes(study, chosen if study.choose else None))
     there = [node.name for node in nodes if state_of(study.folder / node.name) == "finished"]
     if not there:
