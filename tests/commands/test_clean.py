@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from clipdefend.commands.clean import final_round
 from clipdefend.models.builder import build_model
 from clipdefend.models.save import save_model
 from clipdefend.study import carry_out
@@ -86,6 +87,19 @@ def test_the_result_is_the_chosen_candidate_on_the_suspect(shell: Shell) -> None
     assert details["shares"] == {"plant": 26, "check": 0, "train": 38, "copy": 64}
     assert [each["name"] for each in details["merges"]] == ["share 1", "share 0.5"]
     assert not [entry for entry in manifest["outputs"] if entry["path"].startswith("steps")]
+
+
+def test_a_milder_share_has_canary_figures_of_its_own(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a scan had called the suspect clean, and cleaning cost accuracy."""
+    monkeypatch.setattr(final_round, "_verdict", lambda scan: "clean")
+    monkeypatch.setattr(final_round, "MOST_LOST", -1.0)
+    done = clean(shell, *EVAL, "--candidates", "ft:1e-3", "--out", "milder")
+    assert done.code == 0, done.err
+    manifest = record(shell, "milder")
+    assert manifest["details"]["share"] == 0.1
+    (kept,) = [each for each in manifest["details"]["merges"] if each["name"] == "share 0.1"]
+    assert manifest["metrics"]["canary_asr"] == kept["asr"]
+    assert manifest["parents"][0]["command"] == "merge"
 
 
 def test_no_candidate_sees_a_pair_that_a_canary_poisoned(shell: Shell) -> None:
