@@ -36,6 +36,11 @@ BAD_MANIFESTS: list[tuple[str, bytes, str]] = [
     ("a bomb", b"a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", "uses a YAML alias"),
     ("deep", b"a: " + b"[" * 5000, "is nested deeper than"),
     ("code", b"!!python/object/apply:os.system ['true']", "is not valid YAML"),
+    ("a list as a key", b"schema: 1\n[1, 2]: 3\n", "line 2: a key is a list or a mapping"),
+    ("a mapping as a key", b"? {a: 1}\n: 3\n", "a key is a list or a mapping"),
+    ("more than a number", b"schema: 1" + b"0" * 400, "a number has more than 64 bits"),
+    ("bytes", b"schema: !!binary aGVsbG8=\n", "binary values have no meaning here"),
+    ("a date", b"schema: 2020-01-01\n", "has schema '2020-01-01'"),
     ("repeated keys", b"schema: 1\nschema: 2\n", "key 'schema' appears twice"),
 ]
 
@@ -59,6 +64,9 @@ def test_bad_manifests(kind: str, content: bytes, message: str, tmp_path: Path) 
         ({"outputs": {}}, "'outputs' is missing or not a list"),
         ({"parents": ["x"]}, "an entry of 'parents' lacks path or sha256"),
         ({"parents": [{"path": 1, "sha256": "0"}]}, "an entry of 'parents' lacks path or sha256"),
+        ({"parents": [{"path": "a\0b", "sha256": "0"}]}, "a path among 'parents' has a NUL character"),
+        ({"metrics": {"n_clean": "many"}}, "metric 'n_clean' is no number"),
+        ({"metrics": {"ba@1": [0.5]}}, "metric 'ba@1' is no number"),
         ({"outputs": [{"path": "x"}]}, "an entry of 'outputs' lacks path or sha256"),
     ],
 )

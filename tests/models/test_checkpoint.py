@@ -476,6 +476,12 @@ def change(state: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
         state[key] = state[key].to_sparse()
     elif how == "meta":
         state[key] = state[key].to("meta")
+    elif how == "complex":
+        state[key] = state[key].to(torch.complex64)
+    elif how == "in itself":
+        whole: dict[str, Any] = {}
+        whole["state_dict"] = whole
+        return whole
     elif how == "rows":
         rows = {"token_embedding.ids": torch.tensor([1 << 40]), "token_embedding.rows": torch.zeros(1, 16)}
         state = {k: v for k, v in state.items() if k != "token_embedding.weight"} | rows
@@ -496,6 +502,8 @@ def change(state: dict[str, torch.Tensor], how: str) -> dict[str, torch.Tensor]:
         ("infinite", "not finite, such as in logit_scale"),
         ("sparse", "without plain numbers, visual.conv1.weight"),
         ("meta", "without plain numbers, visual.conv1.weight"),
+        ("complex", "without plain numbers, visual.conv1.weight"),
+        ("in itself", "wraps its weights more than 8 times, or in themselves"),
         ("rows", "token embedding does not fit"),
         ("lone rows", "token embedding does not fit"),
         ("text", "contains no state dict; its keys are"),

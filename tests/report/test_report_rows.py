@@ -396,10 +396,14 @@ def test_records_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     run = lab.defend(victim, "ft", shares(ba1=0.8), epochs=[shares(ba1=0.9), shares(ba1=0.8)])
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"event": "epoch", "epoch": 2, "ba@1": NaN, "x": 1}\nnonsense\n[1]\n{"event": "epoch"}\n')
+        huge = "1" + "0" * 400  # no floating-point number is as large
+        file.write(
+            f'{{"event": "epoch", "epoch": {huge}}}\n{{"event": "epoch", "epoch": 2, "x": 1, "y": {huge}}}\n'
+        )
     records, faults = read_epochs(run)
     assert [epoch.number for epoch in records] == [0, 1, 2]
     assert records[2].values == {"x": 1}
-    assert faults[0].reason == "3 lines of metrics.jsonl cannot be read."
+    assert faults[0].reason == "4 lines of metrics.jsonl cannot be read."
 
 
 def test_runs_behind_links_are_found_and_hidden_ones_are_not(tmp_path: Path) -> None:

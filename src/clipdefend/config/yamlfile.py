@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     import yaml
 
 MAX_DEPTH = 32
+LARGEST_INTEGER = 2**64 - 1
+TAGS = "tag:yaml.org,2002:"
 TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 
 
@@ -76,24 +78,43 @@ def _scan(text: str) -> None:
 
 @lru_cache
 def _loader() -> Any:
-    """The safe loader, faster where libyaml is there, with repeated keys an error."""
+    """The safe loader, faster where libyaml is there; what JSON does not have, and repeated keys, are errors."""
     import yaml
 
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+    def refuse(node: yaml.Node, problem: str) -> NoReturn:
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
     def mapping(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                refuse(key, "a key is a list or a mapping")
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value!r} appears twice", key.start_mark
-                )
-            if isinstance(key.value, str):
-                seen.add(key.value)
+                refuse(key, f"key {key.value!r} appears twice")
+            seen.add(key.value)
         built: dict[Any, Any] = loader.construct_mapping(node, deep=True)
         return built
 
+    def integer(loader: Any, node: yaml.ScalarNode) -> int:
+        value: int = loader.construct_yaml_int(node)
+        if abs(value) > LARGEST_INTEGER:
+            refuse(node, "a number has more than 64 bits")
+        return value
+
+    def unknown(loader: Any, node: yaml.Node) -> NoReturn:
+        refuse(node, f"{node.tag.removeprefix(TAGS)} values have no meaning here")
+
     loader = type("StrictLoader", (base,), {})
+    # Dates are texts, as in JSON.
+    loader.yaml_implicit_resolvers = {  # type: ignore[attr-defined]
+        first: [(tag, pattern) for tag, pattern in found if tag != f"{TAGS}timestamp"]
+        for first, found in base.yaml_implicit_resolvers.items()
+    }
     construct: Callable[..., Any] = loader.add_constructor  # type: ignore[attr-defined]
-    construct("tag:yaml.org,2002:map", mapping)
+    construct(f"{TAGS}map", mapping)
+    construct(f"{TAGS}int", integer)
+    for name in ("binary", "omap", "pairs", "set", "timestamp"):
+        construct(f"{TAGS}{name}", unknown)
     return loader

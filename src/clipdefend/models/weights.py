@@ -32,6 +32,7 @@ WRAPPERS = (
     "ema_state_dict",
     "ema",
 )
+MOST_WRAPPERS = 8
 # What torch.compile, DDP, FSDP and activation checkpointing put into names, at any place.
 NAME_PARTS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 ANCHOR = "logit_scale"
@@ -74,7 +75,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     state = _unwrap(whole, path, notes)
     tensors = {_shorten(str(k)): v for k, v in state.items() if isinstance(v, Tensor)}
     tensors = _without_prefix(tensors, path, notes)
-    odd = [k for k, v in tensors.items() if v.layout != torch.strided or v.is_meta or v.is_quantized]
+    odd = [
+        k
+        for k, v in tensors.items()
+        if v.layout != torch.strided or v.is_meta or v.is_quantized or v.is_complex()
+    ]
     if odd:
         raise CheckpointError(f"Checkpoint {path} contains a tensor without plain numbers, {odd[0]}.")
     layout: Layout = "open_clip"
@@ -127,7 +132,7 @@ def load_checkpoint(model: ClipModel, checkpoint: Checkpoint) -> None:
 def _unwrap(whole: Mapping[Any, Any], path: Path, notes: list[str]) -> Mapping[Any, Any]:
     """Return the state dict from under the keys that a training program wrapped it in."""
     state = whole
-    while True:
+    for _ in range(MOST_WRAPPERS):
         inner = [key for key in WRAPPERS if isinstance(state.get(key), Mapping) and state[key]]
         if not inner and any(isinstance(value, Tensor) for value in state.values()):
             return state
@@ -140,6 +145,9 @@ def _unwrap(whole: Mapping[Any, Any], path: Path, notes: list[str]) -> Mapping[A
         if len(inner) > 1:
             notes.append(f"{path}: the weights under {inner[0]!r} were read, not those under {inner[1]!r}.")
         state = state[inner[0]]
+    raise CheckpointError(
+        f"Checkpoint {path} wraps its weights more than {MOST_WRAPPERS} times, or in themselves."
+    )
 
 
 def _shorten(key: str) -> str:

@@ -6,8 +6,8 @@ A report of many runs must not fail because of one: what cannot be read is named
 from __future__ import annotations
 
 import json
-import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ DEPTH = 3
 """Number of levels of folders that are searched for runs."""
 MAX_RUNS = 10_000
 MAX_METRICS_BYTES = 256 << 20
+LARGEST = sys.float_info.max
+"""Whole numbers beyond it have no floating-point value, and are not read."""
 MAX_LINE_BYTES = 1 << 20
 METRICS = "metrics.jsonl"
 QUICK = "quick_"
@@ -156,7 +158,7 @@ def finite_numbers(values: Any) -> dict[str, float]:
     return {
         str(name): value
         for name, value in values.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
     }
 
 
@@ -171,7 +173,7 @@ def _record(line: bytes) -> Epoch | None:
     number = record.pop("epoch", None)
     if record.get("event") != "epoch":
         return Epoch(-1, {})
-    if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number < math.inf:
+    if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number <= LARGEST:
         return None
     values = finite_numbers(record)
     quick = {name.removeprefix(QUICK): value for name, value in values.items() if name.startswith(QUICK)}

@@ -144,9 +144,11 @@ def find_measurements(collection: RunCollection) -> tuple[list[Measurement], lis
         for one in [_measurement(run, collection)]
         if one is not None
     ]
-    by_model: dict[tuple[str, EvaluationSetting], Measurement] = {}
+    by_model: dict[tuple[str, str], Measurement] = {}
     for one in sorted(found, key=lambda one: one.rank):
-        by_model[(one.model or one.run).sha256, one.evaluation] = one
+        # As text, since a manifest may hold anything.
+        setting = json.dumps(asdict(one.evaluation), sort_keys=True, default=str)
+        by_model[(one.model or one.run).sha256, setting] = one
     kept: dict[str, Measurement] = {}
     repeated = 0
     for one in sorted(by_model.values(), key=lambda one: one.rank):

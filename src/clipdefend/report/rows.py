@@ -125,7 +125,9 @@ def _table(setting: Setting, found: Sequence[Measurement]) -> Table:
         groups.setdefault(json.dumps([one.attack, one.defence, one.recipe], sort_keys=True), []).append(one)
     rows = [row for members in groups.values() for row in [_row(members, found)]]
     rows += _clean_rows(rows)
-    ks = sorted({int(key[3:]) for row in rows for key in row.figures if key.startswith("ba@")})
+    ks = sorted(
+        {int(key[3:]) for row in rows for key in row.figures if key.startswith("ba@") and key[3:].isdecimal()}
+    )
     marked = [_with_best(row, rows) for row in rows]
     return Table(setting, tuple(ks), tuple(sorted(marked, key=_order)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -171,5 +171,5 @@ def _interval(entry: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _target(entry: Mapping[str, Any]) -> str:
-    nearest: Sequence[Any] = entry.get("nearest") or ["unknown"]
-    return str(nearest[0])
+    nearest = entry.get("nearest")
+    return str(nearest[0]) if isinstance(nearest, list) and nearest else "unknown"

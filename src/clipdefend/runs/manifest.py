@@ -274,4 +274,9 @@ def _parse(data: bytes, file: Path) -> dict[str, Any]:
         for entry in manifest[key]:
             if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in needed):
                 raise RunError(f"{file} is damaged: an entry of {key!r} lacks {' or '.join(needed)}.")
+            if "\0" in entry["path"]:
+                raise RunError(f"{file} is damaged: a path among {key!r} has a NUL character.")
+    for key, value in manifest["metrics"].items():
+        if not isinstance(key, str) or not isinstance(value, int | float | None):
+            raise RunError(f"{file} is damaged: metric {key!r} is no number.")
     return manifest

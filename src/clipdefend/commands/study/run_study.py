@@ -152,7 +152,10 @@ def _following(
 
 
 def _make(study: StudyFile, config: StudyConfig, context: Context) -> Planned:
-    study.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        study.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"The study's folder {study.folder} cannot be made: {error.strerror}.") from None
     lock = study.folder / LOCK
     lock.touch()
     acquire(lock)
