@@ -223,7 +223,7 @@ def test_a_stopped_study_waits_for_nobody_and_begins_nothing(
 
     monkeypatch.setattr(carry_out, "acquire", busy)
     monkeypatch.setattr(carry_out, "_stopping", stopping)
-    monkeypatch.setattr(carry_out.time, "sleep", wait)
+    monkeypatch.setattr(time, "sleep", wait)
     monkeypatch.setattr(carry_out, "_call", lambda job, run: pytest.fail("begun"))
     job = carry_out.Job("run", "poison", str(tmp_path), None, sharing=1)
     assert carry_out.carry_out(job, []) == carry_out.STOPPED
