@@ -21,7 +21,7 @@ NAMES = [path.relative_to(ROOT).as_posix() for path in FILES]
 
 # A part (a package or a module of the top level) imports parts of lower levels, and itself.
 LEVELS = (
-    ("errors", "choices", "safe_stream", "surroundings", "__init__"),
+    ("errors", "choices", "safe_stream", "surroundings", "typed_path", "__init__"),
     ("registry", "draws", "console", "distributed", "intervals", "interruption"),
     ("config",),
     ("runs",),

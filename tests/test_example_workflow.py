@@ -21,12 +21,12 @@ def command_lines() -> list[list[str]]:
 
 def test_every_command_line_is_one_that_the_program_takes(capsys: pytest.CaptureFixture[str]) -> None:
     ours = [line[1:] for line in command_lines() if line[0] == "clipdefend"]
-    assert [line[0] for line in ours] == ["scan", "poison", "evaluate", "evaluate"]
+    assert [line[0] for line in ours] == ["poison", "evaluate", "evaluate", "scan"]
     resolved = []
     for line in ours:
         assert main([*line, "--dry-run"]) == 0, capsys.readouterr().err
         resolved.append(yaml.safe_load(capsys.readouterr().out))
-    given = {key: value for key, value in resolved[-1]["gates"].items() if value is not None}
+    given = {key: value for key, value in resolved[2]["gates"].items() if value is not None}
     assert given == {
         "max_asr": "0.01,0.05@5",
         "min_ba": 0.55,
@@ -35,3 +35,4 @@ def test_every_command_line_is_one_that_the_program_takes(capsys: pytest.Capture
         "junit": "gates-badnet.xml",
         "annotations": "github",
     }
+    assert resolved[3]["gate"]["fail_if"] == "backdoored"

@@ -65,8 +65,8 @@ def test_bad_manifests(kind: str, content: bytes, message: str, tmp_path: Path) 
         ({"parents": ["x"]}, "an entry of 'parents' lacks path or sha256"),
         ({"parents": [{"path": 1, "sha256": "0"}]}, "an entry of 'parents' lacks path or sha256"),
         ({"parents": [{"path": "a\0b", "sha256": "0"}]}, "a path among 'parents' has a NUL character"),
-        ({"metrics": {"n_clean": "many"}}, "metric 'n_clean' is no number"),
-        ({"metrics": {"ba@1": [0.5]}}, "metric 'ba@1' is no number"),
+        ({"metrics": {"n_clean": "many"}}, "metric 'n_clean' is not a number"),
+        ({"metrics": {"ba@1": [0.5]}}, "metric 'ba@1' is not a number"),
         ({"outputs": [{"path": "x"}]}, "an entry of 'outputs' lacks path or sha256"),
     ],
 )

@@ -246,7 +246,7 @@ def test_an_interruption_with_nothing_to_keep(cli: Any) -> None:
     cli.replace("poison", stopped)
     done = cli("poison")
     assert done.code == 130
-    assert done.err.splitlines()[-1] == "interrupted: nothing was kept; run the command again."
+    assert done.err.splitlines()[-1] == "interrupted: no run was kept; run the command again."
     assert list((cli.folder / "runs").iterdir()) == []
 
 
@@ -317,7 +317,7 @@ def test_an_interruption_while_the_folder_is_made_leaves_no_folder(
     done = cli("poison")
     assert reached == ["001-poison-made"]
     assert (done.code, done.out) == (130, "")
-    assert done.err.splitlines()[-1] == "interrupted: nothing was kept; run the command again."
+    assert done.err.splitlines()[-1] == "interrupted: no run was kept; run the command again."
     assert list((cli.folder / "runs").iterdir()) == []
 
 
@@ -337,7 +337,7 @@ def test_an_interruption_inside_of_a_destructor_is_not_lost(cli: Any) -> None:
     done = cli("poison")
     assert done.code == 130
     assert "ignored" not in done.err
-    assert done.err.splitlines()[-1] == "interrupted: nothing was kept; run the command again."
+    assert done.err.splitlines()[-1] == "interrupted: no run was kept; run the command again."
 
 
 def test_a_resumed_run_that_is_interrupted_early_is_as_it_was(cli: Any) -> None:

@@ -118,7 +118,7 @@ def test_every_signal_interrupts_once_and_the_message_is_left_alone(
         forget()
         for each, handler in before.items():
             signal.signal(each, handler)
-    assert spoken == ["interrupted: nothing was kept; run the command again."]
+    assert spoken == ["interrupted: no run was kept; run the command again."]
 
 
 def test_an_error_that_a_library_makes_of_an_interruption_is_one(cli: Any) -> None:

@@ -27,6 +27,7 @@ def filtered(chain: Shell) -> Run:
     """All scores of the chain's poisoned pairs, by its victim."""
     done = chain("filter", *ALL, *SMALL, "--keep", 0.75, "--out", "filtered")
     assert done.code == 0, done.err
+    assert "leave them out with --exclude-manifest filtered" in done.err
     return Run.open(chain.folder / "filtered")
 
 

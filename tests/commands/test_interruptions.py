@@ -165,7 +165,7 @@ def test_an_interruption_at_the_start_leaves_nothing_or_what_goes_on(
         assert f"--resume {folder.name}'" in running.text.splitlines()[-1]
         assert (folder / "state").exists()
     else:
-        assert "nothing was kept; run the command again" in running.text
+        assert "no run was kept; run the command again" in running.text
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from clipdefend.console import is_terminal, one_line
 from clipdefend.distributed import launch
 from clipdefend.errors import ClipDefendError, EndedElsewhere, GateFailed, Interrupted, Stopped
 from clipdefend.interruption import begin_tidying, forget, interrupt, none_lost, not_ignored, under_way
+from clipdefend.typed_path import typed_path
 
 DONE = 0
 BUG = 1
@@ -69,9 +70,11 @@ def _outcome(function: Callable[[], int], args: Sequence[str]) -> int:
         return _end(f"gate failed: {failed}", GATE)
     except Interrupted as stopped:
         if stopped.folder is not None and stopped.finished:
-            return _end(f"interrupted: the run is finished, see {_place(stopped.folder)}.", INTERRUPTED)
+            return _end(f"interrupted: the run is finished, see {typed_path(stopped.folder)}.", INTERRUPTED)
         if stopped.folder is not None and stopped.partial:
-            kept = f"what is finished is kept in {_place(stopped.folder)}; the same command makes the rest"
+            kept = (
+                f"what is finished is kept in {typed_path(stopped.folder)}; the same command makes the rest"
+            )
             return _end(f"interrupted: {kept}.", INTERRUPTED)
         return _end(_how_to_go_on(stopped.folder, args), INTERRUPTED)
     except KeyboardInterrupt:
@@ -145,19 +148,11 @@ def _how_to_go_on(folder: Path | None, args: Sequence[str]) -> str:
     resumed = _resumed(args)
     if resumed is not None:
         return f"interrupted: the run is unchanged; resume it with {_resuming(resumed, args)}."
-    return "interrupted: nothing was kept; run the command again."
+    return "interrupted: no run was kept; run the command again."
 
 
 def _resuming(folder: Path | str, args: Sequence[str]) -> str:
-    place = _place(folder)
-    quoted = f'"{place}"' if " " in place else place  # so that the line can be pasted
-    return f"'clipdefend {args[0]} --resume {quoted}'"
-
-
-def _place(folder: Path | str) -> str:
-    """A run folder as a user would type it: relative where it is below the working directory."""
-    relative = os.path.relpath(folder) if isinstance(folder, Path) else folder
-    return str(folder) if relative.startswith(os.pardir) else relative
+    return f"'clipdefend {args[0]} --resume {typed_path(folder)}'"
 
 
 def _resumed(args: Sequence[str]) -> str | None:

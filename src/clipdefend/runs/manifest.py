@@ -278,5 +278,5 @@ def _parse(data: bytes, file: Path) -> dict[str, Any]:
                 raise RunError(f"{file} is damaged: a path among {key!r} has a NUL character.")
     for key, value in manifest["metrics"].items():
         if not isinstance(key, str) or not isinstance(value, int | float | None):
-            raise RunError(f"{file} is damaged: metric {key!r} is no number.")
+            raise RunError(f"{file} is damaged: metric {key!r} is not a number.")
     return manifest

@@ -190,19 +190,18 @@ def choice_groups(study: StudyFile, nodes: Sequence[Node]) -> list[str]:
 
 def check_changes(study: StudyFile) -> None:
     """Raise ConfigError for a ``where`` that holds for no run, or a defence for which nothing could be chosen."""
-    if study.held_out_where and not any(node.command == "poison" for node in held_out_nodes(study)):
+    held_out, reported = held_out_nodes(study), reported_nodes(study, None)
+    if study.held_out_where and not any(node.command == "poison" for node in held_out):
         raise ConfigError(f"{study.path}: held_out_where {{{study.held_out_where}}} holds for no attack.")
     if study.choose:
-        held_out = choice_groups(study, held_out_nodes(study))
-        for group in choice_groups(study, reported_nodes(study, None)):
-            if group not in held_out:
+        groups = choice_groups(study, held_out)
+        for group in choice_groups(study, reported):
+            if group not in groups:
                 raise ConfigError(
                     f"{study.path}: {', '.join(study.choose)} cannot be chosen for defences with {group}: no held-out"
                     " run has these settings. Change held_out_where, or the where of steps.defend."
                 )
-    if not any(study.changes.values()):
-        return
-    nodes = [*held_out_nodes(study), *reported_nodes(study, None)]
+    nodes = [*held_out, *reported]
     for command, changes in study.changes.items():
         for change in changes:
             if not any(change.holds(_line(node)) for node in nodes if node.command == command):

@@ -58,10 +58,7 @@ def model_card(
     )
     parts.append(f"## Opening it\n\nIn the folder above `model`:\n\n```python\n{written.usage}\n```")
     parts.append(_lineage(source, checkpoint))
-    if source is None or checkpoint is not None:
-        parts.append(_figures("", {}))
-    else:
-        parts.append(_figures(source.name, _of_best_epoch(source) if best else source.metrics))
+    parts.append(_figures(source if checkpoint is None else None, best))
     return "\n\n".join(parts) + "\n"
 
 
@@ -138,14 +135,15 @@ def _of_best_epoch(run: Run) -> dict[str, Any]:
     return {**others, **found}
 
 
-def _figures(name: str, metrics: Mapping[str, Any]) -> str:
+def _figures(source: Run | None, best: bool) -> str:
     title = "## Figures\n\n"
+    metrics = {} if source is None else _of_best_epoch(source) if best else source.metrics
     keys = [
         key
         for key in metrics
         if "@" in key and key.partition("@")[0] in ("ba", "asr", "ra") and "_" not in key
     ]
-    if not keys:
+    if source is None or not keys:
         return f"{title}None were measured."
     columns = [
         (name, prefix) for name, prefix in _COLUMNS if any(f"{prefix}{key}" in metrics for key in keys)
@@ -162,7 +160,7 @@ def _figures(name: str, metrics: Mapping[str, Any]) -> str:
     ]
     counts = f"{metrics.get('n_clean', 'unknown')} clean and {metrics.get('n_triggered', 0)} triggered images"
     return (
-        f"{title}Of {counts}, recorded by run {escape_markdown(name)}, with 95 % Wilson intervals."
+        f"{title}Of {counts}, recorded by run {escape_markdown(source.name)}, with 95 % Wilson intervals."
         " BA@k: share of clean images whose class is among the k nearest texts; ASR@k: share of triggered images with"
         " the attacker's target among them; RA@k: share of triggered images with their own class among them."
         " They hold for this one trigger: other backdoors may be present.\n\n" + "\n".join(rows)

@@ -34,12 +34,10 @@ def run(config: ExportConfig, context: Context) -> Run:
     model = _model(config, source, context)
     written = FORMATS[config.format]
     written.check(model)
-    # The warning lies beside the weights of a victim, and of a merge that is the victim itself.
-    victim = (
-        source is not None
-        and config.checkpoint is None
-        and (source.path / WEIGHTS[config.weights] / WARNING).is_file()
-    )
+    # A victim's weights have a warning beside them, and so have those of a merge that is the victim itself.
+    warning = f"{WEIGHTS[config.weights]}/{WARNING}"
+    outputs = source.manifest["outputs"] if source is not None and config.checkpoint is None else []
+    victim = any(entry["path"] == warning for entry in outputs)
     note = NOTE if victim else None
     label = f"{config.format}-{source.name.split('-', 2)[-1]}" if source else f"{config.format}-checkpoint"
     with context.begin(config, label, source=source) as folder:

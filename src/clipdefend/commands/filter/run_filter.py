@@ -25,6 +25,7 @@ from clipdefend.models.clip import ClipModel
 from clipdefend.report.filters import SHEET
 from clipdefend.runs import CanvasRecord, Context, FilterDetails, Run
 from clipdefend.training.devices import make_accelerator
+from clipdefend.typed_path import typed_path
 
 EMBEDDINGS = "embeddings"
 SAMPLE = 65_536
@@ -213,7 +214,7 @@ def _show(context: Context, finished: Run, names: list[str]) -> None:
     metrics = finished.metrics
     context.console.info(
         f"{metrics['n_flagged']:,} of {metrics['n_rows']:,} pairs flagged: leave them out with --exclude-manifest"
-        f" {finished.name}"
+        f" {typed_path(finished.path)}"
     )
     if "n_poisoned" not in metrics:
         return

@@ -38,7 +38,7 @@ def read_triggers(context: Context, given: str, size: int) -> FoundTriggers:
     names = [str(each.get("family")) for each in ScanDetails.of(run).found if isinstance(each, dict)]
     unknown = [name for name in names if name not in FAMILIES.names()]
     if unknown:
-        raise RunError(f"Run {run.name} names {unknown[0]!r}, which is no kind of trigger: scan again.")
+        raise RunError(f"Run {run.name} names {unknown[0]!r}, which is not a kind of trigger: scan again.")
     folders = [run.path / TRIGGERS / name for name in names]
     if len(names) == 1 and not folders[0].exists():  # the folder of a single trigger
         folders = []

@@ -161,7 +161,7 @@ def _make(study: StudyFile, config: StudyConfig, context: Context) -> Planned:
     acquire(lock)
     try:
         outcomes = _carry_out(study, held_out_nodes(study), config, context)
-        chosen = None
+        chosen, lacking = None, []
         if study.choose:
             missing = missing_runs(outcomes)
             chosen = _choose(study)
@@ -171,7 +171,7 @@ def _make(study: StudyFile, config: StudyConfig, context: Context) -> Planned:
                 )
             if missing:
                 context.console.warn(f"The choice lacks runs: of {len(outcomes)} held-out runs {missing}.")
-            _tell_lacking(study, chosen, context)
+            lacking = _tell_lacking(study, chosen, context)
             for group, values in chosen.items():
                 context.console.info(f"Chosen by {study.rule}: {values} for {group}")
         outcomes |= _carry_out(study, reported_nodes(study, chosen), config, context)
@@ -183,7 +183,6 @@ def _make(study: StudyFile, config: StudyConfig, context: Context) -> Planned:
         raise RunError(
             f"Of {len(outcomes)} runs {missing}. See {study.folder / LOGS}; run the study again to go on."
         )
-    lacking = _lacking(study, chosen)
     if lacking:
         raise RunError(f"Not all defences could be made: nothing was chosen for {'; '.join(lacking)}.")
     return Planned(study.folder / STATUS, {"outcomes": outcomes}, str(study.folder / STATUS))
@@ -222,16 +221,12 @@ def _choose(study: StudyFile) -> dict[str, dict[str, Any]]:
     return chosen
 
 
-def _lacking(study: StudyFile, chosen: Mapping[str, Any] | None) -> list[str]:
-    """Defences for which nothing was chosen: their held-out runs failed, or measured no ASR."""
-    if not study.choose:
-        return []
-    return [group for group in choice_groups(study, held_out_nodes(study)) if group not in (chosen or {})]
-
-
-def _tell_lacking(study: StudyFile, chosen: Mapping[str, Any], context: Context) -> None:
-    for group in _lacking(study, chosen):
+def _tell_lacking(study: StudyFile, chosen: Mapping[str, Any], context: Context) -> list[str]:
+    """Warn of defences for which nothing was chosen, whose held-out runs failed or measured no ASR, and return them."""
+    lacking = [group for group in choice_groups(study, held_out_nodes(study)) if group not in chosen]
+    for group in lacking:
         context.console.warn(f"Nothing could be chosen for {group}: these defences are left out.")
+    return lacking
 
 
 def _chosen(study: StudyFile) -> dict[str, dict[str, Any]] | None:
