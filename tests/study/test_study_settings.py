@@ -13,7 +13,7 @@ import yaml
 from clipdefend.commands.doctor.diagnosis import Diagnosis, Estimate
 from clipdefend.config import DefendConfig, FinetuneAttackConfig, RunConfig
 from clipdefend.errors import ConfigError
-from clipdefend.study.grid import check_changes, reported_nodes
+from clipdefend.study.grid import check_changes, labels, reported_nodes
 from clipdefend.study.study_file import read_study
 from command_lines import Shell
 
@@ -74,6 +74,42 @@ def test_rates_of_one_method_instead_of_those_of_all(tmp_path: Path) -> None:
     ]
     assert len(found) == len(set(found)) == 120
     assert {method: [lr for own, lr in found if own == method] for method in rates} == rates
+
+
+def test_a_parameter_as_a_condition_holds_for_no_other_attack(tmp_path: Path) -> None:
+    grid = """
+seeds: [1]
+steps:
+  poison:
+    - attack: badnet
+      attack.pixels: [16, 48]
+    - attack: blended
+  finetune-attack:
+    - {}
+    - where: {attack.pixels: 16}
+      train.epochs: 4
+"""
+    epochs = [c.train.epochs for c in nodes(tmp_path, grid) if isinstance(c, FinetuneAttackConfig)]
+    assert sorted(epochs) == [2, 2, 4]
+    for wrong in ("attack.pixel: 16", "method.pixels: 16", "attak.pixels: 16"):
+        with pytest.raises(ConfigError, match="where"):
+            nodes(tmp_path, grid.replace("attack.pixels: 16}", f"{wrong}}}"))
+
+
+def test_labels_tell_a_defence_from_a_setting_of_its_victim(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        "seeds: [1, 2]\nsteps: {poison: {attack: badnet}, finetune-attack: {method: [ft, cleanclip]},"
+        " defend: {method: [ft, par]}}"
+    )
+    found = reported_nodes(read_study(path), None)
+    told = dict(zip((node.name for node in found), labels(found), strict=True))
+    defences = [told[node.name] for node in found if node.command == "defend"]
+    assert defences[:2] == [
+        "seed 1, finetune-attack.method ft, method ft",
+        "seed 1, finetune-attack.method ft, method par",
+    ]
+    assert len(set(defences)) == 8
 
 
 @pytest.mark.parametrize(

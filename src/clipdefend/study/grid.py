@@ -68,18 +68,23 @@ def labels(nodes: Sequence[Node]) -> list[str]:
     values = {(node.command, key, repr(value)) for node in every for key, value in node.settings.items()}
     varied = Counter((command, key) for command, key, _ in values)
 
-    def own(node: Node) -> list[str]:
+    def told(node: Node) -> list[str]:
         return [
-            f"{key} {value}"
-            for key, value in node.settings.items()
+            key
+            for key in node.settings
             if varied[node.command, key] > 1 or given[node.command, key] < counts[node.command]
         ]
 
-    # Equal words of input and run, such as the seed, stand once.
-    return [
-        ", ".join(dict.fromkeys(word for each in (*_inputs(node), node) for word in own(each)))
-        for node in nodes
-    ]
+    def label(node: Node) -> str:
+        line = (*_inputs(node), node)
+        words = []
+        for position, each in enumerate(line):
+            for key in told(each):
+                again = key != "seed" and any(key in told(later) for later in line[position + 1 :])
+                words.append(f"{f'{each.command}.' if again else ''}{key} {each.settings[key]}")
+        return ", ".join(dict.fromkeys(words))  # equal words of input and run, such as the seed, stand once
+
+    return [label(node) for node in nodes]
 
 
 def _inputs(node: Node) -> list[Node]:
