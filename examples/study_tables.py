@@ -1,17 +1,18 @@
-"""What the study of defences measured, as Markdown tables: python examples/photo_clip/comparison.py STUDY.
+"""What a study of defences measured, as Markdown tables: python examples/study_tables.py STUDY [--by-attack].
 
-``STUDY`` is the folder of the runs, after ``clipdefend study report photos.yaml --out STUDY/report``. The tables have
-the rates that were tried on the held-out seed, the means of the reported runs, each of these, and the frontier.
+``STUDY`` is the folder of the runs, after ``clipdefend study report FILE --out STUDY/report``. The tables have the
+rates that were tried on the held-out seeds, the means of the reported runs, each of these, and the frontier. With
+``--by-attack`` the means stand in one table for each figure, with a column for each attack and the mean over all.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import json
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 from clipdefend.runs import Run
 
@@ -28,7 +29,7 @@ def figure(row: Mapping[str, str], name: str) -> str:
     return f"{100 * float(row[name]):.1f}{spread}"
 
 
-def gradient(runs: Iterable[Run]) -> str:
+def gradient(runs: Sequence[Run]) -> str:
     """Each term's share of the gradient, mean over runs and epochs."""
     found: dict[str, list[float]] = {}
     for run in runs:
@@ -78,7 +79,7 @@ def triple(metrics: Mapping[str, float]) -> str:
     return " / ".join(f"{100 * metrics[name]:.1f}" for name in ("ba@1", "asr@1", "recovery@1"))
 
 
-def show_runs(rows: Iterable[Mapping[str, str]], folder: Path) -> None:
+def show_runs(rows: Sequence[Mapping[str, str]], folder: Path) -> None:
     """Each reported run, a column for each seed."""
     lines = {}
     for row in rows:
@@ -93,18 +94,54 @@ def show_runs(rows: Iterable[Mapping[str, str]], folder: Path) -> None:
         print(f"| {attack} | {defence} | {' | '.join(cleaned.get(seed, '') for seed in seeds)} |")
 
 
-def main(folder: Path) -> None:
+def show_by_attack(rows: Sequence[Mapping[str, str]], folder: Path) -> None:
+    """A table for each figure: mean and deviation over seeds; under "mean" that of the seeds' means over attacks."""
+    attacks = [*dict.fromkeys(row["attack"] for row in rows)]
+    of = {(row["defence"], row["attack"]): row for row in rows}
+    for name in FIGURES:
+        print(f"\n| {name.upper()}@1 | {' | '.join(attacks)} | mean |")
+        print(f"|---|{'---:|' * (len(attacks) + 1)}")
+        for defence in dict.fromkeys(row["defence"] for row in rows):
+            found = [of.get((defence, attack)) for attack in attacks]
+            values = [figure(row, name) if row else "" for row in found]
+            print(f"| {defence} | {' | '.join([*values, over_attacks(found, name, folder)])} |")
+
+
+def over_attacks(rows: Sequence[Mapping[str, str] | None], name: str, folder: Path) -> str:
+    """Mean over attacks, with the deviation of the seeds' means; empty unless each attack has every seed."""
+    key = f"floor_{name}@1" if any(row and row["defence"] == "clean model" for row in rows) else f"{name}@1"
+    seeds: dict[int, list[float]] = {}
+    for row in rows:
+        for run in (Run.open(folder / each) for each in row["runs"].split()) if row else ():
+            if key in run.metrics:
+                seeds.setdefault(run.config["seed"], []).append(100 * run.metrics[key])
+    if not seeds or {len(values) for values in seeds.values()} != {len([*rows])}:
+        return ""
+    means = [mean(values) for values in seeds.values()]
+    return f"{mean(means):.1f}" + (f" ± {stdev(means):.1f}" if len(means) > 1 else "")
+
+
+def main(folder: Path, by_attack: bool) -> None:
     show_choices(folder)
     with (folder / "report" / "table.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["k"] == "1"]
-    print(f"\n| {' | '.join(HEADS)} |")
-    print(f"|---|---|{'---:|' * len(FIGURES)}---:|---|---:|")
-    for row in rows:
-        print(f"| {' | '.join(cells(row, folder))} |")
+    if by_attack:
+        show_by_attack(rows, folder)
+    else:
+        print(f"\n| {' | '.join(HEADS)} |")
+        print(f"|---|---|{'---:|' * len(FIGURES)}---:|---|---:|")
+        for row in rows:
+            print(f"| {' | '.join(cells(row, folder))} |")
     show_runs(rows, folder)
     print()
     print((folder / "report" / "frontier.md").read_text("utf-8"), end="")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--by-attack", action="store_true")
+    given = parser.parse_args()
+    main(given.study, given.by_attack)
