@@ -82,8 +82,8 @@ class Unlearn(ComposedDefence):
     members: int = 2
     step: float = 0.3
     restart: int = 40
-    ramp: int = 30
-    patch: float = 0.125
+    ramp: int = 6
+    patch: float = 0.2
     field: float = 0.2
     overlay: float = 0.2
     warp: float = 0.03
