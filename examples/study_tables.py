@@ -115,7 +115,7 @@ def over_attacks(rows: Sequence[Mapping[str, str] | None], name: str, folder: Pa
         for run in (Run.open(folder / each) for each in row["runs"].split()) if row else ():
             if key in run.metrics:
                 seeds.setdefault(run.config["seed"], []).append(100 * run.metrics[key])
-    if not seeds or {len(values) for values in seeds.values()} != {len([*rows])}:
+    if not seeds or {len(values) for values in seeds.values()} != {len(rows)}:
         return ""
     means = [mean(values) for values in seeds.values()]
     return f"{mean(means):.1f}" + (f" ± {stdev(means):.1f}" if len(means) > 1 else "")

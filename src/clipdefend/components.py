@@ -37,6 +37,24 @@ def check_components(config: RunConfig) -> None:
         build_defence(config.method, config.terms, config.defence)
 
 
+def all_parameters(config: RunConfig, key: str) -> dict[str, Any] | None:
+    """Return the parameters of a run's component, those that are not given with their defaults.
+
+    Args:
+        key: of the configuration: ``attack`` or ``defence``.
+
+    Returns:
+        None: the run has no such component. Terms alone, as in ``ft``, have no parameters of their own.
+    """
+    if key == "attack" and isinstance(config, PoisonConfig):
+        name, given = attack_parameters(config)
+        return {**ATTACKS.defaults(name), **given}
+    if key == "defence" and isinstance(config, DefendConfig | FinetuneAttackConfig):
+        known = DEFENCES.defaults(config.method) if config.method in DEFENCES.names() else {}
+        return {**known, **config.defence}
+    return None
+
+
 def attack_parameters(config: PoisonConfig) -> tuple[str, dict[str, Any]]:
     """Return name and parameters of the attack. Raises ConfigError where it has no name."""
     parameters = dict(config.attack)

@@ -51,6 +51,12 @@ class Registry(Generic[T]):
         component: type[T] = getattr(importlib.import_module(module), attribute)
         return component
 
+    def defaults(self, name: str) -> dict[str, Any]:
+        """Parameter -> its default, of those that ``build`` takes. Raises ConfigError for an unknown name."""
+        fields = [field for field in dataclasses.fields(self.get(name)) if field.init]  # type: ignore[arg-type]
+        made = {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
+        return {field.name: made.get(field.name, field.default) for field in fields}
+
     def build(self, name: str, parameters: Mapping[str, Any] | None = None) -> T:
         """Construct the component; its dataclass fields are the schema.
 

@@ -89,11 +89,32 @@ steps:
     - where: {attack.pixels: 16}
       train.epochs: 4
 """
-    epochs = [c.train.epochs for c in nodes(tmp_path, grid) if isinstance(c, FinetuneAttackConfig)]
-    assert sorted(epochs) == [2, 2, 4]
-    for wrong in ("attack.pixel: 16", "method.pixels: 16", "attak.pixels: 16"):
-        with pytest.raises(ConfigError, match="where"):
+    unset = grid.replace("      attack.pixels: [16, 48]\n", "")  # 16 is the default
+    for text, expected in ((grid, [2, 2, 4]), (unset, [2, 4])):
+        found = [c.train.epochs for c in nodes(tmp_path, text) if isinstance(c, FinetuneAttackConfig)]
+        assert sorted(found) == expected
+    for wrong, words in (
+        ("attack.pixel: 16", "holds for no run"),
+        ("method.pixels: 16", "is not a key"),
+        ("attak.pixels: 16", "is not a key"),
+    ):
+        with pytest.raises(ConfigError, match=words):
             nodes(tmp_path, grid.replace("attack.pixels: 16}", f"{wrong}}}"))
+
+
+def test_a_parameter_of_a_defence_as_a_condition(tmp_path: Path) -> None:
+    grid = """
+seeds: [1]
+steps:
+  poison: {attack: badnet}
+  finetune-attack:
+  defend:
+    - method: [ft, unlearn]
+    - where: {defence.keep: 3}
+      train.lr: 1e-3
+"""
+    rates = {c.method: c.train.lr for c in nodes(tmp_path, grid) if isinstance(c, DefendConfig)}
+    assert rates["unlearn"] == 1e-3 != rates["ft"]
 
 
 def test_labels_tell_a_defence_from_a_setting_of_its_victim(tmp_path: Path) -> None:

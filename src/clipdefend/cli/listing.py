@@ -51,12 +51,9 @@ def _components(registry: Registry[Any]) -> dict[str, dict[str, Any]]:
     """Name -> the first line of a component's docstring, and its parameters with their defaults."""
     found = {}
     for name in registry.names():
-        component = registry.get(name)
-        fields = [field for field in dataclasses.fields(component) if field.init]
-        made = {f.name: f.default_factory() for f in fields if f.default_factory is not dataclasses.MISSING}
         found[name] = {
-            "summary": (component.__doc__ or "").strip().splitlines()[0],
-            "parameters": {field.name: made.get(field.name, field.default) for field in fields},
+            "summary": (registry.get(name).__doc__ or "").strip().splitlines()[0],
+            "parameters": registry.defaults(name),
         }
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clipdefend.components import all_parameters
 from clipdefend.config import RunConfig, leaves, to_dict
 from clipdefend.errors import ConfigError
 from clipdefend.registry import nearest
@@ -45,40 +46,32 @@ class Change:
 
 
 def _fact(key: str, line: Sequence[RunConfig]) -> Any:
+    parameter = False
     for config in line:
-        prefix = f"{config.command}."
-        value = _value(config, key.removeprefix(prefix))
+        own = key.removeprefix(f"{config.command}.")
+        value = _value(config, own)
         if value is not _ABSENT:
             return value
-    if any(
-        _is_component(config, key.rpartition(".")[0].removeprefix(f"{config.command}.")) for config in line
-    ):
-        return _ABSENT  # another attack has this parameter, or none: then the condition holds for no run
+        head, _, name = own.partition(".")
+        parameters = all_parameters(config, head) if name else None
+        if parameters is not None:
+            parameter = True
+            if name in parameters:
+                return parameters[name]
+    if parameter:
+        return _ABSENT  # this run's component lacks the parameter
     known = sorted({path for config in line for path in leaves(type(config))})
     raise ConfigError(f"where: {key!r} is not a key of this step or its inputs.{nearest(key, known)}")
 
 
 def _value(config: RunConfig, key: str) -> Any:
     """The value of a dotted key; the name where it is a component such as an attack."""
-    value = _raw(config, key)
-    return value["name"] if _has_name(value) else value
-
-
-def _is_component(config: RunConfig, key: str) -> bool:
-    return _has_name(_raw(config, key))
-
-
-def _raw(config: RunConfig, key: str) -> Any:
     value: Any = to_dict(config)
     for part in key.split("."):
         if not isinstance(value, dict) or part not in value:
             return _ABSENT
         value = value[part]
-    return value
-
-
-def _has_name(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("name"), str)
+    return value["name"] if isinstance(value, dict) and isinstance(value.get("name"), str) else value
 
 
 def _same(found: Any, wanted: Any) -> bool:
