@@ -122,7 +122,8 @@ def over_attacks(rows: Sequence[Mapping[str, str] | None], name: str, folder: Pa
 
 
 def main(folder: Path, by_attack: bool) -> None:
-    show_choices(folder)
+    if (folder / "choice.json").is_file():  # a study that chooses nothing has none
+        show_choices(folder)
     with (folder / "report" / "table.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["k"] == "1"]
     if by_attack:
@@ -144,4 +145,8 @@ if __name__ == "__main__":
     parser.add_argument("study", type=Path)
     parser.add_argument("--by-attack", action="store_true")
     given = parser.parse_args()
+    if not (given.study / "report" / "table.csv").is_file():
+        parser.error(
+            f"{given.study}/report/table.csv is missing: run clipdefend study report FILE --out {given.study}/report."
+        )
     main(given.study, given.by_attack)
