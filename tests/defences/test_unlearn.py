@@ -13,7 +13,7 @@ from torch import Tensor
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.defences.build_defence import build_defence
 from clipdefend.defences.perturbation_bank import PerturbationBank
-from clipdefend.defences.perturbations import Field, Overlay, Patch, Perturbation, Warp
+from clipdefend.defences.perturbations import Field, Mark, Overlay, Patch, Perturbation, Warp
 from clipdefend.defences.unlearn import Keep, Unlearn
 from clipdefend.errors import ConfigError, Interrupted
 from clipdefend.objectives.term import Embeddings
@@ -21,10 +21,12 @@ from training_jobs import ROWS, Watcher, equal, interrupt, log_of, make_job, mak
 
 KINDS = [
     Patch(share=0.25),
+    Patch(share=0.25, waves=16, power=5),
     Field(bound=0.1),
     Overlay(share=0.3),
     Warp(share=0.05),
     Warp(share=0.05, points=64),
+    Mark(share=0.1),
 ]
 SMALL = Unlearn(members=2, ramp=4)
 
@@ -63,6 +65,32 @@ def test_a_patch_by_hand() -> None:
     expected = torch.zeros(1, 3, 8, 8)
     expected[:, :, top : top + 2, left : left + 2] = 0.5 * 0.75  # sigmoid(log 3) = 3/4, half opaque
     assert torch.allclose(made, expected, atol=1e-6)
+
+
+def test_a_patch_of_one_wave_has_stripes() -> None:
+    """Half a wave down and none across: rows of one colour each, the upper half above 1/2 and the lower below."""
+    values = torch.zeros(1, 3, 8, 8)
+    values[:, :, 1, 0] = 2.0
+    patch = Patch(share=0.5, waves=16).apply(torch.zeros(1, 3, 16, 16), values, [0], 1.0)[0, 0, :8, :8]
+    # An amplitude is of no account: the root mean square of the wave is one, its peaks are the square root of two.
+    assert float(patch[0, 0]) == pytest.approx(
+        1 / (1 + math.exp(-4 * math.sqrt(2) * math.cos(math.pi / 16))), abs=1e-5
+    )
+    assert torch.allclose(patch, patch[:, :1].expand(8, 8), atol=1e-6)
+    assert bool((patch[:4] > 0.5).all()) and bool((patch[4:] < 0.5).all())  # noqa: PT018
+
+
+def test_a_mark_covers_its_share_at_the_same_place_in_all_images() -> None:
+    images = torch.stack([torch.zeros(3, 64, 64), torch.ones(3, 64, 64)])
+    values = draw(1, *Mark().shape(64), seed=3).expand(2, -1, -1, -1)
+    for share in (0.05, 0.2):
+        black, white = Mark(share=share).apply(images, values, [1, 2], 1.0)
+        uncovered = white - black  # 1 - the opacity, at each pixel
+        assert float((uncovered < 0.5).float().mean()) == pytest.approx(share, abs=0.01)
+        assert float(uncovered.min()) < 0.01
+        assert float(uncovered.median()) > 0.99
+    half = Mark(share=0.2).apply(images, values, [1, 2], 0.5)
+    assert torch.allclose(half[1] - half[0], 1 - (1 - uncovered) / 2, atol=1e-5)
 
 
 def test_fields_and_overlays_stay_within_their_share() -> None:
@@ -106,6 +134,22 @@ def test_perturbations_move_where_the_loss_rises(tmp_path: Path) -> None:
     after = {name: values.clone() for name, values in bank.named_buffers()}
     assert all(not torch.equal(before[name], after[name]) for name in before)
     assert pull(1) > pull(0) > pull(-1)
+
+
+def test_momentum_by_hand() -> None:
+    """Up, down, and no gradient: a step follows the last direction by half, and all are of one length."""
+    bank: Any = PerturbationBank([Overlay()], 1, step=0.5, momentum=0.5, restart=0, ramp=0, size=2, seed=0)
+    begun = bank.values0.clone()
+    gradients = [torch.ones(1, 3, 2, 2), -torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)]
+    moved = []
+    for gradient in gradients:
+        bank._gradients = lambda gradient=gradient: [gradient]
+        bank.after_step(None, None)
+        moved.append(float((bank.values0 - begun).mean()))
+        begun = bank.values0.clone()
+    # Directions 1, then 0.5 - 1, then 0.25 - 0.5: each step has the same length.
+    assert moved == pytest.approx([0.5, -0.5, -0.5], abs=1e-6)
+    assert float(bank.rise0.mean()) == pytest.approx(-0.25)
 
 
 def test_restarts_come_one_after_the_other(tmp_path: Path) -> None:
@@ -202,9 +246,10 @@ def test_micro_batches_make_the_step_of_one_batch(tmp_path: Path) -> None:
 
 
 def test_wrong_parameters_are_refused_in_words() -> None:
-    for name, value in (("patch", 2), ("members", 0), ("step", -1), ("ramp", -1)):
+    for name, value in (("patch", 2), ("members", 0), ("step", -1), ("ramp", -1), ("momentum", 1)):
         with pytest.raises(ConfigError, match=name):
             build_defence("unlearn", parameters={name: value})
+    assert len(Unlearn(stripes=0.2, mark=0.1).kinds) == len(Unlearn().kinds) + 2
     with pytest.raises(ConfigError, match="one kind must be left"):
         build_defence("unlearn", parameters={"patch": 0, "field": 0, "overlay": 0, "warp": 0})
     with pytest.raises(ConfigError, match="triggers are given by --triggers RUN"):

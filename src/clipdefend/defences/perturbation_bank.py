@@ -44,7 +44,7 @@ class PerturbationBank(Course):
     Args:
         kinds, members: which, and how many of each.
         triggers: taken as they are beside them, as often as one kind.
-        step, restart, ramp: attributes of ``Unlearn``.
+        step, momentum, restart, ramp: attributes of ``Unlearn``.
         size: side of the images in pixels.
         seed: of the run.
     """
@@ -58,6 +58,7 @@ class PerturbationBank(Course):
         *,
         triggers: Sequence[Trigger] = (),
         step: float,
+        momentum: float = 0.0,
         restart: int,
         ramp: int,
         size: int,
@@ -65,12 +66,13 @@ class PerturbationBank(Course):
     ) -> None:
         super().__init__()
         self.kinds, self.members, self.triggers = kinds, members, triggers
-        self.step, self.restart, self.ramp = step, restart, ramp
+        self.step, self.momentum, self.restart, self.ramp = step, momentum, restart, ramp
         self.size, self.seed = size, seed
         self.register_buffer("steps", torch.tensor(0))
         for number in range(len(kinds)):
             drawn = [self._draw(number, member, 0) for member in range(members)]
             self.register_buffer(f"values{number}", torch.stack(drawn))
+            self.register_buffer(f"rise{number}", torch.zeros_like(torch.stack(drawn)))
         self._carried: list[_Carried] = []
 
     def _draw(self, number: int, member: int, age: int) -> Tensor:
@@ -118,10 +120,10 @@ class PerturbationBank(Course):
 
     def after_step(self, model: ClipModel, step: Step) -> None:
         for number, gradient in enumerate(self._gradients()):
-            values = self.get_buffer(f"values{number}")
-            size = gradient.square().mean(dim=tuple(range(1, gradient.ndim)), keepdim=True).sqrt()
-            # A perturbation that no image carried stays, and so does one whose gradient overflowed.
-            values += (self.step * gradient / size).nan_to_num(0.0, 0.0, 0.0)
+            values, rise = self.get_buffer(f"values{number}"), self.get_buffer(f"rise{number}")
+            # A perturbation that no image carried has no gradient, and one that overflowed is left out.
+            rise.mul_(self.momentum).add_(_unit(gradient))
+            values += self.step * _unit(rise)
         self.steps += 1
         self._restart()
 
@@ -149,3 +151,10 @@ class PerturbationBank(Course):
                 number, member = turn % len(self.kinds), turn // len(self.kinds)
                 values = self.get_buffer(f"values{number}")
                 values[member] = self._draw(number, member, int(self.steps)).to(values)
+                self.get_buffer(f"rise{number}")[member] = 0
+
+
+def _unit(gradients: Tensor) -> Tensor:
+    """Scale each to a root mean square of one; zeros and what is not finite become zeros."""
+    size = gradients.square().mean(dim=tuple(range(1, gradients.ndim)), keepdim=True).sqrt()
+    return (gradients / size).nan_to_num(0.0, 0.0, 0.0)

@@ -38,20 +38,29 @@ class Perturbation(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Patch(Perturbation):
-    """A square of free pixels, at a place that each image draws.
+    """A square at a place that each image draws, of free pixels or of cosine waves.
 
     Attributes:
         share: side of the square as a share of the canvas, in (0, 1]; ``strength`` is its opacity.
+        waves: half waves along a side, at most, as in ``Field``: the square has stripes or areas of one colour;
+            0: each of its pixels is free, and begins as noise.
+        power: as in ``Field``.
     """
 
     share: float = 0.125
+    waves: int = 0
+    power: int = 1
+
+    def side(self, size: int) -> int:
+        return max(1, round(self.share * size))
 
     def shape(self, size: int) -> tuple[int, ...]:
-        side = max(1, round(self.share * size))
-        return (3, side, side)
+        free = min(self.waves, self.side(size)) if self.waves else self.side(size)
+        return (3, free, free)
 
     def apply(self, images: Tensor, values: Tensor, seeds: Sequence[int], strength: float) -> Tensor:
-        (count, _, height, width), side = images.shape, values.shape[-1]
+        (count, _, height, width), side = images.shape, self.side(images.shape[-1])
+        pattern = 2 * values if not self.waves else 4 * _waves(values**self.power, side, side)
         top = torch.tensor([seed % (height - side + 1) for seed in seeds])
         left = torch.tensor([(seed >> 20) % (width - side + 1) for seed in seeds])
         offsets = torch.arange(side)
@@ -60,7 +69,7 @@ class Patch(Perturbation):
         each = torch.arange(count, device=images.device)[:, None, None, None]
         channels = torch.arange(3, device=images.device)[None, :, None, None]
         place = (each, channels, rows, columns)
-        mixed = (1 - strength) * images[place] + strength * torch.sigmoid(2 * values)
+        mixed = (1 - strength) * images[place] + strength * torch.sigmoid(pattern)
         return images.index_put(place, mixed)
 
 
@@ -83,10 +92,36 @@ class Field(Perturbation):
         return (3, waves, waves)
 
     def apply(self, images: Tensor, values: Tensor, seeds: Sequence[int], strength: float) -> Tensor:
-        down, across = (_cosines(values.shape[-1], n).to(values) for n in images.shape[2:])
-        field = down.T @ values**self.power @ across
-        deviation = field.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-        return (images + strength * self.bound * torch.tanh(field / (deviation + 1e-6))).clamp(0, 1)
+        height, width = images.shape[2:]
+        field = _waves(values**self.power, height, width)
+        return (images + strength * self.bound * torch.tanh(field)).clamp(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark(Perturbation):
+    """Opaque coloured shapes, at the same place in all images: lines, areas, what letters are made of.
+
+    Attributes:
+        share: of the canvas that the shapes cover, about, in (0, 1]; ``strength`` is their opacity.
+        waves: as in ``Field``, of the colours and of the outlines.
+    """
+
+    share: float = 0.1
+    waves: int = 32
+
+    def shape(self, size: int) -> tuple[int, ...]:
+        waves = min(self.waves, size)
+        return (4, waves, waves)
+
+    def apply(self, images: Tensor, values: Tensor, seeds: Sequence[int], strength: float) -> Tensor:
+        height, width = images.shape[2:]
+        colours = torch.sigmoid(4 * _waves(values[:, :3], height, width))
+        relief = _waves(values[:, 3:], height, width)
+        with torch.no_grad():  # what is above this level is covered; torch's quantile refuses large batches
+            covered_pixels = max(1, round(self.share * height * width))
+            level = relief.flatten(1).topk(covered_pixels).values[:, -1, None, None, None]
+        covered = strength * torch.sigmoid(10 * (relief - level))
+        return images + covered * (colours - images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +167,17 @@ class Warp(Perturbation):
         grid = identity + 2 * strength * self.share * flow.permute(0, 2, 3, 1)
         # Sampling between values of [0, 1] can leave it by a rounding error.
         return F.grid_sample(images, grid.clamp(-1, 1), align_corners=True).clamp(0, 1)
+
+
+def _waves(values: Tensor, height: int, width: int) -> Tensor:
+    """Sum cosine waves of these amplitudes, shape (n, channels, waves, waves).
+
+    Returns:
+        Fields with a root mean square of one, shape (n, channels, height, width).
+    """
+    down, across = (_cosines(values.shape[-1], size).to(values) for size in (height, width))
+    field = down.T @ values @ across
+    return field / (field.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-6)
 
 
 def _cosines(waves: int, size: int) -> Tensor:

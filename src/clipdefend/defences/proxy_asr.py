@@ -20,8 +20,8 @@ KINDS: Mapping[str, Perturbation] = {
     "overlay": Overlay(share=0.1),
     "warp": Warp(share=0.03),
 }
-"""The kinds of perturbations, with the bounds of ``unlearn``, except that fields and overlays are half as
-strong: at its bounds these succeed against clean models too."""
+"""The kinds of perturbations, as in ``unlearn``, with smaller bounds for all but warps: at its bounds fields and
+overlays succeed against clean models too."""
 
 
 def goal(perturbed: Tensor, clean: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from clipdefend.config import TrainConfig
 from clipdefend.defences.composed_defence import ComposedDefence
 from clipdefend.defences.defence import Course, Phase, TrainingData
 from clipdefend.defences.perturbation_bank import PerturbationBank
-from clipdefend.defences.perturbations import Field, Overlay, Patch, Perturbation, Warp
+from clipdefend.defences.perturbations import Field, Mark, Overlay, Patch, Perturbation, Warp
 from clipdefend.models.clip import ClipModel
 from clipdefend.objectives.mmcl import Mmcl
 from clipdefend.objectives.objective import Objective
@@ -63,9 +63,12 @@ class Unlearn(ComposedDefence):
         pull, keep, caption: weights, each at least 0; ``pull`` or ``caption`` above 0.
         members: perturbations of each kind, at least 1.
         step: root mean square of a step in the free values, at least 0; 0 leaves them random.
+        momentum: share of the direction of the last step that the next one keeps, at least 0 and below 1: a
+            perturbation is on a few images of a batch, whose gradients alone point anywhere.
         restart: steps of the training after which a perturbation is drawn anew; 0: never.
         ramp: steps of the training over which the perturbations grow to their bounds; 0: at once.
         patch, field, overlay, warp: bounds, see ``clipdefend.defences.perturbations``; 0 leaves a kind out.
+        stripes, mark: bounds of two more kinds, patches of cosine waves and opaque shapes; off by default.
         triggers: attacks that were found in the suspect, given by ``--triggers``. Together they are one more kind, at
             full strength from the first step, and take no steps themselves.
 
@@ -81,12 +84,15 @@ class Unlearn(ComposedDefence):
     caption: float = 0.0
     members: int = 2
     step: float = 0.3
+    momentum: float = 0.0
     restart: int = 40
     ramp: int = 6
     patch: float = 0.2
     field: float = 0.2
     overlay: float = 0.2
     warp: float = 0.03
+    stripes: float = 0.0
+    mark: float = 0.0
     triggers: tuple[Trigger, ...] = ()
 
     def __post_init__(self) -> None:
@@ -98,15 +104,17 @@ class Unlearn(ComposedDefence):
         for name in ("caption", "pull", "keep", "step", "restart", "ramp"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
-        for name in ("patch", "field", "overlay", "warp"):
+        for name in ("patch", "field", "overlay", "warp", "stripes", "mark"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be between 0 and 1")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum is {self.momentum}; it must be at least 0 and below 1")
         if self.members < 1:
             raise ValueError(f"members is {self.members}; it must be at least 1")
         if not all(isinstance(trigger, Trigger) for trigger in self.triggers):
             raise ValueError("triggers are given by --triggers RUN")
         if not self.kinds:
-            raise ValueError("patch, field, overlay and warp are all 0; one kind must be left")
+            raise ValueError("patch, field, overlay, warp, stripes and mark are all 0; one kind must be left")
         if not self.caption + self.pull > 0:
             raise ValueError("caption and pull are both 0; one must be above 0")
 
@@ -124,6 +132,8 @@ class Unlearn(ComposedDefence):
             "field": lambda bound: [Field(bound=bound), Field(bound=bound, power=5)],
             "overlay": lambda bound: [Overlay(share=bound)],
             "warp": lambda bound: [Warp(share=bound), Warp(share=bound, points=64)],
+            "stripes": lambda bound: [Patch(share=bound, waves=16, power=5)],
+            "mark": lambda bound: [Mark(share=bound)],
         }
         bounds = {name: getattr(self, name) for name in made}
         return [kind for name, bound in bounds.items() if bound > 0 for kind in made[name](bound)]
@@ -145,6 +155,7 @@ class Unlearn(ComposedDefence):
             self.members,
             triggers=self.triggers,
             step=self.step,
+            momentum=self.momentum,
             restart=self.restart,
             ramp=self.ramp,
             size=data.canvas.size,
