@@ -3,12 +3,14 @@
 ``STUDY`` is the folder of the runs. The tables have the victims; for each way of cleaning them the largest BA@1 of
 any epoch of any run under bounds on ASR@1; the lowest ASR@1 at little loss of accuracy; and how both differ between
 the victims of the two objectives. All figures are made for each seed by itself first: what stands in the tables are
-means over seeds, with the sample standard deviation or a t interval.
+means over seeds, with the sample standard deviation or a 95 % t interval, and "2 of 3" where not all seeds have a
+figure. Runs that are left out are named on standard error.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +18,14 @@ from statistics import mean, stdev
 
 from scipy.stats import t
 
-from clipdefend.report.collect import Epoch, collect, read_epochs
-from clipdefend.report.frontier import frontier
+from clipdefend.config import TrainConfig
+from clipdefend.errors import RunError
+from clipdefend.report.collect import Epoch, Fault, collect, read_epochs
+from clipdefend.report.frontier import LIMITS, frontier
 from clipdefend.runs import Run
 
-LIMITS = (0.01, 0.05, 0.10, 0.20, 0.50)
-LOSS = 0.10
-"""Loss of BA@1 that the last table allows, as a fraction."""
+LOSSES = (0.0, 0.05, 0.10, 0.20)
+"""Losses of BA@1 at which the lowest ASR@1 is sought, as fractions."""
 NAMES = {"ft": "MMCL", "ssl": "SSL", "cleanclip": "MMCL+SSL", "mmcl+ssl": "MMCL+SSL"}
 
 Runs = Sequence[Sequence[Epoch]]
@@ -36,7 +39,7 @@ class Victim:
 
     objective: str
     seed: int
-    epochs: float
+    epochs: float | None
     metrics: Mapping[str, float]
 
 
@@ -44,28 +47,45 @@ def cleaning_of(run: Run) -> str:
     """What a run was cleaned by, without its learning rate."""
     config = run.config
     name = NAMES.get(config["method"], config["method"])
-    weight = config["terms"].get("ssl", {}).get("weight")
+    weight, decay = config["terms"].get("ssl", {}).get("weight"), config["train"]["wd"]
     parts = [
-        f"SSL x {weight:g}" if weight else "",
-        f"weight decay {config['train']['wd']:g}" if config["train"]["wd"] > 1 else "",
+        f"SSL x {weight:g}" if weight is not None else "",
+        f"weight decay {decay:g}" if decay != TrainConfig().wd else "",
         f"{config['keep_poison']} poisoned pairs" if config["keep_poison"] else "",
     ]
     return ", ".join([name, *filter(None, parts)])
 
 
-def read(folder: Path) -> tuple[list[Victim], dict[tuple[str, str], dict[int, list[list[Epoch]]]]]:
-    """Return the victims that were cleaned, and (victim's objective, cleaning) -> seed -> epochs of each run."""
+def read(
+    folder: Path,
+) -> tuple[list[Victim], dict[tuple[str, str], dict[int, list[list[Epoch]]]], list[Fault]]:
+    """Read the runs of the study.
+
+    Returns:
+        The victims that were cleaned; (victim's objective, cleaning) -> seed -> epochs of each run; what was left out.
+
+    Raises:
+        RunError: there is no finished run.
+    """
     found = collect([folder])
+    faults = list(found.faults)
     victims: dict[str, Victim] = {}
     cleaned: dict[tuple[str, str], dict[int, list[list[Epoch]]]] = {}
-    for run in found.runs:
-        origin = found.ancestor(run, "finetune-attack") if run.command == "defend" else None
-        if origin is None:
+    for run in (each for each in found.runs if each.command == "defend"):
+        origin = found.ancestor(run, "finetune-attack")
+        epochs, wrong = read_epochs(run)
+        faults += wrong
+        if origin is None or not epochs or epochs[0].number > 0:
+            faults.append(Fault(run.name, "has no victim, or did not measure it."))
             continue
         objective, seed = NAMES[origin.config["method"]], run.config["seed"]
-        victims[origin.sha256] = Victim(objective, seed, read_epochs(origin)[0][-1].number, origin.metrics)
-        cleaned.setdefault((objective, cleaning_of(run)), {}).setdefault(seed, []).append(read_epochs(run)[0])
-    return sorted(victims.values(), key=lambda v: (v.objective, v.seed)), dict(sorted(cleaned.items()))
+        trained = read_epochs(origin)[0]
+        victims[origin.sha256] = Victim(
+            objective, seed, trained[-1].number if trained else None, origin.metrics
+        )
+        cleaned.setdefault((objective, cleaning_of(run)), {}).setdefault(seed, []).append(epochs)
+    ordered = sorted(victims.values(), key=lambda victim: (victim.objective, victim.seed))
+    return ordered, dict(sorted(cleaned.items())), faults
 
 
 def best_at(runs: Runs, limit: float) -> tuple[float, float] | None:
@@ -94,12 +114,14 @@ def spread(values: Sequence[float | None]) -> str:
     return text if len(known) == len(values) else f"{text} ({len(known)} of {len(values)})"
 
 
-def interval(differences: Sequence[float]) -> str:
-    """Mean and 95 % t interval."""
-    if len(differences) < 2:
+def interval(values: Sequence[float | None]) -> str:
+    """Mean and 95 % t interval; with the number of seeds where some have none."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
         return "-"
-    half = t.ppf(0.975, len(differences) - 1) * stdev(differences) / len(differences) ** 0.5
-    return f"{mean(differences):+.1f} [{mean(differences) - half:.1f}, {mean(differences) + half:.1f}]"
+    half = t.ppf(0.975, len(known) - 1) * stdev(known) / len(known) ** 0.5
+    text = f"{mean(known):+.1f} [{mean(known) - half:.1f}, {mean(known) + half:.1f}]"
+    return text if len(known) == len(values) else f"{text} ({len(known)} of {len(values)})"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> None:
@@ -111,11 +133,12 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> No
 
 
 def show_victims(victims: Sequence[Victim]) -> None:
-    figures = ("ba@1", "asr@1", "ra@1")
-    rows = [
-        [v.objective, str(v.seed), f"{v.epochs:g}", *(f"{100 * v.metrics[name]:.1f}" for name in figures)]
-        for v in victims
-    ]
+    """Each victim, with the epochs that it was trained for."""
+    rows = []
+    for victim in victims:
+        trained = "-" if victim.epochs is None else f"{victim.epochs:g}"
+        figures = [f"{100 * victim.metrics[name]:.1f}" for name in ("ba@1", "asr@1", "ra@1")]
+        rows.append([victim.objective, str(victim.seed), trained, *figures])
     table(["victim by", "seed", "epochs", "BA@1", "ASR@1", "RA@1"], rows, 1)
 
 
@@ -137,42 +160,48 @@ def show_frontier(cleaned: Mapping[tuple[str, str], Seeds]) -> None:
 
 def compare(
     cleaned: Mapping[tuple[str, str], Seeds], figure: Callable[[Runs], float | None]
-) -> dict[str, list[float]]:
-    """For each cleaning the figure of the MMCL+SSL victim less that of the MMCL victim, for each seed that has both."""
+) -> dict[str, list[float | None]]:
+    """For each cleaning, the figure of the MMCL+SSL victim less that of the MMCL victim: one for each seed of both."""
     found = {}
     for cleaning in dict.fromkeys(name for _, name in cleaned):
         one, other = (cleaned.get((victim, cleaning), {}) for victim in ("MMCL", "MMCL+SSL"))
         pairs = [(figure(one[seed]), figure(other[seed])) for seed in sorted(one.keys() & other.keys())]
-        found[cleaning] = [b - a for a, b in pairs if a is not None and b is not None]
+        found[cleaning] = [None if a is None or b is None else b - a for a, b in pairs]
     return found
 
 
-def show_differences(cleaned: Mapping[tuple[str, str], Seeds]) -> None:
-    columns = []
-    for limit in LIMITS:
+def loss_at(limit: float) -> Callable[[Runs], float | None]:
+    """The loss of BA@1 under a bound, as a figure of runs."""
 
-        def loss(runs: Runs, limit: float = limit) -> float | None:
-            point = best_at(runs, limit)
-            return point and point[1]
+    def loss(runs: Runs) -> float | None:
+        best = best_at(runs, limit)
+        return best and best[1]
 
-        columns.append(compare(cleaned, loss))
-    columns.append(compare(cleaned, lambda runs: lowest_asr(runs, LOSS)))
-    rows = [[name, *(interval(column[name]) for column in columns)] for name in columns[0]]
-    bounds = [f"loss at ASR@1 ≤ {100 * limit:g} %" for limit in LIMITS]
-    table(["cleaned by", *bounds, f"lowest ASR@1, {100 * LOSS:g} points lost"], rows, 1)
+    return loss
 
 
 def show_lowest(cleaned: Mapping[tuple[str, str], Seeds]) -> None:
-    losses = (0.0, 0.05, LOSS, 0.2)
+    """The lowest ASR@1 at each loss."""
     rows = [
-        [*key, *(spread([lowest_asr(runs, loss) for runs in seeds.values()]) for loss in losses)]
+        [*key, *(spread([lowest_asr(runs, loss) for runs in seeds.values()]) for loss in LOSSES)]
         for key, seeds in cleaned.items()
     ]
-    table(["victim by", "cleaned by", *(f"{100 * loss:g} points" for loss in losses)], rows, 2)
+    heads = [f"lowest ASR@1, {100 * loss:g} points lost" for loss in LOSSES]
+    table(["victim by", "cleaned by", *heads], rows, 2)
+
+
+def show_differences(cleaned: Mapping[tuple[str, str], Seeds]) -> None:
+    """How much more the MMCL+SSL victim loses under each bound."""
+    columns = [compare(cleaned, loss_at(limit)) for limit in LIMITS]
+    rows = [[name, *(interval(column[name]) for column in columns)] for name in columns[0]]
+    bounds = [f"further loss at ASR@1 ≤ {100 * limit:g} %" for limit in LIMITS]
+    table(["cleaned by", *bounds], rows, 1)
 
 
 def main(folder: Path) -> None:
-    victims, cleaned = read(folder)
+    victims, cleaned, faults = read(folder)
+    for fault in faults:
+        print(f"left out: {fault.name}: {fault.reason}", file=sys.stderr)
     show_victims(victims)
     show_frontier(cleaned)
     show_lowest(cleaned)
@@ -184,4 +213,7 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("study", type=Path)
-    main(parser.parse_args().study)
+    try:
+        main(parser.parse_args().study)
+    except RunError as error:
+        parser.error(str(error))

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clipdefend.errors import RunError
 from clipdefend.report.collect import Epoch
-
-PLACE = Path(__file__).parents[1] / "examples" / "pretraining_tables.py"
+from example_modules import load_example
+from report_runs import Lab, shares
 
 
 @pytest.fixture(scope="module")
 def tables() -> Any:
-    spec = importlib.util.spec_from_file_location("pretraining_tables", PLACE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["pretraining_tables"] = module  # which dataclasses look up
-    spec.loader.exec_module(module)
-    return module
+    return load_example("pretraining_tables")
 
 
 def run_of(*figures: tuple[float, float]) -> list[Epoch]:
@@ -59,6 +52,8 @@ def test_differences_are_made_within_a_seed(tables: Any) -> None:
     }
     found = tables.compare(cleaned, lambda runs: tables.best_at(runs, 0.1)[1])
     assert found == {"SSL": [pytest.approx(10.0), pytest.approx(0.0)], "MMCL": []}
+    # What one of the two victims does not reach is no difference, and is counted as missing.
+    assert tables.compare(cleaned, tables.loss_at(0.03)) == {"SSL": [None, None], "MMCL": []}
 
 
 def test_spreads_and_intervals(tables: Any) -> None:
@@ -68,3 +63,29 @@ def test_spreads_and_intervals(tables: Any) -> None:
     # 4.303 is the 97.5 % point of t with two degrees of freedom: 4.303 * 2 / sqrt(3) = 4.97
     assert tables.interval([1.0, 3.0, 5.0]) == "+3.0 [-2.0, 8.0]"
     assert tables.interval([1.0]) == "-"
+    # One degree of freedom: 12.706 * 2.83 / sqrt(2) = 25.4
+    assert tables.interval([1.0, None, 5.0]) == "+3.0 [-22.4, 28.4] (2 of 3)"
+
+
+def test_runs_of_a_folder_with_a_space(
+    tables: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two seeds of a victim; plain runs, heavy weight decay of 1 apart from them, and one run that measured nothing."""
+    for seed in (1, 2):
+        lab = Lab(tmp_path / "my study", seed)
+        victim = lab.victim(lab.poison(), shares(ba1=0.6, asr1=0.99, ra1=0.01))
+        epochs = [shares(ba1=0.6, asr1=0.99), shares(ba1=0.5 + seed / 50, asr1=0.04)]
+        lab.defend(victim, "cleanclip", epochs[-1], epochs=epochs)
+        lab.defend(victim, "cleanclip", epochs[-1], epochs=epochs, train__wd=1)
+    lab.defend(victim, "ft", epochs[-1])
+    tables.main(tmp_path / "my study")
+    out, err = capsys.readouterr()
+    assert "| MMCL | 1 | - | 60.0 | 99.0 | 1.0 |" in out
+    cells = "- | - | 53.0 ± 1.4 (-7.0) | 53.0 ± 1.4 (-7.0) | 53.0 ± 1.4 (-7.0) | 53.0 ± 1.4 (-7.0) |"
+    assert f"| MMCL | MMCL+SSL | 1 | 2 | {cells}" in out
+    assert f"| MMCL | MMCL+SSL, weight decay 1 | 1 | 2 | {cells}" in out
+    assert "| MMCL | MMCL+SSL | - | - | 4.0 ± 0.0 | 4.0 ± 0.0 |" in out
+    assert err.count("left out") == 1
+    assert "did not measure it" in err
+    with pytest.raises(RunError):
+        tables.main(tmp_path / "nowhere")

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-PLACE = Path(__file__).parents[1] / "examples" / "proxy_study.py"
+from example_modules import load_example
 
 
 @pytest.fixture(scope="module")
 def study() -> Any:
-    spec = importlib.util.spec_from_file_location("proxy_study", PLACE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["proxy_study"] = module  # which dataclasses look up
-    spec.loader.exec_module(module)
-    return module
+    return load_example("proxy_study")
 
 
 def test_ranks_share_the_mean_of_equals(study: Any) -> None:

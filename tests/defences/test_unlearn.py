@@ -13,7 +13,7 @@ from torch import Tensor
 from clipdefend.attacks.trigger import Trigger
 from clipdefend.defences.build_defence import build_defence
 from clipdefend.defences.perturbation_bank import PerturbationBank
-from clipdefend.defences.perturbations import Field, Mark, Overlay, Patch, Perturbation, Warp
+from clipdefend.defences.perturbations import Field, Mark, Overlay, Patch, Perturbation, Warp, WavyPatch
 from clipdefend.defences.unlearn import Keep, Unlearn
 from clipdefend.errors import ConfigError, Interrupted
 from clipdefend.objectives.term import Embeddings
@@ -21,14 +21,14 @@ from training_jobs import ROWS, Watcher, equal, interrupt, log_of, make_job, mak
 
 KINDS = [
     Patch(share=0.25),
-    Patch(share=0.25, waves=16, power=5),
+    WavyPatch(share=0.25),
     Field(bound=0.1),
     Overlay(share=0.3),
     Warp(share=0.05),
     Warp(share=0.05, points=64),
     Mark(share=0.1),
 ]
-SMALL = Unlearn(members=2, ramp=4)
+SMALL = Unlearn(members=2, ramp=4, momentum=0.5, stripes=0.2, mark=0.1)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -71,7 +71,7 @@ def test_a_patch_of_one_wave_has_stripes() -> None:
     """Half a wave down and none across: rows of one colour each, the upper half above 1/2 and the lower below."""
     values = torch.zeros(1, 3, 8, 8)
     values[:, :, 1, 0] = 2.0
-    patch = Patch(share=0.5, waves=16).apply(torch.zeros(1, 3, 16, 16), values, [0], 1.0)[0, 0, :8, :8]
+    patch = WavyPatch(share=0.5, power=1).apply(torch.zeros(1, 3, 16, 16), values, [0], 1.0)[0, 0, :8, :8]
     # An amplitude is of no account: the root mean square of the wave is one, its peaks are the square root of two.
     assert float(patch[0, 0]) == pytest.approx(
         1 / (1 + math.exp(-4 * math.sqrt(2) * math.cos(math.pi / 16))), abs=1e-5
@@ -89,6 +89,8 @@ def test_a_mark_covers_its_share_at_the_same_place_in_all_images() -> None:
         assert float((uncovered < 0.5).float().mean()) == pytest.approx(share, abs=0.01)
         assert float(uncovered.min()) < 0.01
         assert float(uncovered.median()) > 0.99
+        colours = black[:, uncovered[0] < 0.01]
+        assert bool((colours.std(dim=1) > 0.1).all())  # of their own in each channel
     half = Mark(share=0.2).apply(images, values, [1, 2], 0.5)
     assert torch.allclose(half[1] - half[0], 1 - (1 - uncovered) / 2, atol=1e-5)
 
@@ -154,7 +156,9 @@ def test_momentum_by_hand() -> None:
 
 def test_restarts_come_one_after_the_other(tmp_path: Path) -> None:
     """12 perturbations and a period of 24: one is drawn anew every other step."""
-    bank: Any = PerturbationBank(KINDS[:3] * 2, 2, step=0.0, restart=24, ramp=0, size=16, seed=0)
+    bank: Any = PerturbationBank(
+        KINDS[:3] * 2, 2, step=0.0, momentum=0.5, restart=24, ramp=0, size=16, seed=0
+    )
     changed = []
     for _ in range(24):
         before = [values.clone() for values in bank.buffers()]
@@ -164,6 +168,14 @@ def test_restarts_come_one_after_the_other(tmp_path: Path) -> None:
             sum(int((old != new).any()) for olds, news in pairs for old, new in zip(olds, news, strict=True))
         )
     assert changed == [0, 1] * 12
+
+
+def test_a_restart_forgets_the_direction() -> None:
+    bank: Any = PerturbationBank(KINDS[:1], 2, step=0.0, momentum=0.5, restart=2, ramp=0, size=16, seed=0)
+    bank.rise0.fill_(1.0)
+    bank.after_step(None, None)  # the second one's turn
+    assert bool((bank.rise0[0] == 0.5).all())
+    assert bool((bank.rise0[1] == 0).all())
 
 
 def test_the_images_carry_perturbations_and_the_terms_see_them(tmp_path: Path) -> None:

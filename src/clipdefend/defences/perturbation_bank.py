@@ -58,7 +58,7 @@ class PerturbationBank(Course):
         *,
         triggers: Sequence[Trigger] = (),
         step: float,
-        momentum: float = 0.0,
+        momentum: float,
         restart: int,
         ramp: int,
         size: int,
@@ -72,7 +72,7 @@ class PerturbationBank(Course):
         for number in range(len(kinds)):
             drawn = [self._draw(number, member, 0) for member in range(members)]
             self.register_buffer(f"values{number}", torch.stack(drawn))
-            self.register_buffer(f"rise{number}", torch.zeros_like(torch.stack(drawn)))
+            self.register_buffer(f"rise{number}", torch.zeros_like(self.get_buffer(f"values{number}")))
         self._carried: list[_Carried] = []
 
     def _draw(self, number: int, member: int, age: int) -> Tensor:

@@ -38,29 +38,28 @@ class Perturbation(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Patch(Perturbation):
-    """A square at a place that each image draws, of free pixels or of cosine waves.
+    """A square of free pixels, at a place that each image draws.
 
     Attributes:
         share: side of the square as a share of the canvas, in (0, 1]; ``strength`` is its opacity.
-        waves: half waves along a side, at most, as in ``Field``: the square has stripes or areas of one colour;
-            0: each of its pixels is free, and begins as noise.
-        power: as in ``Field``.
     """
 
     share: float = 0.125
-    waves: int = 0
-    power: int = 1
 
     def side(self, size: int) -> int:
+        """Return the side of the square in pixels."""
         return max(1, round(self.share * size))
 
     def shape(self, size: int) -> tuple[int, ...]:
-        free = min(self.waves, self.side(size)) if self.waves else self.side(size)
-        return (3, free, free)
+        side = self.side(size)
+        return (3, side, side)
+
+    def pattern(self, values: Tensor, side: int) -> Tensor:
+        """Return the pixels of squares in [0, 1], shape (n, 3, side, side)."""
+        return torch.sigmoid(2 * values)
 
     def apply(self, images: Tensor, values: Tensor, seeds: Sequence[int], strength: float) -> Tensor:
         (count, _, height, width), side = images.shape, self.side(images.shape[-1])
-        pattern = 2 * values if not self.waves else 4 * _waves(values**self.power, side, side)
         top = torch.tensor([seed % (height - side + 1) for seed in seeds])
         left = torch.tensor([(seed >> 20) % (width - side + 1) for seed in seeds])
         offsets = torch.arange(side)
@@ -69,8 +68,27 @@ class Patch(Perturbation):
         each = torch.arange(count, device=images.device)[:, None, None, None]
         channels = torch.arange(3, device=images.device)[None, :, None, None]
         place = (each, channels, rows, columns)
-        mixed = (1 - strength) * images[place] + strength * torch.sigmoid(pattern)
+        mixed = (1 - strength) * images[place] + strength * self.pattern(values, side)
         return images.index_put(place, mixed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WavyPatch(Patch):
+    """A patch of cosine waves instead of free pixels: it begins as stripes and checks, not as noise.
+
+    Attributes:
+        waves, power: as in ``Field``, of the square; a high power leaves few waves.
+    """
+
+    waves: int = 16
+    power: int = 5
+
+    def shape(self, size: int) -> tuple[int, ...]:
+        waves = min(self.waves, self.side(size))
+        return (3, waves, waves)
+
+    def pattern(self, values: Tensor, side: int) -> Tensor:
+        return torch.sigmoid(4 * _waves(values**self.power, side, side))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,8 +136,8 @@ class Mark(Perturbation):
         colours = torch.sigmoid(4 * _waves(values[:, :3], height, width))
         relief = _waves(values[:, 3:], height, width)
         with torch.no_grad():  # what is above this level is covered; torch's quantile refuses large batches
-            covered_pixels = max(1, round(self.share * height * width))
-            level = relief.flatten(1).topk(covered_pixels).values[:, -1, None, None, None]
+            count = max(1, round(self.share * height * width))
+            level = relief.flatten(1).topk(count).values[:, -1, None, None, None]
         covered = strength * torch.sigmoid(10 * (relief - level))
         return images + covered * (colours - images)
 

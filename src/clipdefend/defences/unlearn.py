@@ -14,7 +14,7 @@ from clipdefend.config import TrainConfig
 from clipdefend.defences.composed_defence import ComposedDefence
 from clipdefend.defences.defence import Course, Phase, TrainingData
 from clipdefend.defences.perturbation_bank import PerturbationBank
-from clipdefend.defences.perturbations import Field, Mark, Overlay, Patch, Perturbation, Warp
+from clipdefend.defences.perturbations import Field, Mark, Overlay, Patch, Perturbation, Warp, WavyPatch
 from clipdefend.models.clip import ClipModel
 from clipdefend.objectives.mmcl import Mmcl
 from clipdefend.objectives.objective import Objective
@@ -63,8 +63,8 @@ class Unlearn(ComposedDefence):
         pull, keep, caption: weights, each at least 0; ``pull`` or ``caption`` above 0.
         members: perturbations of each kind, at least 1.
         step: root mean square of a step in the free values, at least 0; 0 leaves them random.
-        momentum: share of the direction of the last step that the next one keeps, at least 0 and below 1: a
-            perturbation is on a few images of a batch, whose gradients alone point anywhere.
+        momentum: share of the earlier steps' direction that a step keeps, at least 0 and below 1; each batch
+            has only a few images with a perturbation, whose gradient alone is noisy.
         restart: steps of the training after which a perturbation is drawn anew; 0: never.
         ramp: steps of the training over which the perturbations grow to their bounds; 0: at once.
         patch, field, overlay, warp: bounds, see ``clipdefend.defences.perturbations``; 0 leaves a kind out.
@@ -132,7 +132,7 @@ class Unlearn(ComposedDefence):
             "field": lambda bound: [Field(bound=bound), Field(bound=bound, power=5)],
             "overlay": lambda bound: [Overlay(share=bound)],
             "warp": lambda bound: [Warp(share=bound), Warp(share=bound, points=64)],
-            "stripes": lambda bound: [Patch(share=bound, waves=16, power=5)],
+            "stripes": lambda bound: [WavyPatch(share=bound)],
             "mark": lambda bound: [Mark(share=bound)],
         }
         bounds = {name: getattr(self, name) for name in made}
