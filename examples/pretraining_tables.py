@@ -26,6 +26,7 @@ from clipdefend.runs import Run
 
 LOSSES = (0.0, 0.05, 0.10, 0.20)
 """Losses of BA@1 at which the lowest ASR@1 is sought, as fractions."""
+FIGURES = ("ba@1", "asr@1", "ra@1")
 NAMES = {"ft": "MMCL", "ssl": "SSL", "cleanclip": "MMCL+SSL", "mmcl+ssl": "MMCL+SSL"}
 
 Runs = Sequence[Sequence[Epoch]]
@@ -65,7 +66,7 @@ def read(
         The victims that were cleaned; (victim's objective, cleaning) -> seed -> epochs of each run; what was left out.
 
     Raises:
-        RunError: there is no finished run.
+        RunError: there is no finished run, or none that cleaned a victim and measured both.
     """
     found = collect([folder])
     faults = list(found.faults)
@@ -75,15 +76,21 @@ def read(
         origin = found.ancestor(run, "finetune-attack")
         epochs, wrong = read_epochs(run)
         faults += wrong
+        epochs = [epoch for epoch in epochs if {"ba@1", "asr@1"} <= epoch.values.keys()]
         if origin is None or not epochs or epochs[0].number > 0:
             faults.append(Fault(run.name, "has no victim, or did not measure it."))
             continue
-        objective, seed = NAMES[origin.config["method"]], run.config["seed"]
+        method, seed = origin.config["method"], run.config["seed"]
+        objective = NAMES.get(method, method)
         trained = read_epochs(origin)[0]
         victims[origin.sha256] = Victim(
             objective, seed, trained[-1].number if trained else None, origin.metrics
         )
         cleaned.setdefault((objective, cleaning_of(run)), {}).setdefault(seed, []).append(epochs)
+    if not cleaned:
+        raise RunError(
+            f"{str(folder)!r} holds no run of defend that measured its victim: give the study's folder."
+        )
     ordered = sorted(victims.values(), key=lambda victim: (victim.objective, victim.seed))
     return ordered, dict(sorted(cleaned.items())), faults
 
@@ -137,7 +144,7 @@ def show_victims(victims: Sequence[Victim]) -> None:
     rows = []
     for victim in victims:
         trained = "-" if victim.epochs is None else f"{victim.epochs:g}"
-        figures = [f"{100 * victim.metrics[name]:.1f}" for name in ("ba@1", "asr@1", "ra@1")]
+        figures = [spread([100 * victim.metrics[name]] if name in victim.metrics else []) for name in FIGURES]
         rows.append([victim.objective, str(victim.seed), trained, *figures])
     table(["victim by", "seed", "epochs", "BA@1", "ASR@1", "RA@1"], rows, 1)
 

@@ -87,5 +87,7 @@ def test_runs_of_a_folder_with_a_space(
     assert "| MMCL | MMCL+SSL | - | - | 4.0 ± 0.0 | 4.0 ± 0.0 |" in out
     assert err.count("left out") == 1
     assert "did not measure it" in err
-    with pytest.raises(RunError):
-        tables.main(tmp_path / "nowhere")
+    for name, wrong in (("nowhere", "does not exist"), ("bare", "no run of defend that measured")):
+        Lab(tmp_path / "bare").poison()
+        with pytest.raises(RunError, match=wrong):
+            tables.main(tmp_path / name)
